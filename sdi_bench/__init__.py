@@ -1,0 +1,42 @@
+"""sdi_bench: score distillation and DDIM as one update with a different choice of noise (arXiv 2405.15891)."""
+
+from .draws import Item
+from .grids import Leading, Linspace, Trailing, UniformLogSigma, UniformSigma, UniformT
+from .guidance import Guidance
+from .models import Empirical, Gaussian, Mixture, Network
+from .noise import ExactRoot, Fixed, FixedPoint, Fresh, Gradient, Inversion, Mixed, Previous, Zero
+from .samplers import Annealed, Ddim, Ddpm, Distillation, Heun, RandomT
+from .sampling import sample
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Annealed",
+    "Ddim",
+    "Ddpm",
+    "Distillation",
+    "Empirical",
+    "ExactRoot",
+    "Fixed",
+    "FixedPoint",
+    "Fresh",
+    "Gaussian",
+    "Gradient",
+    "Guidance",
+    "Heun",
+    "Inversion",
+    "Item",
+    "Leading",
+    "Linspace",
+    "Mixed",
+    "Mixture",
+    "Network",
+    "Previous",
+    "RandomT",
+    "Trailing",
+    "UniformLogSigma",
+    "UniformSigma",
+    "UniformT",
+    "Zero",
+    "sample",
+]

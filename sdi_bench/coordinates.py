@@ -1,0 +1,111 @@
+"""Coordinates: the only place for the algebra between eps, x0, v, flow velocity, score, x and x_bar.
+
+Everything follows from x = a·x0 + b·eps. A network's output is one linear combination of x0 and eps;
+together with x it determines both:
+
+    eps    = eps                             score = -eps / b
+    x0     = x0                              flow  = eps - x0            (velocity dx/dt of a = 1-t, b = t)
+    v      = (a·eps - b·x0) / sqrt(a² + b²)  (arXiv 2202.00512; the root is 1 where a² + b² = 1)
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from .levels import Level, expand
+
+Batch = Float[Tensor, "*batch"]
+
+
+def noisy(x0: Batch, eps: Batch, level: Level) -> Batch:
+    """x = a·x0 + b·eps."""
+    return expand(level.a, x0) * x0 + expand(level.b, x0) * eps
+
+
+def x0_from_eps(x: Batch, eps: Batch, level: Level) -> Batch:
+    """x0 = (x - b·eps) / a; not defined at a = 0."""
+    return (x - expand(level.b, x) * eps) / expand(level.a, x)
+
+
+def eps_from_x0(x: Batch, x0: Batch, level: Level) -> Batch:
+    """eps = (x - a·x0) / b; not defined at b = 0."""
+    return (x - expand(level.a, x) * x0) / expand(level.b, x)
+
+
+def x_bar(x: Batch, level: Level) -> Batch:
+    """x_bar = x / a = x0 + sigma·eps; not defined at a = 0."""
+    return x / expand(level.a, x)
+
+
+@runtime_checkable
+class Parametrisation(Protocol):
+    """What a network's output means."""
+
+    def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
+        """(x0, eps) -> the network's output."""
+
+    def decode(self, out: Batch, x: Batch, level: Level) -> tuple[Batch, Batch]:
+        """The network's output at x -> (x0, eps)."""
+
+
+@dataclass(frozen=True)
+class Epsilon:
+    """The network predicts eps. It gives no x0 at a = 0 (NaN or infinite there)."""
+
+    def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
+        return eps
+
+    def decode(self, out: Batch, x: Batch, level: Level) -> tuple[Batch, Batch]:
+        return x0_from_eps(x, out, level), out
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The network predicts x0."""
+
+    def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
+        return x0
+
+    def decode(self, out: Batch, x: Batch, level: Level) -> tuple[Batch, Batch]:
+        return out, eps_from_x0(x, out, level)
+
+
+@dataclass(frozen=True)
+class Velocity:
+    """The network predicts v = (a·eps - b·x0) / sqrt(a² + b²) (arXiv 2202.00512)."""
+
+    def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
+        a, b = expand(level.a, x0), expand(level.b, x0)
+        return (a * eps - b * x0) / (a * a + b * b).sqrt()
+
+    def decode(self, out: Batch, x: Batch, level: Level) -> tuple[Batch, Batch]:
+        a, b = expand(level.a, x), expand(level.b, x)
+        square = a * a + b * b
+        out = out * square.sqrt()
+        return (a * x - b * out) / square, (b * x + a * out) / square
+
+
+@dataclass(frozen=True)
+class FlowVelocity:
+    """The network predicts eps - x0, the velocity of rectified flow (arXiv 2209.03003); any (a, b) with a + b > 0."""
+
+    def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
+        return eps - x0
+
+    def decode(self, out: Batch, x: Batch, level: Level) -> tuple[Batch, Batch]:
+        a, b = expand(level.a, x), expand(level.b, x)
+        return (x - b * out) / (a + b), (x + a * out) / (a + b)
+
+
+@dataclass(frozen=True)
+class Score:
+    """The network predicts the score, grad_x log p(x) = -eps / b (arXiv 2011.13456)."""
+
+    def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
+        return -eps / expand(level.b, eps)
+
+    def decode(self, out: Batch, x: Batch, level: Level) -> tuple[Batch, Batch]:
+        eps = -out * expand(level.b, x)
+        return x0_from_eps(x, eps, level), eps

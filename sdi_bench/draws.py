@@ -1,0 +1,81 @@
+"""Counter-based randomness: every draw is a function of (item, purpose, step), never of what was drawn before.
+
+So drawing tau does not shift kappa, samplers share draws, a row of a batch equals a batch of one, and a
+resumed run continues as if it had never stopped. Philox-4x64 (Salmon et al., SC 2011): the item is the key,
+purpose and step are words of the counter.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Purpose(IntEnum):
+    """What a draw is for. Numbers are part of the results: append, never renumber."""
+
+    INIT = 0
+    KAPPA = 1
+    ENTROPY = 2
+    TAU = 3
+    TIME = 4
+    CAMERA = 5
+    VAE = 6
+
+
+@dataclass(frozen=True, order=True)
+class Item:
+    """What is sampled once: a prompt (None is unconditional) and a seed >= 0. Its x_T depends on nothing else."""
+
+    prompt: str | None
+    seed: int
+
+    @property
+    def key(self) -> int:
+        """128 bits that name the item."""
+        text = f"{'' if self.prompt is None else 'p' + self.prompt}\x00{self.seed}"
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
+
+
+def items_of(prompts: Sequence[str | None], seeds: Sequence[int]) -> list[Item]:
+    """All pairs, prompt by prompt."""
+    return [Item(prompt, seed) for prompt in prompts for seed in seeds]
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """Random numbers for a batch of items."""
+
+    def normal(self, purpose: Purpose, step: int, shape: tuple[int, ...]) -> Float[Tensor, "batch *shape"]:
+        """Standard normal draws, float64."""
+
+    def uniform(self, purpose: Purpose, step: int) -> Float[Tensor, " batch"]:
+        """Uniform draws in [0, 1), float64."""
+
+
+@dataclass(frozen=True)
+class PhiloxDraws:
+    """The draws of `items`, made on the CPU (the same bits everywhere) and handed over on `device`."""
+
+    items: tuple[Item, ...]
+    device: torch.device | str = "cpu"
+
+    def _generators(self, purpose: Purpose, step: int) -> list[np.random.Generator]:
+        counter = [0, 0, step, int(purpose)]
+        return [np.random.Generator(np.random.Philox(key=item.key, counter=counter)) for item in self.items]
+
+    def normal(self, purpose: Purpose, step: int, shape: tuple[int, ...]) -> Float[Tensor, "batch *shape"]:
+        rows = np.empty((len(self.items), *shape))
+        for row, generator in zip(rows, self._generators(purpose, step), strict=True):
+            generator.standard_normal(out=row)
+        return torch.from_numpy(rows).to(self.device)
+
+    def uniform(self, purpose: Purpose, step: int) -> Float[Tensor, " batch"]:
+        rows = np.array([generator.random() for generator in self._generators(purpose, step)])
+        return torch.from_numpy(rows).to(self.device)

@@ -1,0 +1,158 @@
+"""Grids: which levels a sampler visits, noisiest first, all with sigma > 0. The step to sigma = 0 asks no network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from .levels import Level, Step
+from .schedules import Schedule
+
+
+@runtime_checkable
+class Grid(Protocol):
+    """n levels of a schedule, falling in sigma."""
+
+    n_levels: int
+
+    def levels(self, schedule: Schedule) -> list[Level]:
+        """The levels, noisiest first. Raises ValueError, naming the field, if they do not fall."""
+
+
+def require_count(name: str, value: int, least: int = 1) -> None:
+    """Raise ValueError unless value is a whole number >= least; the message names the field."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name}={value!r}: must be a whole number >= {least}")
+
+
+def falling(levels: Sequence[Level]) -> list[Level]:
+    """The levels, checked: sigma falls strictly and stays above 0. Raises ValueError otherwise."""
+    sigmas = [float(level.sigma) for level in levels]
+    for high, low in zip(sigmas, sigmas[1:], strict=False):
+        if not low < high:
+            raise ValueError(f"grid: sigma must fall from level to level, got {high:.6g} then {low:.6g}")
+    if not sigmas[-1] > 0:
+        raise ValueError(f"grid: the last level has sigma={sigmas[-1]:.6g}; it must be > 0")
+    return list(levels)
+
+
+def steps_of(levels: Sequence[Level]) -> list[Step]:
+    """The n - 1 steps between n levels; step i goes from levels[i - 1] to levels[i] and has index i."""
+    return [Step(src, dst, i + 1) for i, (src, dst) in enumerate(zip(levels, levels[1:], strict=False))]
+
+
+@dataclass(frozen=True)
+class UniformT:
+    """t falls from t_max to t_min as progress^power: power 1 is linear annealing, 0.5 square-root annealing.
+
+    n_levels >= 1. t_max, t_min: 0 <= t_min < t_max <= 1. power > 0.
+    Raises ValueError, naming the field, otherwise.
+    """
+
+    n_levels: int = 50
+    t_max: float = 1.0
+    t_min: float = 0.0
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_count("grid.n_levels", self.n_levels)
+        if not 0 <= self.t_min < self.t_max <= 1:
+            raise ValueError(
+                f"grid.t_max={self.t_max!r}, grid.t_min={self.t_min!r}: the grid must fall, 0 <= t_min < t_max <= 1"
+            )
+        if not self.power > 0:
+            raise ValueError(f"grid.power={self.power!r}: must be > 0")
+
+    def times(self) -> Tensor:
+        """The n_levels times, falling from t_max to t_min."""
+        progress = torch.linspace(0, 1, self.n_levels, dtype=torch.float64) ** self.power
+        return self.t_max - (self.t_max - self.t_min) * progress
+
+    def levels(self, schedule: Schedule) -> list[Level]:
+        return falling([schedule.level(t) for t in self.times()])
+
+
+@dataclass(frozen=True)
+class UniformSigma:
+    """sigma falls in equal steps between the schedule's highest and lowest level (or the ends given)."""
+
+    n_levels: int = 50
+    sigma_max: float | None = None
+    sigma_min: float | None = None
+
+    def __post_init__(self) -> None:
+        require_count("grid.n_levels", self.n_levels)
+
+    def ends(self, schedule: Schedule) -> tuple[float, float]:
+        """(sigma_max, sigma_min). Raises ValueError if they do not fall or are not finite."""
+        high = float(schedule.highest.sigma) if self.sigma_max is None else self.sigma_max
+        low = float(schedule.lowest.sigma) if self.sigma_min is None else self.sigma_min
+        if not 0 < low < high < float("inf"):
+            raise ValueError(
+                f"grid.sigma_max={high!r}, grid.sigma_min={low!r}: must fall and be finite, 0 < sigma_min < sigma_max"
+            )
+        return high, low
+
+    def sigmas(self, high: float, low: float) -> Tensor:
+        """The n_levels values of sigma, falling."""
+        return torch.linspace(high, low, self.n_levels, dtype=torch.float64)
+
+    def levels(self, schedule: Schedule) -> list[Level]:
+        return falling([schedule.at_sigma(sigma) for sigma in self.sigmas(*self.ends(schedule))])
+
+
+@dataclass(frozen=True)
+class UniformLogSigma(UniformSigma):
+    """log(sigma) falls in equal steps."""
+
+    def sigmas(self, high: float, low: float) -> Tensor:
+        return torch.logspace(0, 1, self.n_levels, base=low / high, dtype=torch.float64) * high
+
+
+@dataclass(frozen=True)
+class Leading:
+    """Table entries k·(T // n) + offset, as diffusers' timestep_spacing="leading"."""
+
+    n_levels: int = 50
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        require_count("grid.n_levels", self.n_levels)
+
+    def levels(self, schedule: Schedule) -> list[Level]:
+        if self.n_levels > schedule.n_train:
+            raise ValueError(f"grid.n_levels={self.n_levels}: the schedule has {schedule.n_train} entries")
+        stride = schedule.n_train // self.n_levels
+        entries = [k * stride + self.offset for k in reversed(range(self.n_levels))]
+        return falling([schedule.level(n / schedule.n_train) for n in entries])
+
+
+@dataclass(frozen=True)
+class Trailing:
+    """Table entries T - 1, T - 1 - T/n, ..., as diffusers' timestep_spacing="trailing"."""
+
+    n_levels: int = 50
+
+    def __post_init__(self) -> None:
+        require_count("grid.n_levels", self.n_levels)
+
+    def levels(self, schedule: Schedule) -> list[Level]:
+        stride = schedule.n_train / self.n_levels
+        entries = [round(schedule.n_train - k * stride) - 1 for k in range(self.n_levels)]
+        return falling([schedule.level(n / schedule.n_train) for n in entries])
+
+
+@dataclass(frozen=True)
+class Linspace:
+    """n table entries evenly spread from T - 1 to 0, rounded, as diffusers' timestep_spacing="linspace"."""
+
+    n_levels: int = 50
+
+    def __post_init__(self) -> None:
+        require_count("grid.n_levels", self.n_levels)
+
+    def levels(self, schedule: Schedule) -> list[Level]:
+        entries = torch.linspace(schedule.n_train - 1, 0, self.n_levels, dtype=torch.float64).round()
+        return falling([schedule.level(float(n) / schedule.n_train) for n in entries])

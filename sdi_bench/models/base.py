@@ -1,0 +1,74 @@
+"""What the library asks of a model."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..guidance import Guidance, Prompt, Stack
+from ..levels import Level
+
+Conds = Sequence[Sequence[Prompt]]
+"""Conditions to evaluate at once: [conds][batch] prompts."""
+
+
+class Prediction(NamedTuple):
+    """A model's answer at x = a·x0 + b·eps, both halves: an x0 cannot be had from eps where a = 0."""
+
+    x0: Stack
+    eps: Stack
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """A diffusion model: predicts the clean image and the noise in x, for several conditions in one batched call.
+
+    shape: of one image, [channels, height, width] for images; images live in [-1, 1].
+    """
+
+    shape: tuple[int, ...]
+
+    def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
+        """float64 predictions [conds, batch, *shape]; no guidance scale inside."""
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        """Raise ValueError, saying what would be valid, if the model cannot be asked for this prompt."""
+
+
+@runtime_checkable
+class ExactModel(Denoiser, Protocol):
+    """A model that is the exact posterior mean of a known distribution."""
+
+    def sample(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> Float[Tensor, "batch *shape"]:
+        """Fresh independent draws of the data distribution, one per prompt."""
+
+
+@runtime_checkable
+class HasExactRoot(Protocol):
+    """A model for which eq. 8 of arXiv 2405.15891 can be solved."""
+
+    def exact_root(
+        self, x0: Float[Tensor, "batch *shape"], level: Level, prompts: Sequence[Prompt], guidance: Guidance
+    ) -> Float[Tensor, "batch *shape"]:
+        """kappa with kappa = eps(a·x0 + b·kappa), the guided prediction."""
+
+    def check_root(self, guidance: Guidance) -> None:
+        """Raise ValueError if the root is not defined under this guidance."""
+
+
+def check_known(prompt: Prompt, known: Sequence[str]) -> None:
+    """Raise ValueError with the near match unless prompt is None or one of `known`."""
+    if prompt is None or prompt in known:
+        return
+    near = get_close_matches(str(prompt), known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"prompt={prompt!r}: {hint}this model knows {', '.join(known)}")
+
+
+def float64(x: Tensor) -> Tensor:
+    """Exact models compute in float64."""
+    return x.to(torch.float64)

@@ -1,0 +1,235 @@
+"""Mixtures of isotropic Gaussians, and the optimal denoiser of a finite image set (the same thing, large)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..guidance import Guidance, Prompt
+from ..levels import Level, expand
+from .base import Conds, Prediction, check_known, float64
+
+DIGITS = Path(__file__).parent.parent / "data" / "digits.npz"
+
+
+class _Components:
+    """What Mixture and Empirical share: centres with labels, and posterior weights in log space."""
+
+    centres: Float[Tensor, "n *shape"]
+    labels: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.centres.shape[1:])
+
+    @cached_property
+    def log_priors(self) -> Mapping[Prompt, Float[Tensor, " n"]]:
+        """prompt -> log weight of each component; -inf outside the class, uniform inside."""
+        labels = np.array(self.labels)
+        masks = {None: np.ones(len(labels), bool)} | {name: labels == name for name in sorted(set(self.labels))}
+        with np.errstate(divide="ignore"):
+            return {prompt: torch.from_numpy(np.log(mask / mask.sum())) for prompt, mask in masks.items()}
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        check_known(prompt, sorted(set(self.labels)))
+
+    def log_prior(self, prompts: Sequence[Prompt]) -> Float[Tensor, "batch n"]:
+        """One row of log weights per prompt."""
+        return torch.stack([self.log_priors[prompt] for prompt in prompts])
+
+    def pick(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> Int[Tensor, " batch"]:
+        """A component for each prompt, drawn by its prior."""
+        gumbel = torch.from_numpy(rng.gumbel(size=(len(prompts), len(self.labels))))
+        return (self.log_prior(prompts) + gumbel).argmax(1)
+
+
+@dataclass(frozen=True)
+class Mixture(_Components):
+    """Exact denoiser of a mixture of isotropic Gaussians, each of a class; all components weigh the same.
+
+    centres: [n, *shape]. labels: the class of each. widths: the standard deviation of each, >= 0.
+    Raises ValueError if their lengths differ or a width is negative.
+    """
+
+    centres: Float[Tensor, "n *shape"]
+    labels: tuple[str, ...]
+    widths: Float[Tensor, " n"]
+
+    def __post_init__(self) -> None:
+        if not len(self.centres) == len(self.labels) == len(self.widths):
+            raise ValueError(
+                f"mixture: {len(self.centres)} centres, {len(self.labels)} labels, {len(self.widths)} widths"
+            )
+        if bool((self.widths < 0).any()):
+            raise ValueError(f"widths={self.widths.tolist()}: must be >= 0")
+
+    @staticmethod
+    def of(centres: Sequence, labels: Sequence[str], widths: Sequence[float]) -> "Mixture":
+        """From plain numbers."""
+        return Mixture(
+            torch.as_tensor(centres, dtype=torch.float64),
+            tuple(labels),
+            torch.as_tensor(widths, dtype=torch.float64),
+        )
+
+    def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
+        x = float64(x)
+        a, b = level.a[:, None], level.b[:, None]
+        spread = b.square() + a.square() * self.widths.square()
+        gap = x[:, None] - expand(level.a, x)[:, None] * self.centres
+        dim = self.centres[0].numel()
+        fit = -gap.flatten(2).square().sum(2) / (2 * spread) - dim / 2 * spread.log()
+        x0, eps = [], []
+        for prompts in conds:
+            weights = (fit + self.log_prior(prompts)).softmax(1)
+            x0.append(
+                torch.einsum("bn,n...->b...", weights, self.centres)
+                + torch.einsum("bn,bn...->b...", weights * a * self.widths.square() / spread, gap)
+            )
+            eps.append(torch.einsum("bn,bn...->b...", weights * b / spread, gap))
+        return Prediction(torch.stack(x0), torch.stack(eps))
+
+    def sample(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> Float[Tensor, "batch *shape"]:
+        index = self.pick(prompts, rng)
+        z = torch.from_numpy(rng.standard_normal((len(prompts), *self.shape)))
+        return self.centres[index] + expand(self.widths[index], z) * z
+
+    def check_root(self, guidance: Guidance) -> None:
+        """Raises ValueError outside 0 <= gamma <= 1, where the root need not be unique, and for widths of 0."""
+        if not 0 <= guidance.scale <= 1:
+            raise ValueError(
+                f"guidance.scale={guidance.scale}: a mixture's root of eq. 8 is unique for 0 <= scale <= 1 only"
+            )
+        if not bool((self.widths > 0).all()):
+            raise ValueError("widths: the root of eq. 8 is undetermined at width 0")
+
+    def exact_root(
+        self, x0: Float[Tensor, "batch *shape"], level: Level, prompts: Sequence[Prompt], guidance: Guidance
+    ) -> Float[Tensor, "batch *shape"]:
+        """Damped Newton on the convex function whose gradient is D - x0 (it is unique for 0 <= gamma <= 1).
+
+        D = grad of |x_bar|²/2 + sigma²·log p_sigma(x_bar), so D(x_bar) = x0 minimises that minus <x0, x_bar>;
+        its Hessian is the posterior covariance over sigma². Start at x_bar = x0; no history.
+        """
+        self.check_root(guidance)
+        x0 = float64(x0)
+        return torch.stack(
+            [
+                self._root_of_row(x0[i], level.rows(torch.tensor([i])), prompt, guidance)
+                for i, prompt in enumerate(prompts)
+            ]
+        )
+
+    def _root_of_row(self, x0: Tensor, level: Level, prompt: Prompt, guidance: Guidance) -> Tensor:
+        sigma = level.sigma
+        laws = ((guidance.negative, 1 - guidance.scale), (prompt, guidance.scale))
+
+        def parts(x_bar: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            """Objective, gradient D - x0, and Hessian at x_bar."""
+            gap = x_bar.flatten() - self.centres.flatten(1)
+            spread = sigma**2 + self.widths.square()
+            fit = -gap.square().sum(1) / (2 * spread) - gap.shape[1] / 2 * spread.log()
+            value = x_bar.square().sum() / 2 - (x0 * x_bar).sum()
+            gradient, hessian = -x0.flatten(), x0.new_zeros(x0.numel(), x0.numel())
+            for condition, weight in laws:
+                if weight == 0:
+                    continue
+                logits = fit + self.log_priors[condition]
+                value = value + weight * sigma[0] ** 2 * logits.logsumexp(0)
+                w = logits.softmax(0)
+                means = self.centres.flatten(1) + (self.widths.square() / spread)[:, None] * gap
+                mean = w @ means
+                around = means - mean
+                within = (w * self.widths.square() / spread).sum()
+                gradient = gradient + weight * mean
+                hessian = hessian + weight * (
+                    around.T @ (w[:, None] * around) / sigma[0] ** 2 + within * torch.eye(x0.numel())
+                )
+            return value, gradient, hessian
+
+        x_bar = x0.clone()
+        value, gradient, hessian = parts(x_bar)
+        for _ in range(200):
+            step = torch.linalg.solve(hessian, gradient).reshape(x0.shape)
+            size = 1.0
+            while size > 1e-12:
+                trial = x_bar - size * step
+                new = parts(trial)
+                if new[0] <= value or new[1].norm() < gradient.norm():
+                    break
+                size /= 2
+            if not (new[1].norm() < gradient.norm() or new[0] < value):
+                break
+            x_bar, (value, gradient, hessian) = trial, new
+        return (x_bar - x0) / sigma
+
+
+@dataclass(frozen=True)
+class Empirical(_Components):
+    """The optimal denoiser of a finite set of images, each blurred by an isotropic kernel of standard deviation `width`.
+
+    D(x) = sum_i w_i·[x_i + a·width²/v·(x - a·x_i)],  w = softmax(log prior - |x - a·x_i|²/2v),  v = b² + a²·width²
+
+    At width 0 it can only return (blends of) its images. centres: [n, *shape] in [-1, 1]; width >= 0 in the same unit.
+    Raises ValueError if labels and images do not match or width < 0.
+    """
+
+    centres: Float[Tensor, "n *shape"]
+    labels: tuple[str, ...]
+    width: float = 0.1
+
+    def __post_init__(self) -> None:
+        if len(self.centres) != len(self.labels):
+            raise ValueError(f"empirical: {len(self.centres)} images but {len(self.labels)} labels")
+        if not self.width >= 0:
+            raise ValueError(f"model.width={self.width!r}: must be >= 0")
+
+    @staticmethod
+    def of(path: str | Path = DIGITS, width: float = 0.1) -> "Empirical":
+        """From a .npz file: `images`, uint8 [n, channels, height, width], and `labels`, [n].
+
+        The default is the UCI handwritten digits that ship with the package (8 x 8, CC BY 4.0).
+        Raises ValueError, naming the file, if it cannot be read or is not such a set.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                images, labels = archive["images"], archive["labels"]
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise ValueError(f"model.path={str(path)!r}: not a readable image set ({error})") from error
+        if images.dtype != np.uint8 or images.ndim != 4 or labels.shape != images.shape[:1] or not len(labels):
+            raise ValueError(
+                f"model.path={str(path)!r}: needs images uint8 [n, channels, height, width] and labels [n], "
+                f"got {images.dtype} {list(images.shape)} and {list(labels.shape)}"
+            )
+        centres = torch.from_numpy(images.astype(np.float64) / 127.5 - 1)
+        return Empirical(centres, tuple(str(label) for label in labels), float(width))
+
+    @cached_property
+    def _flat(self) -> tuple[Tensor, Tensor]:
+        flat = self.centres.flatten(1)
+        return flat, flat.square().sum(1)
+
+    def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
+        x = float64(x)
+        flat, squares = self._flat
+        a, b = level.a[:, None], level.b[:, None]
+        v = b.square() + (a * self.width).square()
+        rows = x.flatten(1)
+        fit = a * (rows @ flat.T - a / 2 * squares) / v
+        x0, eps = [], []
+        for prompts in conds:
+            mean = (fit + self.log_prior(prompts)).softmax(1) @ flat
+            gap = rows - a * mean
+            x0.append((mean + a * self.width**2 / v * gap).reshape(x.shape))
+            eps.append((b / v * gap).reshape(x.shape))
+        return Prediction(torch.stack(x0), torch.stack(eps))
+
+    def sample(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> Float[Tensor, "batch *shape"]:
+        z = torch.from_numpy(rng.standard_normal((len(prompts), *self.shape)))
+        return self.centres[self.pick(prompts, rng)] + self.width * z

@@ -1,0 +1,63 @@
+"""Any network as a Denoiser: one cast in, one cast out, one parametrisation."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..coordinates import Epsilon, Parametrisation
+from ..guidance import Prompt
+from ..levels import Level
+from .base import Conds, Denoiser, Prediction
+
+
+@dataclass(frozen=True)
+class Network:
+    """A callable (x, t, prompts) -> output in the network's own precision, read through a parametrisation.
+
+    forward: x [rows, *shape] in `dtype`, t [rows] in [0, 1] in `dtype`, a prompt per row -> [rows, *shape].
+    All conditions go through the network in one batch. State stays float64 outside.
+    prompts: what it may be asked for; None means anything.
+    """
+
+    forward: Callable[[Tensor, Tensor, Sequence[Prompt]], Tensor]
+    shape: tuple[int, ...]
+    parametrisation: Parametrisation = Epsilon()
+    dtype: torch.dtype = torch.float32
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        """Any prompt."""
+
+    def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
+        n = len(conds)
+        rows = x.to(self.dtype).repeat(n, *[1] * (x.ndim - 1))
+        t = level.t.expand(len(x)).to(self.dtype).repeat(n)
+        flat = [prompt for prompts in conds for prompt in prompts]
+        out = self.forward(rows, t, flat).to(torch.float64).reshape(n, *x.shape)
+        halves = [self.parametrisation.decode(row, x, level) for row in out]
+        return Prediction(torch.stack([x0 for x0, _ in halves]), torch.stack([eps for _, eps in halves]))
+
+
+@dataclass(frozen=True)
+class Reparametrised:
+    """An exact model seen as a network of another parametrisation: its prediction is encoded and decoded again."""
+
+    model: Denoiser
+    parametrisation: Parametrisation
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.model.shape
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        self.model.check_prompt(prompt)
+
+    def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
+        exact = self.model.predict(x, level, conds)
+        halves = [
+            self.parametrisation.decode(self.parametrisation.encode(x0, eps, level), x, level)
+            for x0, eps in zip(exact.x0, exact.eps, strict=True)
+        ]
+        return Prediction(torch.stack([x0 for x0, _ in halves]), torch.stack([eps for _, eps in halves]))

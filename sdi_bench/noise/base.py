@@ -1,0 +1,41 @@
+"""kappa: which noise is added to x0 before the network is asked. SDS, SDI and DDIM differ here and nowhere else."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ..draws import Draws
+from ..guidance import Guidance
+from ..levels import Step
+from ..models.base import Denoiser
+from ..predictor import Predictor
+
+Image = Float[Tensor, "batch *shape"]
+
+
+class Proposal(NamedTuple):
+    """kappa, and, where it was found by inversion, the last prediction on the way (ISM subtracts that one)."""
+
+    kappa: Tensor
+    eps_s: Tensor | None = None
+
+
+class Kappa(ABC):
+    """A choice of noise. Stateless: what it knows of the past is `last`; what it draws is keyed by the step."""
+
+    @property
+    def needs_path(self) -> bool:
+        """True where the same x0 is carried from step to step; a 3D scene cannot offer that (arXiv 2405.15891, sec. 4)."""
+        return False
+
+    def check(self, model: Denoiser, guidance: Guidance) -> None:
+        """Raise ValueError if this kappa cannot be had from this model under this guidance."""
+
+    @abstractmethod
+    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+        """The noise to add to x0 [batch, *shape] in this step.
+
+        last: the guided eps of the previous network call on this path, at level step.src.
+        """

@@ -1,0 +1,25 @@
+"""kappa drawn anew at every step: SDS."""
+
+from dataclasses import dataclass
+
+from ..draws import Draws, Purpose
+from ..grids import require_count
+from ..levels import Step
+from ..predictor import Predictor
+from .base import Image, Kappa, Proposal
+
+
+@dataclass(frozen=True)
+class Fresh(Kappa):
+    """kappa ~ N(0, I) at each step: score distillation sampling (arXiv 2209.14988; 2405.15891, sec. 4).
+
+    n_avg >= 1: the mean of that many draws, so its variance is 1 / n_avg. Raises ValueError otherwise.
+    """
+
+    n_avg: int = 1
+
+    def __post_init__(self) -> None:
+        require_count("noise.n_avg", self.n_avg)
+
+    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+        return Proposal(draws.normal(Purpose.KAPPA, step.index, (self.n_avg, *x0.shape[1:])).mean(1))

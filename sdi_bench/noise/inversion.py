@@ -1,0 +1,97 @@
+"""kappa by DDIM inversion of x0: SDI; without guidance and with the interval's end subtracted: ISM."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..coordinates import noisy
+from ..draws import Draws, Purpose
+from ..grids import require_count
+from ..levels import Step, expand
+from ..predictor import Predictor, Use
+from .base import Image, Kappa, Proposal
+
+
+@dataclass(frozen=True)
+class Inversion(Kappa):
+    """The noise that DDIM run backwards finds in x0 (arXiv 2405.15891, eq. 11):
+
+        x_bar(0) = x0,   x_bar(s_k+1) = x_bar(s_k) + (sigma_k+1 - sigma_k)·eps(x_bar(s_k), s_k),   kappa = (x_bar(t) - x0) / sigma(t)
+
+    Each step asks the network at its source. The first source is the schedule's lowest level; the levels between
+    are uniform in t, int(n_steps·t) steps (at least one).
+
+    guidance_scale: gamma of the inversion; the paper's choice is minus the sampler's, -7.5.
+    n_steps >= 1: steps for t = 1.
+    tau: the noise is sought at dst + U(0, tau) in t; null seeks it at the step's src (eq. 10).
+    entropy >= 0: noise of that standard deviation is added to kappa, that is, b·entropy to x(t), as eq. 11 reads
+      when its H(t) is added to x(t). literal_entropy: add sqrt(1 - alpha_bar)·entropy to kappa instead, as printed.
+    interval: the length in t of the last step, if it is to be fixed (ISM, arXiv 2311.11284, eq. 11); else null.
+    Raises ValueError, naming the field, for values out of range.
+    """
+
+    guidance_scale: float = -7.5
+    n_steps: int = 10
+    tau: float | None = 1 / 30
+    entropy: float = 0.3
+    literal_entropy: bool = False
+    interval: float | None = None
+
+    def __post_init__(self) -> None:
+        require_count("noise.n_steps", self.n_steps)
+        if not math.isfinite(self.guidance_scale):
+            raise ValueError(f"noise.guidance_scale={self.guidance_scale!r}: must be a finite number")
+        if self.tau is not None and not 0 <= self.tau < 1:
+            raise ValueError(f"noise.tau={self.tau!r}: must lie in [0, 1), or null")
+        if not self.entropy >= 0:
+            raise ValueError(f"noise.entropy={self.entropy!r}: must be >= 0")
+        if self.interval is not None and not 0 < self.interval < 1:
+            raise ValueError(f"noise.interval={self.interval!r}: must lie in (0, 1), or null")
+
+    def time_sought(self, step: Step, net: Predictor, draws: Draws) -> Float[Tensor, " rows"]:
+        """The time t up to which x0 is inverted."""
+        if self.tau is None:
+            return step.src.t
+        if self.tau == 0:
+            return step.dst.t
+        late = step.dst.t + self.tau * draws.uniform(Purpose.TAU, step.index)
+        return late.clamp(max=float(net.schedule.highest.t))
+
+    def times(self, t: Float[Tensor, " rows"], start: float) -> list[Float[Tensor, " rows"]]:
+        """Times from `start` up to t for every row; a row whose steps are used up stays at its t."""
+        if self.interval is not None:
+            uniform_end = (t - self.interval).clamp(min=start)
+        else:
+            uniform_end = t
+        counts = (self.n_steps * uniform_end + 1e-9).floor().clamp(min=1)
+        path = [start + (uniform_end - start) * (k / counts).clamp(max=1) for k in range(int(counts.max().item()) + 1)]
+        return path if self.interval is None else [*path, t]
+
+    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+        t = self.time_sought(step, net, draws)
+        levels = [net.level(time) for time in self.times(t, float(net.schedule.lowest.t))]
+        added = torch.zeros_like(x0)  # x_bar - x0
+        eps_s = torch.zeros_like(x0)
+        for source, target in zip(levels, levels[1:], strict=False):
+            rise = target.sigma - source.sigma
+            active = None if len(rise) == 1 or bool((rise > 0).all()) else rise.nonzero().flatten()
+            if active is None:
+                x = noisy(x0 + added, torch.zeros_like(x0), source)
+                eps_s = net(x, source, scale=self.guidance_scale, use=Use.INVERSION).eps
+                added = added + expand(rise, x0) * eps_s
+            elif len(active):
+                at = source.rows(active)
+                x = noisy(x0[active] + added[active], torch.zeros_like(x0[active]), at)
+                eps = net(x, at, scale=self.guidance_scale, rows=active, use=Use.INVERSION).eps
+                eps_s = eps_s.index_copy(0, active, eps)
+                added = added.index_add(0, active, expand(rise[active], eps) * eps)
+        top = levels[-1]
+        kappa = added / expand(top.sigma, x0)
+        if self.entropy:
+            size = self.entropy * top.b / (top.a.square() + top.b.square()).sqrt() if self.literal_entropy else None
+            xi = draws.normal(Purpose.ENTROPY, step.index, tuple(x0.shape[1:]))
+            kappa = kappa + (self.entropy if size is None else expand(size, x0)) * xi
+        return Proposal(kappa, eps_s)

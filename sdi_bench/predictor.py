@@ -1,0 +1,82 @@
+"""A model bound to a schedule, a guidance and a batch of prompts: what samplers and kappa ask. It counts what it costs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .guidance import Guidance, Prompt
+from .levels import Level
+from .models.base import Denoiser, Prediction
+from .schedules import Schedule
+
+
+class Use(StrEnum):
+    """What a network row was spent on."""
+
+    CONDITIONAL = "conditional"
+    UNCONDITIONAL = "unconditional"
+    INVERSION = "inversion"
+    OTHER = "other"
+
+
+@dataclass
+class Cost:
+    """Network rows by use (one row: one image through the network once). A meter: it is read, never acted upon."""
+
+    rows: dict[Use, int] = field(default_factory=lambda: dict.fromkeys(Use, 0))
+
+    def add(self, use: Use, rows: int) -> None:
+        """Count rows."""
+        self.rows[use] += rows
+
+
+class Guided(NamedTuple):
+    """The guided prediction (x0, eps), each [batch, *shape], and the raw ones behind it, [conds, batch, *shape]."""
+
+    x0: Tensor
+    eps: Tensor
+    raw: Prediction
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """eps_theta of the paper: `model` under `guidance`, for one batch of `prompts`."""
+
+    model: Denoiser
+    schedule: Schedule
+    guidance: Guidance
+    prompts: tuple[Prompt, ...]
+    device: torch.device | str = "cpu"
+    cost: Cost = field(default_factory=Cost)
+
+    def level(self, t: Float[Tensor, " rows"] | float) -> Level:
+        """The schedule's level at t, on this predictor's device."""
+        return self.schedule.level(torch.as_tensor(t).cpu()).to(self.device)
+
+    def __call__(
+        self,
+        x: Float[Tensor, "batch *shape"],
+        level: Level,
+        *,
+        scale: float | None = None,
+        rows: Tensor | None = None,
+        use: Use | None = None,
+    ) -> Guided:
+        """The guided prediction at x.
+
+        scale: another gamma than the sampler's. rows: x holds only these rows of the batch (indices).
+        use: what to book the rows on; by default each condition on its own account.
+        """
+        guidance = self.guidance if scale is None else self.guidance.at(scale)
+        prompts: Sequence[Prompt] = self.prompts if rows is None else [self.prompts[i] for i in rows.tolist()]
+        conds = guidance.conds(prompts)
+        for i in range(len(conds)):
+            base = guidance.scale == 0 or (len(conds) == 2 and i == 0)
+            self.cost.add(use or (Use.UNCONDITIONAL if base else Use.CONDITIONAL), len(x))
+        raw = self.model.predict(x, level, conds)
+        return Guided(guidance.combine(raw.x0), guidance.combine(raw.eps), raw)

@@ -1,0 +1,9 @@
+"""Samplers; one file, one yaml, one oracle each."""
+
+from .base import Sampler, State
+from .ddim import Ddim
+from .ddpm import Ddpm
+from .distillation import Annealed, Distillation, RandomT
+from .heun import Heun
+
+__all__ = ["Annealed", "Ddim", "Ddpm", "Distillation", "Heun", "RandomT", "Sampler", "State"]

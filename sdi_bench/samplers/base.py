@@ -1,0 +1,54 @@
+"""What a sampler yields and what the library asks of one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from ..draws import Draws, Purpose
+from ..guidance import Guidance
+from ..levels import Level, expand
+from ..models.base import Denoiser
+from ..predictor import Guided, Predictor
+from ..schedules import Schedule
+
+
+@dataclass(frozen=True)
+class State:
+    """A sampler after its network call number `index`, at `level`.
+
+    x0: the one-step denoised image (distillation: the optimised image), eps: the guided prediction,
+    kappa: the noise that was added before the network was asked; None in samplers that carry x itself.
+    All [batch, *shape], float64. The last state's x0 is the sample.
+    """
+
+    index: int
+    level: Level
+    x0: Tensor
+    eps: Tensor
+    kappa: Tensor | None = None
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """An image-space sampler: a short generator of states."""
+
+    guidance: Guidance
+
+    @property
+    def n_states(self) -> int:
+        """How many states `sample` yields."""
+
+    def sample(self, net: Predictor, draws: Draws) -> Iterator[State]:
+        """From x_T, which depends on the items alone, to the sample."""
+
+    def check(self, model: Denoiser, schedule: Schedule) -> None:
+        """Raise ValueError, naming the field, before any network call, if this cannot run."""
+
+
+def start(net: Predictor, draws: Draws, level: Level) -> tuple[Tensor, Guided]:
+    """x = b·eps with eps ~ N(0, I), and the first prediction there. No signal is put in: x_bar = sigma·eps."""
+    noise = draws.normal(Purpose.INIT, 0, net.model.shape)
+    x = expand(level.b, noise) * noise
+    return x, net(x, level)

@@ -1,0 +1,59 @@
+"""DDIM in its own variables (arXiv 2010.02502), not through eq. 10: the equivalence suite compares the two."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..coordinates import x0_from_eps
+from ..draws import Draws
+from ..grids import Grid
+from ..guidance import Guidance
+from ..levels import Level, expand
+from ..models.base import Denoiser
+from ..predictor import Predictor
+from ..schedules import Schedule
+from .base import State, start
+
+
+def step(x: Tensor, eps: Tensor, src: Level, dst: Level) -> Tensor:
+    """x(dst) = (a'/a)·x + (b' - b·a'/a)·eps (arXiv 2010.02502, eq. 13; 2405.15891, eq. 2). Forwards or inverse; a > 0."""
+    ratio = dst.a / src.a
+    return expand(ratio, x) * x + expand(dst.b - src.b * ratio, x) * eps
+
+
+@dataclass(frozen=True)
+class Ddim:
+    """Deterministic DDIM (eta = 0): n levels, n network calls, the last one denoises to sigma = 0."""
+
+    grid: Grid
+    guidance: Guidance = Guidance()
+
+    @property
+    def n_states(self) -> int:
+        return self.grid.n_levels
+
+    def check(self, model: Denoiser, schedule: Schedule) -> None:
+        self.grid.levels(schedule)
+
+    def sample(self, net: Predictor, draws: Draws) -> Iterator[State]:
+        levels = [level.to(net.device) for level in self.grid.levels(net.schedule)]
+        x, guided = start(net, draws, levels[0])
+        for i, level in enumerate(levels):
+            if i:
+                x = after(x, guided.x0, guided.eps, levels[i - 1], level)
+                guided = net(x, level)
+            yield State(i, level, clean_of(x, guided.x0, guided.eps, level), guided.eps)
+
+
+def after(x: Tensor, x0: Tensor, eps: Tensor, src: Level, dst: Level) -> Tensor:
+    """One step; from a = 0, where x says nothing of x0, by the predicted pair."""
+    if bool((src.a > 0).all()):
+        return step(x, eps, src, dst)
+    return expand(dst.a, x) * x0 + expand(dst.b, x) * eps
+
+
+def clean_of(x: Tensor, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
+    """The denoised image at this level."""
+    return torch.where(expand(level.a > 0, x), x0_from_eps(x, eps, level), x0)

@@ -1,0 +1,153 @@
+"""Score distillation: the one loop around eq. 10 of arXiv 2405.15891. SDS, SDI, ISM and DDIM are settings of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from ..coordinates import noisy
+from ..directions import Direction, PredictedMinusAdded
+from ..draws import Draws, Purpose
+from ..grids import Grid, require_count, steps_of
+from ..guidance import Guidance
+from ..levels import Level, Step, expand
+from ..models.base import Denoiser
+from ..noise import Fresh, Kappa
+from ..predictor import Predictor
+from ..scenes import Image, Scene
+from ..schedules import Schedule
+from ..update import FullStep, Update
+from .base import State, start
+
+
+class Eval(NamedTuple):
+    """One evaluation of eq. 10: the noise added, the guided prediction there, and where x0 is sent."""
+
+    kappa: Tensor
+    eps: Tensor
+    target: Tensor
+
+
+def evaluate(
+    x0: Tensor, step: Step, last: Tensor, noise: Kappa, direction: Direction, net: Predictor, draws: Draws
+) -> Eval:
+    """x0(next) = x0 - sigma_next·[ eps(a_next·x0 + b_next·kappa) - kappa ]   (eq. 10; written here only)."""
+    proposal = noise.propose(x0, step, last, net, draws)
+    guided = net(noisy(x0, proposal.kappa, step.dst), step.dst)
+    target = x0 - expand(step.dst.sigma, x0) * direction(guided, proposal)
+    return Eval(proposal.kappa, guided.eps, target)
+
+
+@runtime_checkable
+class Timeline(Protocol):
+    """Which levels are visited, and the image to start from."""
+
+    @property
+    def n_states(self) -> int:
+        """The start and every step."""
+
+    def start(self, net: Predictor, draws: Draws) -> State:
+        """The first x0, with the prediction that made it."""
+
+    def steps(self, net: Predictor, draws: Draws) -> Iterator[Step]:
+        """The steps after the start, in order."""
+
+    def check(self, schedule: Schedule) -> None:
+        """Raise ValueError if the schedule has no such levels."""
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """t falls along a grid; starts from the one-step denoised x_T, as DDIM does. n levels cost n predictions."""
+
+    grid: Grid
+
+    @property
+    def n_states(self) -> int:
+        return self.grid.n_levels
+
+    def check(self, schedule: Schedule) -> None:
+        self.grid.levels(schedule)
+
+    def start(self, net: Predictor, draws: Draws) -> State:
+        level = self.grid.levels(net.schedule)[0].to(net.device)
+        _, guided = start(net, draws, level)
+        return State(0, level, guided.x0, guided.eps)
+
+    def steps(self, net: Predictor, draws: Draws) -> Iterator[Step]:
+        levels: list[Level] = [level.to(net.device) for level in self.grid.levels(net.schedule)]
+        yield from steps_of(levels)
+
+
+@dataclass(frozen=True)
+class RandomT:
+    """t ~ U(t_min, t_max) at each step and for each row, src = dst; starts from pure noise (DreamFusion, arXiv 2209.14988).
+
+    n_steps >= 1; 0 <= t_min < t_max <= 1. Raises ValueError, naming the field, otherwise.
+    """
+
+    n_steps: int = 1000
+    t_min: float = 0.02
+    t_max: float = 0.98
+
+    def __post_init__(self) -> None:
+        require_count("sampler.timeline.n_steps", self.n_steps)
+        if not 0 <= self.t_min < self.t_max <= 1:
+            raise ValueError(
+                f"sampler.timeline.t_min={self.t_min!r}, t_max={self.t_max!r}: must be 0 <= t_min < t_max <= 1"
+            )
+
+    @property
+    def n_states(self) -> int:
+        return self.n_steps + 1
+
+    def check(self, schedule: Schedule) -> None:
+        if not bool((schedule.level(self.t_max).a > 0).all()):
+            raise ValueError(f"sampler.timeline.t_max={self.t_max!r}: sigma is infinite there")
+
+    def start(self, net: Predictor, draws: Draws) -> State:
+        noise = draws.normal(Purpose.INIT, 0, net.model.shape)
+        return State(0, net.level(self.t_max), noise, noise)
+
+    def steps(self, net: Predictor, draws: Draws) -> Iterator[Step]:
+        for index in range(1, self.n_steps + 1):
+            t = self.t_min + (self.t_max - self.t_min) * draws.uniform(Purpose.TIME, index)
+            level = net.level(t)
+            yield Step(level, level, index)
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Score distillation of an image (arXiv 2405.15891, algorithms 1 and 2, in 2D).
+
+    timeline: the levels. noise: kappa. direction: what is subtracted. update: how the image moves to the target.
+    """
+
+    timeline: Timeline
+    noise: Kappa = Fresh()
+    guidance: Guidance = Guidance()
+    direction: Direction = PredictedMinusAdded()
+    update: Update = FullStep()
+    scene: Scene = Image()
+
+    @property
+    def n_states(self) -> int:
+        return self.timeline.n_states
+
+    def check(self, model: Denoiser, schedule: Schedule) -> None:
+        self.timeline.check(schedule)
+        self.noise.check(model, self.guidance)
+        self.direction.check(self.noise)
+
+    def sample(self, net: Predictor, draws: Draws) -> Iterator[State]:
+        state = self.timeline.start(net, draws)
+        yield state
+        params, last = self.scene.init(state.x0), state.eps
+        memory = self.update.init(params)
+        for step in self.timeline.steps(net, draws):
+            x0 = self.scene.render(params)
+            found = evaluate(x0, step, last, self.noise, self.direction, net, draws)
+            params, memory = self.update.apply(params, memory, self.scene, found.target, step.dst)
+            last = found.eps
+            yield State(step.index, step.dst, self.scene.render(params), found.eps, found.kappa)

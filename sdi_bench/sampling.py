@@ -1,0 +1,66 @@
+"""Sample items with a sampler: batches in, images and cost out. No files, no progress bars, no global state."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .draws import Item, PhiloxDraws, items_of
+from .models.base import Denoiser
+from .predictor import Cost, Predictor
+from .samplers.base import Sampler, State
+from .schedules import Schedule, scaled_linear
+
+
+@dataclass(frozen=True)
+class Job:
+    """A sampler on a model and a schedule."""
+
+    model: Denoiser
+    sampler: Sampler
+    schedule: Schedule
+    device: str = "cpu"
+
+    def check(self, items: Sequence[Item]) -> None:
+        """Raise ValueError, naming the field, before any network call, if this cannot run."""
+        for prompt in {item.prompt for item in items} | {self.sampler.guidance.negative}:
+            self.model.check_prompt(prompt)
+        self.sampler.check(self.model, self.schedule)
+
+    def states(self, items: Sequence[Item], cost: Cost) -> Iterator[State]:
+        """The sampler's states for one batch of items; network rows are added to `cost`."""
+        prompts = tuple(item.prompt for item in items)
+        net = Predictor(self.model, self.schedule, self.sampler.guidance, prompts, self.device, cost)
+        walk = self.sampler.sample(net, PhiloxDraws(tuple(items), self.device))
+        while True:
+            with torch.no_grad():  # per state: a generator must not hold the caller's grad mode between yields
+                state = next(walk, None)
+            if state is None:
+                return
+            yield state
+
+
+def sample(
+    model: Denoiser,
+    sampler: Sampler,
+    prompts: Sequence[str | None] = (None,),
+    seeds: Sequence[int] = (0,),
+    schedule: Schedule | None = None,
+    batch_size: int = 64,
+) -> Float[Tensor, "items *shape"]:
+    """Images for all pairs of prompts and seeds, prompt by prompt: float64 [len(prompts)·len(seeds), *shape], about [-1, 1].
+
+    prompts: None is unconditional. schedule: Stable Diffusion's scaled-linear one by default.
+    Raises ValueError, naming the field, before any network call, if something does not fit.
+    """
+    job = Job(model, sampler, schedule or scaled_linear())
+    items = items_of(prompts, seeds)
+    job.check(items)
+    images = []
+    for k in range(0, len(items), batch_size):
+        for state in job.states(items[k : k + batch_size], Cost()):
+            last = state.x0
+        images.append(last)
+    return torch.cat(images)

@@ -1,0 +1,143 @@
+"""Updates: how parameters move to the target of eq. 10, and the weights w(t) of the gradient."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .grids import require_count
+from .levels import Level, expand
+from .scenes import Scene
+
+
+@runtime_checkable
+class Weight(Protocol):
+    """w(t) of the gradient w·(eps - kappa)."""
+
+    def __call__(self, level: Level) -> Float[Tensor, " rows"]:
+        """w >= 0 per row."""
+
+
+@dataclass(frozen=True)
+class SigmaWeight:
+    """w = sigma: the gradient is x0 - target (arXiv 2405.15891, eq. 4)."""
+
+    def __call__(self, level: Level) -> Float[Tensor, " rows"]:
+        return level.sigma
+
+
+@dataclass(frozen=True)
+class OneMinusAlphaBar:
+    """w = 1 - alpha_bar (DreamFusion, arXiv 2209.14988; threestudio's "sds" strategy)."""
+
+    def __call__(self, level: Level) -> Float[Tensor, " rows"]:
+        return 1 - level.alpha_bar
+
+
+@dataclass(frozen=True)
+class UnitWeight:
+    """w = 1."""
+
+    def __call__(self, level: Level) -> Float[Tensor, " rows"]:
+        return torch.ones_like(level.sigma)
+
+
+class Moments(NamedTuple):
+    """Adam's memory: steps taken, first and second moment."""
+
+    n: int
+    first: Tensor
+    second: Tensor
+
+
+@runtime_checkable
+class Update(Protocol):
+    """Parameters and memory in, parameters and memory out; nothing is remembered elsewhere."""
+
+    def init(self, params: Tensor) -> Moments | None:
+        """The memory before the first step."""
+
+    def apply(
+        self, params: Tensor, memory: Moments | None, scene: Scene, target: Tensor, level: Level
+    ) -> tuple[Tensor, Moments | None]:
+        """Move towards `target`, the one-step denoised image of eq. 10, found at `level`."""
+
+
+def gradient(params: Tensor, scene: Scene, target: Tensor, level: Level, weight: Weight) -> Tensor:
+    """w·(eps - kappa)·dg/dpsi = (w / sigma)·(x0 - target)·dg/dpsi (arXiv 2405.15891, eq. 4)."""
+    gap = scene.render(params) - target
+    return scene.pull(params, expand(weight(level) / level.sigma, gap) * gap)
+
+
+@dataclass(frozen=True)
+class FullStep:
+    """The image becomes the target: one gradient step of size 1 with w = sigma. Only where the image is the parameter."""
+
+    def init(self, params: Tensor) -> None:
+        return None
+
+    def apply(
+        self, params: Tensor, memory: Moments | None, scene: Scene, target: Tensor, level: Level
+    ) -> tuple[Tensor, Moments | None]:
+        return scene.init(target), memory
+
+
+@dataclass(frozen=True)
+class GradientStep:
+    """One step of plain gradient descent. size > 0; w as given. Raises ValueError if size <= 0."""
+
+    size: float = 1.0
+    weight: Weight = SigmaWeight()
+
+    def __post_init__(self) -> None:
+        if not self.size > 0:
+            raise ValueError(f"update.size={self.size!r}: must be > 0")
+
+    def init(self, params: Tensor) -> None:
+        return None
+
+    def apply(
+        self, params: Tensor, memory: Moments | None, scene: Scene, target: Tensor, level: Level
+    ) -> tuple[Tensor, Moments | None]:
+        return params - self.size * gradient(params, scene, target, level, self.weight), memory
+
+
+@dataclass(frozen=True)
+class Adam:
+    """n_inner steps of Adam (arXiv 1412.6980, algorithm 1) towards one target before the next is sought.
+
+    n_inner = 25, lr = 0.1, w = sigma with 40 targets is the authors' 2D recipe; n_inner = 1 refreshes at every step.
+    lr > 0; betas in [0, 1); eps > 0. Raises ValueError, naming the field, otherwise.
+    """
+
+    lr: float = 0.1
+    n_inner: int = 25
+    weight: Weight = SigmaWeight()
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        require_count("update.n_inner", self.n_inner)
+        if not self.lr > 0:
+            raise ValueError(f"update.lr={self.lr!r}: must be > 0")
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise ValueError(f"update.beta1={self.beta1!r}, update.beta2={self.beta2!r}: must lie in [0, 1)")
+
+    def init(self, params: Tensor) -> Moments:
+        return Moments(0, torch.zeros_like(params), torch.zeros_like(params))
+
+    def apply(
+        self, params: Tensor, memory: Moments | None, scene: Scene, target: Tensor, level: Level
+    ) -> tuple[Tensor, Moments | None]:
+        n, first, second = memory or self.init(params)
+        for _ in range(self.n_inner):
+            slope = gradient(params, scene, target, level, self.weight)
+            n += 1
+            first = self.beta1 * first + (1 - self.beta1) * slope
+            second = self.beta2 * second + (1 - self.beta2) * slope.square()
+            scale = (second / (1 - self.beta2**n)).sqrt() + self.eps
+            params = params - self.lr * first / (1 - self.beta1**n) / scale
+        return params, Moments(n, first, second)
