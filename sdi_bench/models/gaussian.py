@@ -87,9 +87,7 @@ class Gaussian:
     def sample(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> Float[Tensor, "batch *shape"]:
         z = torch.from_numpy(rng.standard_normal((len(prompts), *self.shape)))
         laws = [self.law(prompt) for prompt in prompts]
-        return torch.stack(
-            [law.mean + law.basis @ (law.variances.sqrt() * row) for law, row in zip(laws, z, strict=True)]
-        )
+        return torch.stack([law.mean + law.basis @ (law.variances.sqrt() * row) for law, row in zip(laws, z, strict=True)])
 
     def check_root(self, guidance: Guidance) -> None:
         """Any guidance: the root fails only where the slope of D happens to vanish."""

@@ -63,9 +63,7 @@ class Mixture(_Components):
 
     def __post_init__(self) -> None:
         if not len(self.centres) == len(self.labels) == len(self.widths):
-            raise ValueError(
-                f"mixture: {len(self.centres)} centres, {len(self.labels)} labels, {len(self.widths)} widths"
-            )
+            raise ValueError(f"mixture: {len(self.centres)} centres, {len(self.labels)} labels, {len(self.widths)} widths")
         if bool((self.widths < 0).any()):
             raise ValueError(f"widths={self.widths.tolist()}: must be >= 0")
 
@@ -103,9 +101,7 @@ class Mixture(_Components):
     def check_root(self, guidance: Guidance) -> None:
         """Raises ValueError outside 0 <= gamma <= 1, where the root need not be unique, and for widths of 0."""
         if not 0 <= guidance.scale <= 1:
-            raise ValueError(
-                f"guidance.scale={guidance.scale}: a mixture's root of eq. 8 is unique for 0 <= scale <= 1 only"
-            )
+            raise ValueError(f"guidance.scale={guidance.scale}: a mixture's root of eq. 8 is unique for 0 <= scale <= 1 only")
         if not bool((self.widths > 0).all()):
             raise ValueError("widths: the root of eq. 8 is undetermined at width 0")
 
@@ -120,10 +116,7 @@ class Mixture(_Components):
         self.check_root(guidance)
         x0 = float64(x0)
         return torch.stack(
-            [
-                self._root_of_row(x0[i], level.rows(torch.tensor([i])), prompt, guidance)
-                for i, prompt in enumerate(prompts)
-            ]
+            [self._root_of_row(x0[i], level.rows(torch.tensor([i])), prompt, guidance) for i, prompt in enumerate(prompts)]
         )
 
     def _root_of_row(self, x0: Tensor, level: Level, prompt: Prompt, guidance: Guidance) -> Tensor:
@@ -148,9 +141,7 @@ class Mixture(_Components):
                 around = means - mean
                 within = (w * self.widths.square() / spread).sum()
                 gradient = gradient + weight * mean
-                hessian = hessian + weight * (
-                    around.T @ (w[:, None] * around) / sigma[0] ** 2 + within * torch.eye(x0.numel())
-                )
+                hessian = hessian + weight * (around.T @ (w[:, None] * around) / sigma[0] ** 2 + within * torch.eye(x0.numel()))
             return value, gradient, hessian
 
         x_bar = x0.clone()

@@ -29,9 +29,7 @@ class Eval(NamedTuple):
     target: Tensor
 
 
-def evaluate(
-    x0: Tensor, step: Step, last: Tensor, noise: Kappa, direction: Direction, net: Predictor, draws: Draws
-) -> Eval:
+def evaluate(x0: Tensor, step: Step, last: Tensor, noise: Kappa, direction: Direction, net: Predictor, draws: Draws) -> Eval:
     """x0(next) = x0 - sigma_next·[ eps(a_next·x0 + b_next·kappa) - kappa ]   (eq. 10; written here only)."""
     proposal = noise.propose(x0, step, last, net, draws)
     guided = net(noisy(x0, proposal.kappa, step.dst), step.dst)
@@ -94,9 +92,7 @@ class RandomT:
     def __post_init__(self) -> None:
         require_count("sampler.timeline.n_steps", self.n_steps)
         if not 0 <= self.t_min < self.t_max <= 1:
-            raise ValueError(
-                f"sampler.timeline.t_min={self.t_min!r}, t_max={self.t_max!r}: must be 0 <= t_min < t_max <= 1"
-            )
+            raise ValueError(f"sampler.timeline.t_min={self.t_min!r}, t_max={self.t_max!r}: must be 0 <= t_min < t_max <= 1")
 
     @property
     def n_states(self) -> int:

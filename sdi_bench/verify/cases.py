@@ -55,8 +55,7 @@ def random_network(dim: int = 64, seed: int = 0) -> Network:
     generator = torch.Generator().manual_seed(seed)
     hidden = 128
     first, second, shift = (
-        torch.randn(*size, generator=generator) / size[0] ** 0.5
-        for size in ((dim + 1, hidden), (hidden, dim), (3, dim))
+        torch.randn(*size, generator=generator) / size[0] ** 0.5 for size in ((dim + 1, hidden), (hidden, dim), (3, dim))
     )
 
     def forward(x: Tensor, t: Tensor, prompts: Sequence[Prompt]) -> Tensor:
@@ -118,7 +117,7 @@ def shadow(net: Predictor, levels: Sequence[Level], x_start: Tensor, h: float = 
             x0, eps = guided.x0, guided.eps
             raw = guided.raw.eps if len(guided.raw.eps) == 2 else guided.raw.eps.repeat(2, *[1] * x.ndim)
             finite = torch.where(level.sigma.isfinite(), level.sigma, 0 * level.sigma)
-            size = x0.flatten(1).abs().amax(1).reshape(expand(level.a, x).shape[:0] + (-1, *[1] * (x.ndim - 1)))
+            size = expand(x0.flatten(1).abs().amax(1), x0)
             size = size + expand(finite, x) * (abs(gamma) * raw[1].abs() + abs(1 - gamma) * raw[0].abs())
             sign = torch.randint(0, 2, x.shape, generator=signs, dtype=torch.float64) * 2 - 1
             x0 = x0 + kick * sign * size
