@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from . import require
 from .levels import Level, Step
 from .schedules import Schedule
 
@@ -19,12 +20,6 @@ class Grid(Protocol):
 
     def levels(self, schedule: Schedule) -> list[Level]:
         """The levels, noisiest first. Raises ValueError, naming the field, if they do not fall."""
-
-
-def require_count(name: str, value: int, least: int = 1) -> None:
-    """Raise ValueError unless value is a whole number >= least; the message names the field."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}={value!r}: must be a whole number >= {least}")
 
 
 def falling(levels: Sequence[Level]) -> list[Level]:
@@ -57,13 +52,14 @@ class UniformT:
     power: float = 1.0
 
     def __post_init__(self) -> None:
-        require_count("grid.n_levels", self.n_levels)
-        if not 0 <= self.t_min < self.t_max <= 1:
+        require.count("grid.n_levels", self.n_levels)
+        require.number("grid.t_max", self.t_max, above=0, at_most=1)
+        require.number("grid.t_min", self.t_min, at_least=0, below=1)
+        if not self.t_min < self.t_max:
             raise ValueError(
                 f"grid.t_max={self.t_max!r}, grid.t_min={self.t_min!r}: the grid must fall, 0 <= t_min < t_max <= 1"
             )
-        if not self.power > 0:
-            raise ValueError(f"grid.power={self.power!r}: must be > 0")
+        require.number("grid.power", self.power, above=0)
 
     def times(self) -> Tensor:
         """The n_levels times, falling from t_max to t_min."""
@@ -83,16 +79,16 @@ class UniformSigma:
     sigma_min: float | None = None
 
     def __post_init__(self) -> None:
-        require_count("grid.n_levels", self.n_levels)
+        require.count("grid.n_levels", self.n_levels)
 
     def ends(self, schedule: Schedule) -> tuple[float, float]:
         """(sigma_max, sigma_min). Raises ValueError if they do not fall or are not finite."""
         high = float(schedule.highest.sigma) if self.sigma_max is None else self.sigma_max
         low = float(schedule.lowest.sigma) if self.sigma_min is None else self.sigma_min
-        if not 0 < low < high < float("inf"):
-            raise ValueError(
-                f"grid.sigma_max={high!r}, grid.sigma_min={low!r}: must fall and be finite, 0 < sigma_min < sigma_max"
-            )
+        require.number("grid.sigma_max", high, above=0)
+        require.number("grid.sigma_min", low, above=0)
+        if not low < high:
+            raise ValueError(f"grid.sigma_max={high!r}, grid.sigma_min={low!r}: the grid must fall, sigma_min < sigma_max")
         return high, low
 
     def sigmas(self, high: float, low: float) -> Tensor:
@@ -119,7 +115,7 @@ class Leading:
     offset: int = 0
 
     def __post_init__(self) -> None:
-        require_count("grid.n_levels", self.n_levels)
+        require.count("grid.n_levels", self.n_levels)
 
     def levels(self, schedule: Schedule) -> list[Level]:
         if self.n_levels > schedule.n_train:
@@ -136,7 +132,7 @@ class Trailing:
     n_levels: int = 50
 
     def __post_init__(self) -> None:
-        require_count("grid.n_levels", self.n_levels)
+        require.count("grid.n_levels", self.n_levels)
 
     def levels(self, schedule: Schedule) -> list[Level]:
         stride = schedule.n_train / self.n_levels
@@ -151,7 +147,7 @@ class Linspace:
     n_levels: int = 50
 
     def __post_init__(self) -> None:
-        require_count("grid.n_levels", self.n_levels)
+        require.count("grid.n_levels", self.n_levels)
 
     def levels(self, schedule: Schedule) -> list[Level]:
         entries = torch.linspace(schedule.n_train - 1, 0, self.n_levels, dtype=torch.float64).round()

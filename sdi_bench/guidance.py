@@ -5,12 +5,13 @@ THE convention, here and everywhere (arXiv 2405.15891, eq. 3; diffusers' `guidan
     guided = uncond + gamma · (cond - uncond)          gamma = 0 unconditional, gamma = 1 conditional
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
+
+from . import require
 
 Prompt = str | None
 """One row's condition; None is the unconditional (null) one."""
@@ -30,9 +31,7 @@ class Guidance:
     negative: Prompt = None
 
     def __post_init__(self) -> None:
-        number = isinstance(self.scale, int | float) and not isinstance(self.scale, bool)
-        if not number or not math.isfinite(self.scale):
-            raise ValueError(f"guidance.scale={self.scale!r}: must be a finite number")
+        require.number("guidance.scale", self.scale)
         if self.negative is not None and not isinstance(self.negative, str):
             raise ValueError(f"guidance.negative={self.negative!r}: must be a prompt or null")
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .grids import require_count
+from . import require
 from .levels import Level, expand
 from .scenes import Scene
 
@@ -92,8 +92,7 @@ class GradientStep:
     weight: Weight = SigmaWeight()
 
     def __post_init__(self) -> None:
-        if not self.size > 0:
-            raise ValueError(f"update.size={self.size!r}: must be > 0")
+        require.number("update.size", self.size, above=0)
 
     def init(self, params: Tensor) -> None:
         return None
@@ -120,11 +119,11 @@ class Adam:
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        require_count("update.n_inner", self.n_inner)
-        if not self.lr > 0:
-            raise ValueError(f"update.lr={self.lr!r}: must be > 0")
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
-            raise ValueError(f"update.beta1={self.beta1!r}, update.beta2={self.beta2!r}: must lie in [0, 1)")
+        require.count("update.n_inner", self.n_inner)
+        require.number("update.lr", self.lr, above=0)
+        require.number("update.beta1", self.beta1, at_least=0, below=1)
+        require.number("update.beta2", self.beta2, at_least=0, below=1)
+        require.number("update.eps", self.eps, above=0)
 
     def init(self, params: Tensor) -> Moments:
         return Moments(0, torch.zeros_like(params), torch.zeros_like(params))

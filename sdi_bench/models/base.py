@@ -28,9 +28,18 @@ class Denoiser(Protocol):
     """A diffusion model: predicts the clean image and the noise in x, for several conditions in one batched call.
 
     shape: of one image, [channels, height, width] for images; images live in [-1, 1].
+    prompts: what it may be asked for; empty where anything goes.
+    fingerprint: a hash of data or weights that its configuration does not spell out; "" if there are none.
     """
 
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def prompts(self) -> tuple[str, ...]: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         """float64 predictions [conds, batch, *shape]; no guidance scale inside."""

@@ -64,12 +64,20 @@ class Gaussian:
     def shape(self) -> tuple[int, ...]:
         return tuple(self.marginal.mean.shape)
 
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return tuple(sorted(self.classes))
+
+    @property
+    def fingerprint(self) -> str:
+        return ""
+
     def law(self, prompt: Prompt) -> Normal:
         """The Gaussian of a class, or of all data."""
         return self.marginal if prompt is None else self.classes[prompt]
 
     def check_prompt(self, prompt: Prompt) -> None:
-        check_known(prompt, sorted(self.classes))
+        check_known(prompt, self.prompts)
 
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         x = float64(x)

@@ -1,5 +1,6 @@
 """Mixtures of isotropic Gaussians, and the optimal denoiser of a finite image set (the same thing, large)."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,11 +12,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .. import require
 from ..guidance import Guidance, Prompt
 from ..levels import Level, expand
 from .base import Conds, Prediction, check_known, float64
 
 DIGITS = Path(__file__).parent.parent / "data" / "digits.npz"
+
+
+def row_norm(x: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch 1"]:
+    """Euclidean length of each row."""
+    return x.norm(dim=1, keepdim=True)
 
 
 class _Components:
@@ -28,6 +35,14 @@ class _Components:
     def shape(self) -> tuple[int, ...]:
         return tuple(self.centres.shape[1:])
 
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return tuple(sorted(set(self.labels)))
+
+    @property
+    def fingerprint(self) -> str:
+        return ""
+
     @cached_property
     def log_priors(self) -> Mapping[Prompt, Float[Tensor, " n"]]:
         """prompt -> log weight of each component; -inf outside the class, uniform inside."""
@@ -37,7 +52,7 @@ class _Components:
             return {prompt: torch.from_numpy(np.log(mask / mask.sum())) for prompt, mask in masks.items()}
 
     def check_prompt(self, prompt: Prompt) -> None:
-        check_known(prompt, sorted(set(self.labels)))
+        check_known(prompt, self.prompts)
 
     def log_prior(self, prompts: Sequence[Prompt]) -> Float[Tensor, "batch n"]:
         """One row of log weights per prompt."""
@@ -108,57 +123,50 @@ class Mixture(_Components):
     def exact_root(
         self, x0: Float[Tensor, "batch *shape"], level: Level, prompts: Sequence[Prompt], guidance: Guidance
     ) -> Float[Tensor, "batch *shape"]:
-        """Damped Newton on the convex function whose gradient is D - x0 (it is unique for 0 <= gamma <= 1).
+        """Solve D(x_bar) = x0 by damped Newton, all rows at once, from x_bar = x0; kappa = (x_bar - x0) / sigma.
 
-        D = grad of |x_bar|²/2 + sigma²·log p_sigma(x_bar), so D(x_bar) = x0 minimises that minus <x0, x_bar>;
-        its Hessian is the posterior covariance over sigma². Start at x_bar = x0; no history.
+        The slope of D, its posterior covariance over sigma², is symmetric and at least w² / (w² + sigma²), w the
+        smallest width: D is one-to-one and onto, and halving a Newton step until |D - x0| falls converges from anywhere.
+        Ends when no step makes it fall any more, that is, at the last bit.
         """
         self.check_root(guidance)
-        x0 = float64(x0)
-        return torch.stack(
-            [self._root_of_row(x0[i], level.rows(torch.tensor([i])), prompt, guidance) for i, prompt in enumerate(prompts)]
-        )
+        goal = float64(x0).flatten(1)
+        x_bar, size = goal, torch.ones(len(goal), 1, dtype=torch.float64)
+        gap, move = self._newton(goal, x_bar, level, prompts, guidance)
+        while bool(((size > 2.0**-40) & (size * row_norm(move) > 2.0**-53 * row_norm(x_bar))).any()):
+            trial = x_bar + size * move
+            new_gap, new_move = self._newton(goal, trial, level, prompts, guidance)
+            better = row_norm(new_gap) < row_norm(gap)
+            size = torch.where(better, 1.0, size / 2)
+            x_bar, gap, move = (
+                torch.where(better, new, old) for new, old in ((trial, x_bar), (new_gap, gap), (new_move, move))
+            )
+        return ((x_bar - goal) / level.sigma[:, None]).reshape(x0.shape)
 
-    def _root_of_row(self, x0: Tensor, level: Level, prompt: Prompt, guidance: Guidance) -> Tensor:
-        sigma = level.sigma
-        laws = ((guidance.negative, 1 - guidance.scale), (prompt, guidance.scale))
-
-        def parts(x_bar: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            """Objective, gradient D - x0, and Hessian at x_bar."""
-            gap = x_bar.flatten() - self.centres.flatten(1)
-            spread = sigma**2 + self.widths.square()
-            fit = -gap.square().sum(1) / (2 * spread) - gap.shape[1] / 2 * spread.log()
-            value = x_bar.square().sum() / 2 - (x0 * x_bar).sum()
-            gradient, hessian = -x0.flatten(), x0.new_zeros(x0.numel(), x0.numel())
-            for condition, weight in laws:
-                if weight == 0:
-                    continue
-                logits = fit + self.log_priors[condition]
-                value = value + weight * sigma[0] ** 2 * logits.logsumexp(0)
-                w = logits.softmax(0)
-                means = self.centres.flatten(1) + (self.widths.square() / spread)[:, None] * gap
-                mean = w @ means
-                around = means - mean
-                within = (w * self.widths.square() / spread).sum()
-                gradient = gradient + weight * mean
-                hessian = hessian + weight * (around.T @ (w[:, None] * around) / sigma[0] ** 2 + within * torch.eye(x0.numel()))
-            return value, gradient, hessian
-
-        x_bar = x0.clone()
-        value, gradient, hessian = parts(x_bar)
-        for _ in range(200):
-            step = torch.linalg.solve(hessian, gradient).reshape(x0.shape)
-            size = 1.0
-            while size > 1e-12:
-                trial = x_bar - size * step
-                new = parts(trial)
-                if new[0] <= value or new[1].norm() < gradient.norm():
-                    break
-                size /= 2
-            if not (new[1].norm() < gradient.norm() or new[0] < value):
-                break
-            x_bar, (value, gradient, hessian) = trial, new
-        return (x_bar - x0) / sigma
+    def _newton(
+        self,
+        goal: Float[Tensor, "batch dim"],
+        x_bar: Float[Tensor, "batch dim"],
+        level: Level,
+        prompts: Sequence[Prompt],
+        guidance: Guidance,
+    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch dim"]]:
+        """goal - D(x_bar), and Newton's step: the slope of D, the posterior covariance over sigma², times it is that gap."""
+        variance = level.sigma.square()[:, None]
+        spread = variance + self.widths.square()
+        around_centre = x_bar[:, None] - self.centres.flatten(1)
+        share = (self.widths.square() / spread)[..., None]
+        means = self.centres.flatten(1) + share * around_centre
+        fit = -around_centre.square().sum(2) / (2 * spread) - goal.shape[1] / 2 * spread.log()
+        gap, slope = goal, torch.zeros_like(goal).diag_embed()
+        for weight, conds in ((1 - guidance.scale, [guidance.negative] * len(goal)), (guidance.scale, prompts)):
+            w = (fit + self.log_prior(conds)).softmax(1)[..., None]
+            mean = (w * means).sum(1)
+            around = means - mean[:, None]
+            between = around.mT @ (w * around) / variance[..., None]
+            gap = gap - weight * mean
+            slope = slope + weight * (between + (w * share).sum(1).expand_as(goal).diag_embed())
+        return gap, torch.linalg.solve(slope, gap)
 
 
 @dataclass(frozen=True)
@@ -178,8 +186,7 @@ class Empirical(_Components):
     def __post_init__(self) -> None:
         if len(self.centres) != len(self.labels):
             raise ValueError(f"empirical: {len(self.centres)} images but {len(self.labels)} labels")
-        if not self.width >= 0:
-            raise ValueError(f"model.width={self.width!r}: must be >= 0")
+        require.number("model.width", self.width, at_least=0)
 
     @staticmethod
     def of(path: str | Path = DIGITS, width: float = 0.1) -> "Empirical":
@@ -200,6 +207,12 @@ class Empirical(_Components):
             )
         centres = torch.from_numpy(images.astype(np.float64) / 127.5 - 1)
         return Empirical(centres, tuple(str(label) for label in labels), float(width))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(self.centres.numpy().tobytes())
+        digest.update("\n".join(self.labels).encode())
+        return digest.hexdigest()
 
     @cached_property
     def _flat(self) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..coordinates import Epsilon, Parametrisation
 from ..guidance import Prompt
 from ..levels import Level
-from .base import Conds, Denoiser, Prediction
+from .base import Conds, Denoiser, Prediction, check_known
 
 
 @dataclass(frozen=True)
@@ -19,16 +19,19 @@ class Network:
 
     forward: x [rows, *shape] in `dtype`, t [rows] in [0, 1] in `dtype`, a prompt per row -> [rows, *shape].
     All conditions go through the network in one batch. State stays float64 outside.
-    prompts: what it may be asked for; None means anything.
+    prompts: what it may be asked for; empty where anything goes. fingerprint: a hash of the weights.
     """
 
     forward: Callable[[Tensor, Tensor, Sequence[Prompt]], Tensor]
     shape: tuple[int, ...]
     parametrisation: Parametrisation = Epsilon()
     dtype: torch.dtype = torch.float32
+    prompts: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     def check_prompt(self, prompt: Prompt) -> None:
-        """Any prompt."""
+        if self.prompts:
+            check_known(prompt, self.prompts)
 
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         n = len(conds)
@@ -50,6 +53,14 @@ class Reparametrised:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.model.shape
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return self.model.prompts
+
+    @property
+    def fingerprint(self) -> str:
+        return self.model.fingerprint
 
     def check_prompt(self, prompt: Prompt) -> None:
         self.model.check_prompt(prompt)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .. import require
 from ..coordinates import noisy
 from ..draws import Draws
-from ..grids import require_count
 from ..guidance import Guidance
 from ..levels import Step
 from ..models.base import Denoiser
@@ -34,10 +34,11 @@ class FixedPoint(Kappa):
     guidance_scale: float | None = None
 
     def __post_init__(self) -> None:
-        require_count("noise.n_steps", self.n_steps)
-        require_count("noise.memory", self.memory, least=0)
-        if not 0 < self.damping <= 1:
-            raise ValueError(f"noise.damping={self.damping!r}: must lie in (0, 1]")
+        require.count("noise.n_steps", self.n_steps)
+        require.count("noise.memory", self.memory, least=0)
+        require.number("noise.damping", self.damping, above=0, at_most=1)
+        if self.guidance_scale is not None:
+            require.number("noise.guidance_scale", self.guidance_scale)
 
     @property
     def needs_path(self) -> bool:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from .. import require
 from ..draws import Draws, Purpose
-from ..grids import require_count
 from ..levels import Step
 from ..predictor import Predictor
 from .base import Image, Kappa, Proposal
@@ -19,7 +19,7 @@ class Fresh(Kappa):
     n_avg: int = 1
 
     def __post_init__(self) -> None:
-        require_count("noise.n_avg", self.n_avg)
+        require.count("noise.n_avg", self.n_avg)
 
     def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
         return Proposal(draws.normal(Purpose.KAPPA, step.index, (self.n_avg, *x0.shape[1:])).mean(1))

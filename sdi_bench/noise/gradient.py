@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+from .. import require
 from ..coordinates import noisy
 from ..draws import Draws
-from ..grids import require_count
 from ..guidance import Guidance
 from ..levels import Step
 from ..models.base import Denoiser
@@ -30,9 +30,10 @@ class Gradient(Kappa):
     guidance_scale: float | None = None
 
     def __post_init__(self) -> None:
-        require_count("noise.n_steps", self.n_steps)
-        if not self.lr > 0:
-            raise ValueError(f"noise.lr={self.lr!r}: must be > 0")
+        require.count("noise.n_steps", self.n_steps)
+        require.number("noise.lr", self.lr, above=0)
+        if self.guidance_scale is not None:
+            require.number("noise.guidance_scale", self.guidance_scale)
 
     @property
     def needs_path(self) -> bool:

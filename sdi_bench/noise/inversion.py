@@ -1,15 +1,14 @@
 """kappa by DDIM inversion of x0: SDI; without guidance and with the interval's end subtracted: ISM."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .. import require
 from ..coordinates import noisy
 from ..draws import Draws, Purpose
-from ..grids import require_count
 from ..levels import Step, expand
 from ..predictor import Predictor, Use
 from .base import Image, Kappa, Proposal
@@ -41,15 +40,13 @@ class Inversion(Kappa):
     interval: float | None = None
 
     def __post_init__(self) -> None:
-        require_count("noise.n_steps", self.n_steps)
-        if not math.isfinite(self.guidance_scale):
-            raise ValueError(f"noise.guidance_scale={self.guidance_scale!r}: must be a finite number")
-        if self.tau is not None and not 0 <= self.tau < 1:
-            raise ValueError(f"noise.tau={self.tau!r}: must lie in [0, 1), or null")
-        if not self.entropy >= 0:
-            raise ValueError(f"noise.entropy={self.entropy!r}: must be >= 0")
-        if self.interval is not None and not 0 < self.interval < 1:
-            raise ValueError(f"noise.interval={self.interval!r}: must lie in (0, 1), or null")
+        require.count("noise.n_steps", self.n_steps)
+        require.number("noise.guidance_scale", self.guidance_scale)
+        require.number("noise.entropy", self.entropy, at_least=0)
+        if self.tau is not None:
+            require.number("noise.tau", self.tau, at_least=0, below=1)
+        if self.interval is not None:
+            require.number("noise.interval", self.interval, above=0, below=1)
 
     def time_sought(self, step: Step, net: Predictor, draws: Draws) -> Float[Tensor, " rows"]:
         """The time t up to which x0 is inverted."""

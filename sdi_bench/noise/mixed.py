@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .. import require
 from ..draws import Draws, Purpose
 from ..levels import Step, expand
 from ..predictor import Predictor
@@ -28,10 +29,10 @@ class Mixed(Kappa):
     def __post_init__(self) -> None:
         if (self.lam is None) == (self.rho is None):
             raise ValueError(f"noise.lam={self.lam!r}, noise.rho={self.rho!r}: give one, set the other to null")
-        if self.lam is not None and not self.lam >= 0:
-            raise ValueError(f"noise.lam={self.lam!r}: must be >= 0 (.inf is SDS)")
-        if self.rho is not None and not 0 <= self.rho <= 1:
-            raise ValueError(f"noise.rho={self.rho!r}: must lie in [0, 1]")
+        if self.lam is not None and self.lam != math.inf:
+            require.number("noise.lam", self.lam, at_least=0)
+        if self.rho is not None:
+            require.number("noise.rho", self.rho, at_least=0, at_most=1)
 
     @property
     def needs_path(self) -> bool:

@@ -6,10 +6,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from .. import require
 from ..coordinates import noisy
 from ..directions import Direction, PredictedMinusAdded
 from ..draws import Draws, Purpose
-from ..grids import Grid, require_count, steps_of
+from ..grids import Grid, steps_of
 from ..guidance import Guidance
 from ..levels import Level, Step, expand
 from ..models.base import Denoiser
@@ -90,9 +91,9 @@ class RandomT:
     t_max: float = 0.98
 
     def __post_init__(self) -> None:
-        require_count("sampler.timeline.n_steps", self.n_steps)
-        if not 0 <= self.t_min < self.t_max <= 1:
-            raise ValueError(f"sampler.timeline.t_min={self.t_min!r}, t_max={self.t_max!r}: must be 0 <= t_min < t_max <= 1")
+        require.count("sampler.timeline.n_steps", self.n_steps)
+        require.number("sampler.timeline.t_max", self.t_max, above=0, at_most=1)
+        require.number("sampler.timeline.t_min", self.t_min, at_least=0, below=self.t_max)
 
     @property
     def n_states(self) -> int:

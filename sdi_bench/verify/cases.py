@@ -1,7 +1,7 @@
 """The settings the suite is run on: models, schedules, guidance scales; and the measured amplification of rounding."""
 
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import combinations, product
 
 import torch
 from torch import Tensor
@@ -9,10 +9,11 @@ from torch import Tensor
 from ..coordinates import noisy
 from ..draws import PhiloxDraws, items_of
 from ..guidance import Guidance, Prompt
-from ..levels import Level, expand
+from ..levels import expand
 from ..models import Empirical, Gaussian, Mixture, Network
 from ..models.base import Denoiser
 from ..predictor import Predictor
+from ..samplers.base import State
 from ..schedules import Karras, RectifiedFlow, Schedule, cosine, linear, scaled_linear, sigmoid
 
 SCHEDULES: dict[str, Callable[[], Schedule]] = {
@@ -81,16 +82,19 @@ def bind(model: Denoiser, schedule: Schedule, gamma: float, n_seeds: int = 4) ->
 
 
 def covering(full: bool, *axes: Sequence) -> list[tuple]:
-    """The whole product of the axes, or a small set in which every value of every axis, and most pairs, occur."""
+    """The whole product of the axes, or a small set of it in which any two values of any two axes meet (found greedily)."""
+    every = list(product(*axes))
     if full:
-        return list(product(*axes))
-    longest = max(len(axis) for axis in axes)
-    strides = (1, 1, 1, 2, 3, 5)
-    return [
-        tuple(axis[(k * strides[i] + shift * i) % len(axis)] for i, axis in enumerate(axes))
-        for shift in range(2)
-        for k in range(longest)
-    ]
+        return every
+    places = list(product(*(range(len(axis)) for axis in axes)))
+    pairs = [set(combinations(enumerate(place), min(2, len(axes)))) for place in places]
+    missing = set().union(*pairs)
+    chosen = []
+    while missing:
+        best = max(range(len(every)), key=lambda k: len(pairs[k] & missing))
+        chosen.append(every[best])
+        missing -= pairs[best]
+    return chosen
 
 
 def scale_of(states_x0: Sequence[Tensor]) -> Tensor:
@@ -98,36 +102,49 @@ def scale_of(states_x0: Sequence[Tensor]) -> Tensor:
     return torch.stack([x0.flatten(1).abs().amax(1) for x0 in states_x0]).amax(0)
 
 
-def shadow(net: Predictor, levels: Sequence[Level], x_start: Tensor, h: float = 2.0**-36) -> list[Tensor]:
-    """How far DDIM is led astray by errors of relative size h in every denoising, over h: E_k / h per level and row.
+Onward = Callable[[int, Tensor, Tensor], Tensor]
+"""How a reference sampler goes on: (k, x0, eps) of its state k -> the noisy image at the level of state k + 1."""
 
-    DDIM is run twice over `levels`; in the second run each denoised image is moved by
-    ±h·(max|x0| + sigma·|gamma|·|eps_c| + sigma·|1 - gamma|·|eps_u|), random signs, eps_c and eps_u at the noisy image just
-    denoised. The running maximum of the deviation per row, over h, times the unit roundoff is what rounding explains.
+
+def ddim_onward(states: Sequence[State]) -> Onward:
+    """DDIM goes on with the predicted pair."""
+    return lambda k, x0, eps: noisy(x0, eps, states[k + 1].level)
+
+
+def coordinates_of(state: State) -> list[Tensor]:
+    """What is compared at a level: x0, sigma·eps and x_bar; x0 alone where sigma is infinite."""
+    if not bool(state.level.sigma.isfinite().all()):
+        return [state.x0]
+    added = expand(state.level.sigma, state.x0) * state.eps
+    return [state.x0, added, state.x0 + added]
+
+
+def largest(x: Tensor) -> Tensor:
+    """The largest absolute value of each row, shaped to divide the batch."""
+    return expand(x.flatten(1).abs().amax(1), x)
+
+
+def shadow(net: Predictor, states: Sequence[State], x: Tensor, onward: Onward, h: float = 2.0**-36) -> list[Tensor]:
+    """How far errors of relative size h in every denoising lead a sampler astray, over h: E_k / h per state and row.
+
+    states: its undisturbed path; x: the noisy image of the first; onward: how it continues. It is run once more, and each
+    denoised image is moved by ±h·(max|x0| + sigma·|gamma|·max|eps_c| + sigma·|1 - gamma|·max|eps_u|), random signs, eps_c
+    and eps_u at the noisy image just denoised. E_k is the largest deviation per row up to state k; rounding explains
+    about E_k / h times the unit roundoff. Moving the start alone would not do: errors made late are not damped.
     """
     gamma = net.guidance.scale
-    signs = torch.Generator().manual_seed(0)
-    worst = torch.zeros(len(x_start), dtype=torch.float64)
-    out: list[Tensor] = []
-    pairs: list[tuple[Tensor, Tensor]] = []
-    for kick in (0.0, h):
-        x = x_start
-        for i, level in enumerate(levels):
-            guided = net(x, level)
-            x0, eps = guided.x0, guided.eps
-            raw = guided.raw.eps if len(guided.raw.eps) == 2 else guided.raw.eps.repeat(2, *[1] * x.ndim)
-            finite = torch.where(level.sigma.isfinite(), level.sigma, 0 * level.sigma)
-            size = expand(x0.flatten(1).abs().amax(1), x0)
-            size = size + expand(finite, x) * (abs(gamma) * raw[1].abs() + abs(1 - gamma) * raw[0].abs())
-            sign = torch.randint(0, 2, x.shape, generator=signs, dtype=torch.float64) * 2 - 1
-            x0 = x0 + kick * sign * size
-            if kick:
-                clean0, clean_eps = pairs[i]
-                gap = (x0 - clean0).abs() + expand(finite, x) * (eps - clean_eps).abs()
-                worst = torch.maximum(worst, gap.flatten(1).amax(1))
-                out.append(worst.clone() / h)
-            else:
-                pairs.append((x0, eps))
-            if i + 1 < len(levels):
-                x = noisy(x0, eps, levels[i + 1])
-    return out
+    generator = torch.Generator().manual_seed(0)
+    worst, found = torch.full_like(largest(x), 1e-200), []  # not 0: nothing over nothing is NaN
+    for k, state in enumerate(states):
+        guided = net(x, state.level)
+        eps_u, eps_c = guided.raw.eps[0], guided.raw.eps[-1]
+        sigma = expand(state.level.sigma.nan_to_num(posinf=0.0), x)  # infinite: x0 comes from no difference
+        size = largest(guided.x0) + sigma * (abs(gamma) * largest(eps_c) + abs(1 - gamma) * largest(eps_u))
+        sign = torch.randint(0, 2, x.shape, generator=generator, dtype=torch.float64) * 2 - 1
+        moved = State(k, state.level, guided.x0 + h * sign * size, guided.eps)
+        for ours, theirs in zip(coordinates_of(moved), coordinates_of(state), strict=True):
+            worst = torch.maximum(worst, largest(ours - theirs))
+        found.append(worst / h)
+        if k + 1 < len(states):
+            x = onward(k, moved.x0, moved.eps)
+    return found

@@ -1,0 +1,135 @@
+"""What compares runs: distances to the paired reference, the table of a sweep, its csv."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from .draws import Item
+from .measure import diverged
+from .stats import Estimate, groups_of, jackknife, mean_of
+
+ROW_USES = ("conditional", "unconditional", "inversion", "other")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table.
+
+    cost: rows by use, seconds and peak_mb of the whole run; None for data drawn, not sampled.
+    measures: as measure() gives them.
+    """
+
+    label: str
+    items: tuple[Item, ...]
+    images: Float[np.ndarray, "n *shape"]
+    measures: Mapping[str, Mapping[str, Any]]
+    cost: Mapping[str, Any] | None = None
+    folder: str = ""
+
+
+def distance(a: Float[np.ndarray, "n *shape"], b: Float[np.ndarray, "n *shape"], items: Sequence[Item]) -> Estimate | None:
+    """Mean over items of the root mean square pixel difference; None if fewer than two items are finite in both."""
+    kept = ~(diverged(a) | diverged(b))
+    if kept.sum() < 2:
+        return None
+    gaps = (a - b)[kept].reshape(int(kept.sum()), -1)
+    seeds = np.array([item.seed for item in items], dtype=np.int64)[kept]
+    return jackknife(mean_of(np.sqrt(np.square(gaps).mean(axis=1))), groups_of(seeds))
+
+
+def other_seed(reference: Entry) -> Estimate | None:
+    """The ceiling: distance of each reference sample to the one of the prompt's next seed. None with a single seed."""
+    place = {item: i for i, item in enumerate(reference.items)}
+    after: dict[Item, Item] = {}
+    by_prompt: dict[str | None, list[Item]] = {}
+    for item in reference.items:
+        by_prompt.setdefault(item.prompt, []).append(item)
+    for mates in by_prompt.values():
+        after.update(zip(mates, [*mates[1:], mates[0]], strict=True))
+    if any(len(mates) < 2 for mates in by_prompt.values()):
+        return None
+    shifted = reference.images[[place[after[item]] for item in reference.items]]
+    return distance(reference.images, shifted, reference.items)
+
+
+def tidy(entries: Sequence[Entry], reference: Entry) -> pd.DataFrame:
+    """One row per run and measure: run, n, diverged, measure, unit, ideal, point, low, high, undefined, cost, folder."""
+    records = []
+    for entry in entries:
+        measures = dict(entry.measures)
+        if entry.cost is not None and entry is not reference:
+            to_reference = distance(entry.images, reference.images, entry.items)
+            measures["to_reference"] = {"unit": "rms pixel", "ideal": 0.0} | (
+                to_reference._asdict() if to_reference else {"undefined": "diverged"}
+            )
+        cost = entry.cost or {}
+        n = len(entry.items)
+        per_image = {f"rows_{use}": cost["rows"][use] / n if cost else math.nan for use in ROW_USES}
+        per_image |= {"seconds": cost.get("seconds", math.nan) / n, "peak_mb": cost.get("peak_mb", math.nan)}
+        common = {"run": entry.label, "n": n, "diverged": int(diverged(entry.images).sum())}
+        for name, values in measures.items():
+            records.append(common | {"measure": name} | dict(values) | per_image | {"folder": entry.folder})
+    columns = ["run", "n", "diverged", "measure", "unit", "ideal", "point", "low", "high", "undefined"]
+    frame = pd.DataFrame(records)
+    return frame.reindex(columns=[*columns, *(c for c in frame.columns if c not in columns)])
+
+
+def cell(point: float, low: float, high: float) -> str:
+    """point ±half of a 95 % interval, to the interval's precision."""
+    half = (high - low) / 2
+    if not math.isfinite(half):
+        return f"{point:.3f}" if math.isfinite(point) else "-"
+    digits = min(max(2, 1 - math.floor(math.log10(half))) if half > 0 else 3, 4)
+    return f"{point:.{digits}f} ±{half:.{digits}f}"
+
+
+def render(frame: pd.DataFrame) -> str:
+    """The table a person reads: a line per run, in the order given."""
+    names = {"to_reference": "to reference", "sliced_w2": "sliced W2"}
+    measures = list(dict.fromkeys(frame["measure"]))
+    head = ["run", "n", *(names.get(m, m) for m in measures), "rows c/u/inv/oth", "s/image", "diverged"]
+    lines = [head]
+    for run, rows in frame.groupby("run", sort=False):
+        first = rows.iloc[0]
+        cells = {
+            r["measure"]: "-" if pd.isna(r["point"]) else cell(r["point"], r["low"], r["high"]) for _, r in rows.iterrows()
+        }
+        sampled = not pd.isna(first["seconds"])
+        used = "/".join(f"{first[f'rows_{use}']:.4g}" for use in ROW_USES) if sampled else "-"
+        seconds = f"{first['seconds']:.3f}" if sampled else "-"
+        share = f"{first['diverged']}/{first['n']}" if first["diverged"] else "0"
+        lines.append([str(run), str(first["n"]), *(cells.get(m, "-") for m in measures), used, seconds, share])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    shown = [
+        "  ".join(
+            text.ljust(width) if i == 0 else text.rjust(width) for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    ]
+    return "\n".join([shown[0], "-" * len(shown[0]), *shown[1:]])
+
+
+def notes(frame: pd.DataFrame, reference: Entry) -> list[str]:
+    """The lines under the table: what the numbers are held against, and why cells are empty."""
+    ceiling = other_seed(reference)
+    lines = [
+        "± is half of a 95 % interval (delete-a-group jackknife over seeds). contrast, sharpness: log ratio to data, 0 is as",
+        'the data, below 0 is less. energy, sliced W2: distance to the data\'s law; the row "data" is what perfect samples get.',
+        "modes: share of the modes that data would meet. nearest: distance to the nearest training image (no direction).",
+    ]
+    if ceiling is not None:
+        lines.append(
+            f'to reference: rms distance to the same item of "{reference.label}"; another seed of the same prompt is '
+            f"{cell(*ceiling)} away."
+        )
+    missing = frame.dropna(subset=["undefined"])
+    for (measure, why), rows in missing.groupby(["measure", "undefined"], sort=False):
+        lines.append(f"no {measure} for {', '.join(dict.fromkeys(rows['run']))}: {why}.")
+    if frame["diverged"].any():
+        lines.append("diverged items (a pixel not finite or beyond ±100) count in n but can't enter a measure.")
+    return lines

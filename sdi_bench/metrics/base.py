@@ -1,0 +1,65 @@
+"""What a metric is: a statistic of a set of samples, with its unit and its direction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from ..models.base import Denoiser
+from ..stats import Statistic
+
+
+class NotDefined(Exception):
+    """This metric says nothing here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is measured.
+
+    images: finite samples [n, *shape] in about [-1, 1]. prompts: of each. model: where they come from.
+    truth: fresh draws of the data for the same prompts in the same shares, [m, *shape]; None if there are none.
+    same_law: True if a perfect sampler would reproduce the data's law (gamma = 1 and no negative prompt).
+    """
+
+    images: Float[np.ndarray, "n *shape"]
+    prompts: Sequence[str | None]
+    model: Denoiser
+    truth: Float[np.ndarray, "m *shape"] | None
+    same_law: bool
+
+    def data(self) -> Float[np.ndarray, "m *shape"]:
+        """The truth. Raises NotDefined where there is none."""
+        if self.truth is None:
+            raise NotDefined("the model's data cannot be drawn")
+        return self.truth
+
+    def law(self) -> Float[np.ndarray, "m *shape"]:
+        """The truth, for measures of the whole law. Raises NotDefined where guidance changes what is sampled."""
+        if not self.same_law:
+            raise NotDefined("guidance other than 1 samples another law than the data's")
+        return self.data()
+
+    def pictures(self) -> None:
+        """Raises NotDefined unless the samples are pictures."""
+        if self.images.ndim != 4:
+            raise NotDefined("the samples are not pictures")
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A measure of a set of samples."""
+
+    unit: str
+    ideal: float | None
+    """The value of perfect samples, nearer is better; None where no value is good or bad in itself."""
+
+    def statistic(self, context: Context) -> Statistic:
+        """The measure as a function of a subset of the samples. Raises NotDefined."""
+
+
+def log_ratio(values: Float[np.ndarray, " n"], truth: Float[np.ndarray, " m"]) -> Statistic:
+    """log(mean over samples / mean over data)."""
+    return lambda index: float(np.log(values[index].mean() / truth.mean()))

@@ -1,0 +1,26 @@
+"""Contrast: too low when samples are washed out, too high when they are over-saturated."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from ..stats import Statistic
+from .base import Context, log_ratio
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """log of (standard deviation of the pixels within an image, averaged over images) over the data's; 0 is as the data."""
+
+    unit: str = "log ratio to data"
+    ideal: float | None = 0.0
+
+    def statistic(self, context: Context) -> Statistic:
+        context.pictures()
+        return log_ratio(contrast(context.images), contrast(context.data()))
+
+
+def contrast(images: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, " n"]:
+    """Standard deviation of the pixels of each image."""
+    return images.reshape(len(images), -1).std(axis=1)

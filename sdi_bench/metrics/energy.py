@@ -1,0 +1,38 @@
+"""Energy distance to the data's law."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.distance import cdist, pdist
+
+from ..stats import Statistic
+from .base import Context
+
+
+@dataclass(frozen=True)
+class Energy:
+    """2 E|X - Y| - E|X - X'| - E|Y - Y'|, X samples, Y data (Szekely and Rizzo 2013), |.| the root mean square over pixels.
+
+    Unbiased (pairs of distinct samples only), so it can be a little below 0 when the laws agree. 0 only if they do.
+    """
+
+    unit: str = "rms pixel"
+    ideal: float | None = 0.0
+
+    def statistic(self, context: Context) -> Statistic:
+        x, y = flat(context.images), flat(context.law())
+        across, within = cdist(x, y).mean(axis=1), cdist(x, x)
+        truth = pdist(y).mean()
+
+        def energy(index: np.ndarray) -> float:
+            n = len(index)
+            return float(2 * across[index].mean() - within[np.ix_(index, index)].sum() / (n * (n - 1)) - truth)
+
+        return energy
+
+
+def flat(images: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n d"]:
+    """Images as vectors whose Euclidean distance is the root mean square over pixels."""
+    vectors = images.reshape(len(images), -1)
+    return vectors / np.sqrt(vectors.shape[1])

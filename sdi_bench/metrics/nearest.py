@@ -1,0 +1,54 @@
+"""Distance to the nearest training image, and how many of them are met."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from ..models import Empirical, Mixture
+from ..stats import Statistic, mean_of
+from .base import Context, NotDefined
+from .energy import flat
+
+
+def distances(context: Context) -> np.ndarray:
+    """Root mean square distance from every sample to every centre of the model, [n, centres]. Raises NotDefined."""
+    if not isinstance(context.model, Empirical | Mixture):
+        raise NotDefined("the model has no training images")
+    return cdist(flat(context.images), flat(context.model.centres.numpy()))
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Root mean square distance to the nearest training image. No direction: 0 is a copy, good here, bad elsewhere."""
+
+    unit: str = "rms pixel"
+    ideal: float | None = None
+
+    def statistic(self, context: Context) -> Statistic:
+        return mean_of(distances(context).min(axis=1))
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Distinct nearest training images over the number that as many draws of the data would meet; below 1 modes are lost."""
+
+    unit: str = "ratio to data"
+    ideal: float | None = 1.0
+
+    def statistic(self, context: Context) -> Statistic:
+        context.law()
+        modes = distances(context).argmin(axis=1)
+        model = context.model
+        assert isinstance(model, Empirical | Mixture)  # distances() has said so
+        sizes = {prompt: int(log_prior.isfinite().sum()) for prompt, log_prior in model.log_priors.items()}
+        prompts = list(context.prompts)
+
+        def occupied(index: np.ndarray) -> float:
+            counts = Counter(prompts[i] for i in index)
+            expected = sum(sizes[p] * (1 - (1 - 1 / sizes[p]) ** n) for p, n in counts.items())
+            met = {(prompts[i], int(modes[i])) for i in index}
+            return len(met) / expected
+
+        return occupied

@@ -1,0 +1,30 @@
+"""Sharpness: the share of an image's power at high spatial frequencies."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from ..stats import Statistic
+from .base import Context, log_ratio
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """log of (share of the power spectrum above half the Nyquist frequency) over the data's; below 0 is over-smoothed."""
+
+    unit: str = "log ratio to data"
+    ideal: float | None = 0.0
+
+    def statistic(self, context: Context) -> Statistic:
+        context.pictures()
+        return log_ratio(high_frequency_share(context.images), high_frequency_share(context.data()))
+
+
+def high_frequency_share(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, " n"]:
+    """Power at |frequency| > 1/4 cycle a pixel over all power but the mean's; in [0, 1]."""
+    height, width = images.shape[-2:]
+    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
+    power = np.abs(np.fft.fft2(images)) ** 2
+    power = power.sum(axis=1) * (radius > 0)
+    return (power * (radius > 0.25)).sum(axis=(1, 2)) / power.sum(axis=(1, 2))

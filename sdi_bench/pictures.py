@@ -1,0 +1,67 @@
+"""Pictures of samples: a grid per run, runs side by side for a sweep."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from .draws import Item
+
+
+def shown(image: Float[np.ndarray, "c h w"]) -> np.ndarray:
+    """[-1, 1] -> [0, 1], channels last, one channel repeated to three; not finite is magenta."""
+    pixels = np.moveaxis(np.clip((image + 1) / 2, 0, 1), 0, -1)
+    pixels = np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels[..., :3]
+    return np.where(np.isfinite(pixels), pixels, np.array([1.0, 0.0, 1.0]))
+
+
+def side_by_side(path: Path, columns: Mapping[str, np.ndarray], items: Sequence[Item], title: str) -> None:
+    """Items in rows, runs in columns; points of a plane are drawn as scatter plots instead. Writes a PNG."""
+    import matplotlib  # slow to import, and only needed here
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    first = next(iter(columns.values()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    n_rows = len(items) if first.ndim == 4 else 1
+    size = 0.8 if first.ndim == 4 else 2.6
+    label = 0.9
+    figure, axes = plt.subplots(
+        n_rows,
+        len(columns),
+        figsize=(max(size * 1.15 * len(columns) + label, 3.2), size * n_rows + 0.75),
+        squeeze=False,
+        sharex=first.ndim != 4,
+        sharey=first.ndim != 4,
+    )
+    for j, (name, images) in enumerate(columns.items()):
+        axes[0, j].set_title(name, fontsize=8)
+        if first.ndim == 4:
+            for i, item in enumerate(items):
+                axes[i, j].imshow(shown(images[i]), interpolation="nearest" if images.shape[-1] < 64 else "antialiased")
+                axes[i, j].set_xticks([])
+                axes[i, j].set_yticks([])
+                if j == 0:
+                    text = f"{item.prompt or 'no prompt'} · {item.seed}"
+                    axes[i, j].set_ylabel(text, fontsize=7, rotation=0, ha="right", va="center")
+        else:
+            flat = images.reshape(len(images), -1)
+            axes[0, j].scatter(flat[:, 0], flat[:, -1], s=3, alpha=0.5)
+    figure.suptitle(title, fontsize=8)
+    figure.tight_layout(pad=0.4)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def grid(path: Path, images: np.ndarray, items: Sequence[Item], title: str) -> None:
+    """One run: prompts in rows, seeds in columns (points of a plane: one scatter plot). Writes a PNG."""
+    prompts = list(dict.fromkeys(item.prompt for item in items))
+    seeds = sorted({item.seed for item in items})
+    if images.ndim != 4:
+        side_by_side(path, {title: images}, items, "")
+        return
+    place = {item: i for i, item in enumerate(items)}
+    columns = {f"seed {seed}": images[[place[Item(prompt, seed)] for prompt in prompts]] for seed in seeds}
+    side_by_side(path, columns, [Item(prompt, seeds[0]) for prompt in prompts], title)

@@ -1,0 +1,32 @@
+"""Checks on settings: one line that names the field, the value and what would do."""
+
+import math
+
+
+def count(name: str, value: object, least: int = 1) -> None:
+    """Raise ValueError unless value is a whole number >= least."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name}={value!r}: must be a whole number >= {least}")
+
+
+def number(
+    name: str,
+    value: object,
+    at_least: float = -math.inf,
+    above: float = -math.inf,
+    at_most: float = math.inf,
+    below: float = math.inf,
+) -> None:
+    """Raise ValueError unless value is a finite number within the bounds."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or not (at_least <= value <= at_most and above < value < below)
+    ):
+        bounds = [
+            f"{sign} {bound:g}"
+            for sign, bound in ((">=", at_least), (">", above), ("<=", at_most), ("<", below))
+            if math.isfinite(bound)
+        ]
+        raise ValueError(f"{name}={value!r}: must be a finite number" + (" " + " and ".join(bounds) if bounds else ""))

@@ -1,0 +1,369 @@
+"""python -m sdi_bench.run: the main job. The only file of the library that imports hydra: wiring."""
+
+import difflib
+import itertools
+import platform
+import re
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
+
+from . import __version__, pictures, require
+from .compare import Entry, notes, render, tidy
+from .draws import Item
+from .measure import N_TRUTH, fresh_data, measure
+from .metrics import Metric
+from .models.mixture import DIGITS
+from .predictor import Cost
+from .sampling import Job
+from .store import RESULTS_VERSION, RunFolder, Shard, digest, writable
+
+SHARD = 64
+"""Items a shard. Shards are cut from the list of items, whatever the batch size."""
+
+N_TRAJECTORY, N_TRAJECTORY_STATES = 8, 64
+"""Items, and states at most, of which a run keeps x0, eps and kappa."""
+
+
+def conf_dir() -> Path:
+    """Where the configurations are: inside the package in a wheel, beside it in a checkout."""
+    inside = Path(__file__).resolve().parent / "conf"
+    return inside if inside.is_dir() else inside.parent.parent / "conf"
+
+
+OmegaConf.register_new_resolver("neg", lambda value: -value, replace=True)
+OmegaConf.register_new_resolver("digits", lambda: str(DIGITS), replace=True)
+
+
+# ---------------------------------------------------------------------------------------------- from words to objects
+
+
+def parse_seeds(value: object) -> list[int]:
+    """`0..31` (both ends), a number, or a list. Raises ValueError, naming the field."""
+    ends = re.fullmatch(r"(\d+)\.\.(\d+)", value.strip()) if isinstance(value, str) else None
+    seeds = list(range(int(ends[1]), int(ends[2]) + 1)) if ends else list(value) if isinstance(value, Sequence) else [value]
+    good = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
+    if (isinstance(value, str) and not ends) or not good or not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds={value!r}: must be a range like 0..31, a number >= 0, or a list of distinct ones")
+    return seeds
+
+
+def parse_prompts(prompt: object, prompt_file: str | None, known: Sequence[str]) -> list[str | None]:
+    """The prompts asked for; "" is unconditional. Raises ValueError, naming the field."""
+    if prompt_file is not None:
+        if prompt is not None:
+            raise ValueError(f"prompt_file={prompt_file!r}: give prompt or prompt_file, not both")
+        try:
+            lines = [line.strip() for line in Path(prompt_file).read_text().splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"prompt_file={prompt_file!r}: cannot be read ({error})") from error
+        chosen: list[Any] = [line for line in lines if line]
+        if not chosen:
+            raise ValueError(f"prompt_file={prompt_file!r}: holds no prompt")
+    elif prompt is None:
+        chosen = list(known)
+        if not chosen:
+            raise ValueError("prompt=null: this model needs a prompt")
+    else:
+        chosen = list(prompt) if isinstance(prompt, Sequence) and not isinstance(prompt, str) else [prompt]
+    if not chosen or len(set(chosen)) < len(chosen) or not all(isinstance(p, str | int) for p in chosen):
+        raise ValueError(f"prompt={prompt!r}: must be one prompt or a list of distinct ones")
+    return [str(p) or None for p in chosen]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, ready to go: objects, items, and the folder that its choices name."""
+
+    label: str
+    job: Job
+    items: tuple[Item, ...]
+    metrics: Mapping[str, Metric]
+    folder: RunFolder
+    config: Mapping[str, Any]
+    batch_size: int
+
+    @property
+    def chunks(self) -> list[tuple[Item, ...]]:
+        """The items of each shard."""
+        return [self.items[k : k + SHARD] for k in range(0, len(self.items), SHARD)]
+
+    @property
+    def missing(self) -> list[tuple[Item, ...]]:
+        """The shards still to be made."""
+        return [chunk for chunk in self.chunks if not self.folder.has(chunk)]
+
+
+def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> tuple[Plan, Plan]:
+    """(the run, its paired reference). Everything is checked; nothing is computed. Raises ValueError, naming the field."""
+    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    require.count("batch_size", plain["batch_size"])
+    try:
+        torch.empty(0, device=plain["device"])
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(f"device={plain['device']!r}: not to be had here") from error
+    built = {key: instantiate(plain[key], _convert_="all") for key in ("model", "schedule", "sampler", "metric", "reference")}
+    model = built["model"]
+    prompts = parse_prompts(plain["prompt"], plain["prompt_file"], model.prompts)
+    items = tuple(Item(prompt, seed) for seed in parse_seeds(plain["seeds"]) for prompt in prompts)
+    plans = []
+    for sampler, title, kind in (
+        (built["sampler"], label, [choices["sampler"], choices.get("noise@sampler.noise")]),
+        (built["reference"], f"ddim-{built['reference'].n_states}", [f"ddim-{built['reference'].n_states}"]),
+    ):
+        chosen = {
+            "model": {key: value for key, value in plain["model"].items() if key != "path"},
+            "fingerprint": model.fingerprint,
+            "schedule": plain["schedule"],
+            "sampler": plain["sampler" if sampler is built["sampler"] else "reference"],
+            "prompts": prompts,
+            "results_version": RESULTS_VERSION,
+        }
+        words = [choices["model"], *filter(None, kind), f"g{sampler.guidance.scale:g}"]
+        path = Path(plain["results"]) / str(plain["experiment"]) / f"{'-'.join(words)}-{digest(chosen)}"
+        job = Job(model, sampler, built["schedule"], plain["device"])
+        job.check(items)
+        plans.append(Plan(title, job, items, built["metric"], RunFolder(path), plain | chosen, plain["batch_size"]))
+    return plans[0], plans[1]
+
+
+# ------------------------------------------------------------------------------------------------------------ the job
+
+
+def peak_mb(device: str) -> float:
+    """Peak memory of this process so far, on the device if it has a count of its own."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bool) -> Shard:
+    """Sample one shard, in batches."""
+    cost, images, began = Cost(), [], time.perf_counter()
+    for k in range(0, len(items), plan.batch_size):
+        batch = items[k : k + plan.batch_size]
+        kept = []
+        stride = -(-plan.job.sampler.n_states // N_TRAJECTORY_STATES)
+        for state in plan.job.states(batch, cost):
+            if keep_trajectory and k == 0 and state.index % stride == 0:
+                kept.append(state)
+            bar.update(len(batch))
+        images.append(state.x0.cpu().numpy())
+        if kept:
+            first = {
+                name: np.stack([getattr(s, name)[:N_TRAJECTORY].cpu().numpy() for s in kept if getattr(s, name) is not None])
+                for name in ("x0", "eps", "kappa")
+                if any(getattr(s, name) is not None for s in kept)
+            }
+            sigma = np.array([s.level.sigma.expand(len(batch))[:N_TRAJECTORY].cpu().numpy() for s in kept])
+            plan.folder.write_trajectory(**first, sigma=sigma, index=np.array([s.index for s in kept]))
+    rows = {str(use): count for use, count in cost.rows.items()}
+    return Shard(tuple(items), np.concatenate(images), rows, time.perf_counter() - began, peak_mb(plan.job.device))
+
+
+def provenance(command: Sequence[str]) -> dict[str, Any]:
+    """What a number needs to be believed."""
+    return {
+        "command": " ".join(command),
+        "versions": {"sdi-bench": __version__} | {name: version(name) for name in ("torch", "numpy", "scipy", "hydra-core")},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "results_version": RESULTS_VERSION,
+    }
+
+
+def execute(plan: Plan) -> None:
+    """Make what is missing of a run."""
+    missing = plan.missing
+    if not missing:
+        return
+    plan.folder.write_text("config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(plan.config))))
+    plan.folder.write_json("provenance.json", provenance(["python -m sdi_bench.run", *sys.argv[1:]]))
+    total = sum(len(chunk) for chunk in missing) * plan.job.sampler.n_states
+    with tqdm(total=total, desc=f"{plan.label:14s}", unit="steps", unit_scale=True, dynamic_ncols=True, mininterval=0.5) as bar:
+        for chunk in missing:
+            plan.folder.write_shard(make_shard(plan, chunk, bar, keep_trajectory=chunk == plan.chunks[0]))
+
+
+def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
+    """A finished run as a row of the table; its measures are kept in metrics.json."""
+    shards = [plan.folder.read_shard(chunk) for chunk in plan.chunks]
+    images = np.concatenate([shard.images for shard in shards])
+    cost: dict[str, Any] = {
+        "rows": {use: sum(shard.rows[use] for shard in shards) for use in shards[0].rows},
+        "seconds": sum(shard.seconds for shard in shards),
+        "peak_mb": max(shard.peak_mb for shard in shards),
+    }
+    asked = digest([[[item.prompt, item.seed] for item in plan.items], plan.config["metric"]])
+    known = plan.folder.read_json("metrics.json")
+    if known is None or known["asked"] != asked:
+        guidance = plan.job.sampler.guidance
+        measures = measure(images, plan.items, plan.job.model, guidance, plan.metrics, truth)
+        known = {"asked": asked, "n": len(plan.items), "cost": cost, "measures": measures}
+        plan.folder.write_json("metrics.json", known)
+    if not (plan.folder.path / "samples.png").exists():
+        seeds = sorted({item.seed for item in plan.items})[:8]
+        few = [i for i, item in enumerate(plan.items) if item.seed in seeds][: 16 * len(seeds)]
+        some = [plan.items[i] for i in few]
+        prompts = [p for p in dict.fromkeys(i.prompt for i in some) if all(Item(p, s) in some for s in seeds)]
+        few = [i for i in few if plan.items[i].prompt in prompts]
+        pictures.grid(plan.folder.path / "samples.png", images[few], [plan.items[i] for i in few], plan.label)
+    return Entry(plan.label, plan.items, images, known["measures"], cost, str(plan.folder.path))
+
+
+def summarise(plans: Sequence[tuple[Plan, Plan]]) -> None:
+    """The end of a sweep: one table, one csv, one picture per set of runs with the same reference."""
+    by_reference: dict[Path, list[tuple[Plan, Plan]]] = {}
+    for plan, reference in plans:
+        by_reference.setdefault(reference.folder.path, []).append((plan, reference))
+    for group in by_reference.values():
+        reference_plan = group[0][1]
+        model, items = reference_plan.job.model, reference_plan.items
+        truth = fresh_data(model, items, N_TRUTH, seed=0)
+        reference = entry_of(reference_plan, truth)
+        entries = [entry_of(plan, truth) for plan, _ in group] + [reference]
+        again = fresh_data(model, items, len(items), seed=1)
+        if again is not None:
+            guidance = reference_plan.job.sampler.guidance
+            measures = measure(again, items, model, guidance, reference_plan.metrics, truth)
+            entries.append(Entry("data", items, again, measures))
+        frame = tidy(entries, reference)
+        print("\n" + render(frame) + "\n\n" + "\n".join(notes(frame, reference)))
+        results = reference_plan.folder.path.parent
+        name = digest(sorted(str(plan.folder.path.name) for plan, _ in group) + [len(items)], 8)
+        csv = results / f"sweep-{name}.csv"
+        frame.to_csv(csv, index=False)
+        chosen = [i for i, item in enumerate(items) if item.seed == items[0].seed][:10]
+        columns = {entry.label: entry.images[chosen] if entry.images.ndim == 4 else entry.images for entry in entries}
+        picture = results / f"sweep-{name}.png"
+        pictures.side_by_side(picture, columns, [items[i] for i in chosen], "the same items in rows (prompt · seed)")
+        print("\nwritten:", csv, picture, *(entry.folder for entry in entries if entry.folder), sep="\n  ")
+
+
+# -------------------------------------------------------------------------------------------------------- the command
+
+
+def overrides_of(argv: Sequence[str]) -> list[list[str]]:
+    """The jobs of a command line, each a list of overrides."""
+    options = get_args_parser().parse_args(list(argv))
+    parsed = OverridesParser.create().parse_overrides(options.overrides)
+    if options.multirun:
+        return [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
+    swept = next((o for o in parsed if o.is_sweep_override()), None)
+    if swept is not None:
+        raise ValueError(f"{swept.input_line}: several values need a sweep; add -m")
+    return [list(options.overrides)]
+
+
+def labels_of(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """What tells the jobs apart: the sampler's name first, then what else varies."""
+    pairs = [dict(override.split("=", 1) for override in job if "=" in override) for job in jobs]
+    keys = list(dict.fromkeys(itertools.chain(*pairs)))
+    varied = [key for key in keys if len({job.get(key) for job in pairs}) > 1 and key != "sampler"]
+    return [
+        " ".join([job.get("sampler", "ddim"), *(f"{key.split('.')[-1]}={job.get(key)}" for key in varied)]) for job in pairs
+    ]
+
+
+def preflight(argv: Sequence[str]) -> list[tuple[Plan, Plan]]:
+    """Compose and check every job of the sweep before the first network call. Raises what is wrong with the first bad one."""
+    jobs = overrides_of(argv)
+    plans = []
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for overrides, label in zip(jobs, labels_of(jobs), strict=True):
+            choices = compose("config", overrides, return_hydra_config=True).hydra.runtime.choices
+            plans.append(plans_of(compose("config", overrides), choices, label))
+    for folder in {plan.folder.path.parent for plan, _ in plans}:
+        writable(folder)
+    return plans
+
+
+def keys_of(node: object, prefix: str = "") -> list[str]:
+    """All dotted keys of a configuration."""
+    if not isinstance(node, Mapping):
+        return []
+    return [key for name, value in node.items() for key in (f"{prefix}{name}", *keys_of(value, f"{prefix}{name}."))]
+
+
+def explain(error: BaseException, argv: Sequence[str]) -> str:
+    """One line from an error of the user's making: the field, the value, what would do."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        near = difflib.get_close_matches(name, error.options, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"{group}={name}: {hint}there are {', '.join(error.options)}"
+    unknown = re.search(r"Could not (?:override|find match for) '([^']+)'|full_key: (\S+)", f"{error}\n{error.__cause__}")
+    if isinstance(error, HydraException) and not isinstance(error, OverrideParseException) and unknown:
+        key = (unknown[1] or unknown[2]).split("=")[0]
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            sane = [o for o in argv if not o.startswith("-") and re.match(r"(model|sampler|grid|schedule)=\w+$", o)]
+            try:
+                known = keys_of(OmegaConf.to_container(compose("config", sane)))
+            except HydraException:
+                known = keys_of(OmegaConf.to_container(compose("config")))
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            return f"{key}: no such setting; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
+    deepest = error
+    while isinstance(deepest, HydraException) and deepest.__cause__ is not None:
+        deepest = deepest.__cause__
+    return " ".join(str(deepest).split())
+
+
+@hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
+def job(cfg: DictConfig) -> None:
+    """One job of the sweep, and the reference it is paired with."""
+    choices = HydraConfig.get().runtime.choices
+    plan, reference = plans_of(cfg, choices, choices["sampler"])
+    execute(reference)
+    execute(plan)
+
+
+def main() -> None:
+    """Check the whole sweep, run it, show the table. Exit status 2 for bad input."""
+    argv = sys.argv[1:]
+    if {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion"} & {
+        arg.split("=")[0] for arg in argv
+    }:
+        job()
+        return
+    try:
+        plans = preflight(argv)
+    except (ValueError, HydraException, OmegaConfBaseException) as error:
+        print(f"sdi_bench.run: {explain(error, argv)}", file=sys.stderr)
+        sys.exit(2)
+    for plan, _ in plans:
+        if plan.config["overwrite"]:
+            plan.folder.remove()
+    finished = [
+        plan.label for plan in {p.folder.path: p for pair in plans for p in reversed(pair)}.values() if not plan.missing
+    ]
+    if finished:
+        print(f"finished earlier, not run again: {', '.join(finished)}")
+    if any(plan.missing for pair in plans for plan in pair):
+        job()
+    summarise(plans)
+
+
+if __name__ == "__main__":
+    main()

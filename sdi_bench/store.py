@@ -1,0 +1,117 @@
+"""The only reader and writer of results/.
+
+results/<experiment>/<choices>-<hash>/{config.yaml, provenance.json, shards/<hash of items>.npz, trajectory.npz, metrics.json}
+
+A run is a set of shards of items. A shard is written whole or not at all: a killed run loses the shard in hand.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from .draws import Item
+
+RESULTS_VERSION = 1
+"""Raised whenever the numbers a configuration gives change: old results are then not mixed with new ones."""
+
+
+def digest(value: object, length: int = 12) -> str:
+    """A short hash of plain data."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that no reader ever sees half of it, and a crash leaves the old one or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with open(part, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+class Shard(NamedTuple):
+    """Finished items: images [n, *shape] and what they cost together."""
+
+    items: tuple[Item, ...]
+    images: Float[np.ndarray, "n *shape"]
+    rows: Mapping[str, int]
+    seconds: float
+    peak_mb: float
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder."""
+
+    path: Path
+
+    def shard_path(self, items: Sequence[Item]) -> Path:
+        """Where these items' shard is or will be."""
+        return self.path / "shards" / f"{digest([[item.prompt, item.seed] for item in items], 16)}.npz"
+
+    def has(self, items: Sequence[Item]) -> bool:
+        """True if these items are finished."""
+        return self.shard_path(items).exists()
+
+    def write_shard(self, shard: Shard) -> None:
+        """Keep finished items."""
+        cost = {"rows": dict(shard.rows), "seconds": shard.seconds, "peak_mb": shard.peak_mb}
+        listed = [[item.prompt, item.seed] for item in shard.items]
+        buffer = io.BytesIO()
+        np.savez(buffer, images=shard.images, items=np.array(json.dumps(listed)), cost=np.array(json.dumps(cost)))
+        write_whole(self.shard_path(shard.items), buffer.getvalue())
+
+    def read_shard(self, items: Sequence[Item]) -> Shard:
+        """Finished items. Raises ValueError, naming the file, if it is damaged."""
+        path = self.shard_path(items)
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                cost = json.loads(str(archive["cost"]))
+                return Shard(tuple(items), archive["images"], cost["rows"], cost["seconds"], cost["peak_mb"])
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
+
+    def write_trajectory(self, **arrays: np.ndarray) -> None:
+        """Keep what the states of the first items looked like on the way."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        write_whole(self.path / "trajectory.npz", buffer.getvalue())
+
+    def write_text(self, name: str, text: str) -> None:
+        """Keep a small text file."""
+        write_whole(self.path / name, text.encode())
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Keep a small table."""
+        self.write_text(name, json.dumps(value, indent=1) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """A small table, or None if there is none."""
+        path = self.path / name
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def remove(self) -> None:
+        """Throw the run away."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def writable(folder: Path) -> None:
+    """Raise ValueError unless files can be made in this folder (it is created)."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / ".writable", b"")
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise ValueError(f"results={str(folder)!r}: cannot write there ({error.strerror})") from error
