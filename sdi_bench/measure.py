@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from .draws import Item
 from .guidance import Guidance
-from .metrics import Context, Metric, NotDefined
+from .metrics import Context, Metric, UndefinedError
 from .models.base import Denoiser, ExactModel
 from .stats import groups_of, jackknife
 
@@ -44,7 +44,7 @@ def measure(
     metrics: Mapping[str, Metric],
     truth: np.ndarray | None,
 ) -> dict[str, dict[str, Any]]:
-    """metric -> {point, low, high, unit, ideal}, or {undefined: why}. Diverged items are left out here and counted elsewhere."""
+    """metric -> {point, low, high, unit, ideal}, or {undefined: why}. Diverged items are left out, and counted elsewhere."""
     kept = ~diverged(images)
     context = Context(
         images[kept],
@@ -58,9 +58,9 @@ def measure(
     for name, metric in metrics.items():
         try:
             if len(groups) < 2:
-                raise NotDefined(f"only {len(groups)} of {len(items)} items did not diverge")
+                raise UndefinedError(f"only {len(groups)} of {len(items)} items did not diverge")
             point, low, high = jackknife(metric.statistic(context), groups)
             found[name] = {"point": point, "low": low, "high": high, "unit": metric.unit, "ideal": metric.ideal}
-        except NotDefined as why:
+        except UndefinedError as why:
             found[name] = {"undefined": str(why), "unit": metric.unit, "ideal": metric.ideal}
     return found

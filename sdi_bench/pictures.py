@@ -16,8 +16,13 @@ def shown(image: Float[np.ndarray, "c h w"]) -> np.ndarray:
     return np.where(np.isfinite(pixels), pixels, np.array([1.0, 0.0, 1.0]))
 
 
-def side_by_side(path: Path, columns: Mapping[str, np.ndarray], items: Sequence[Item], title: str) -> None:
-    """Items in rows, runs in columns; points of a plane are drawn as scatter plots instead. Writes a PNG."""
+def name_of(item: Item) -> str:
+    """prompt · seed."""
+    return f"{item.prompt or 'no prompt'} · {item.seed}"
+
+
+def side_by_side(path: Path, columns: Mapping[str, np.ndarray], rows: Sequence[str], title: str) -> None:
+    """Items in rows (named by `rows`), runs in columns; points of a plane become scatter plots instead. Writes a PNG."""
     import matplotlib  # slow to import, and only needed here
 
     matplotlib.use("Agg")
@@ -25,8 +30,8 @@ def side_by_side(path: Path, columns: Mapping[str, np.ndarray], items: Sequence[
 
     first = next(iter(columns.values()))
     path.parent.mkdir(parents=True, exist_ok=True)
-    n_rows = len(items) if first.ndim == 4 else 1
-    size = 0.8 if first.ndim == 4 else 2.6
+    n_rows = len(rows) if first.ndim == 4 else 1
+    size = 0.75 if first.ndim == 4 else 2.6
     label = 0.9
     figure, axes = plt.subplots(
         n_rows,
@@ -35,22 +40,21 @@ def side_by_side(path: Path, columns: Mapping[str, np.ndarray], items: Sequence[
         squeeze=False,
         sharex=first.ndim != 4,
         sharey=first.ndim != 4,
+        layout="constrained",
     )
-    for j, (name, images) in enumerate(columns.items()):
-        axes[0, j].set_title(name, fontsize=8)
+    for j, (column, images) in enumerate(columns.items()):
+        axes[0, j].set_title(column, fontsize=8)
         if first.ndim == 4:
-            for i, item in enumerate(items):
+            for i, name in enumerate(rows):
                 axes[i, j].imshow(shown(images[i]), interpolation="nearest" if images.shape[-1] < 64 else "antialiased")
                 axes[i, j].set_xticks([])
                 axes[i, j].set_yticks([])
                 if j == 0:
-                    text = f"{item.prompt or 'no prompt'} · {item.seed}"
-                    axes[i, j].set_ylabel(text, fontsize=7, rotation=0, ha="right", va="center")
+                    axes[i, j].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
         else:
             flat = images.reshape(len(images), -1)
             axes[0, j].scatter(flat[:, 0], flat[:, -1], s=3, alpha=0.5)
     figure.suptitle(title, fontsize=8)
-    figure.tight_layout(pad=0.4)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -60,8 +64,8 @@ def grid(path: Path, images: np.ndarray, items: Sequence[Item], title: str) -> N
     prompts = list(dict.fromkeys(item.prompt for item in items))
     seeds = sorted({item.seed for item in items})
     if images.ndim != 4:
-        side_by_side(path, {title: images}, items, "")
+        side_by_side(path, {title: images}, [], "")
         return
     place = {item: i for i, item in enumerate(items)}
     columns = {f"seed {seed}": images[[place[Item(prompt, seed)] for prompt in prompts]] for seed in seeds}
-    side_by_side(path, columns, [Item(prompt, seeds[0]) for prompt in prompts], title)
+    side_by_side(path, columns, [str(prompt or "no prompt") for prompt in prompts], title)

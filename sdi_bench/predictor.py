@@ -56,7 +56,7 @@ class Predictor:
 
     def level(self, t: Float[Tensor, " rows"] | float) -> Level:
         """The schedule's level at t, on this predictor's device."""
-        return self.schedule.level(torch.as_tensor(t).cpu()).to(self.device)
+        return self.schedule.level(torch.as_tensor(t, dtype=torch.float64).cpu()).to(self.device)
 
     def __call__(
         self,

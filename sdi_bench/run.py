@@ -175,7 +175,7 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
                 if any(getattr(s, name) is not None for s in kept)
             }
             sigma = np.array([s.level.sigma.expand(len(batch))[:N_TRAJECTORY].cpu().numpy() for s in kept])
-            plan.folder.write_trajectory(**first, sigma=sigma, index=np.array([s.index for s in kept]))
+            plan.folder.write_arrays("trajectory.npz", **first, sigma=sigma, index=np.array([s.index for s in kept]))
     rows = {str(use): count for use, count in cost.rows.items()}
     return Shard(tuple(items), np.concatenate(images), rows, time.perf_counter() - began, peak_mb(plan.job.device))
 
@@ -250,13 +250,15 @@ def summarise(plans: Sequence[tuple[Plan, Plan]]) -> None:
         frame = tidy(entries, reference)
         print("\n" + render(frame) + "\n\n" + "\n".join(notes(frame, reference)))
         results = reference_plan.folder.path.parent
-        name = digest(sorted(str(plan.folder.path.name) for plan, _ in group) + [len(items)], 8)
+        name = digest([*sorted(plan.folder.path.name for plan, _ in group), len(items)], 8)
         csv = results / f"sweep-{name}.csv"
         frame.to_csv(csv, index=False)
         chosen = [i for i, item in enumerate(items) if item.seed == items[0].seed][:10]
         columns = {entry.label: entry.images[chosen] if entry.images.ndim == 4 else entry.images for entry in entries}
         picture = results / f"sweep-{name}.png"
-        pictures.side_by_side(picture, columns, [items[i] for i in chosen], "the same items in rows (prompt · seed)")
+        pictures.side_by_side(
+            picture, columns, [pictures.name_of(items[i]) for i in chosen], "the same items in rows: prompt · seed"
+        )
         print("\nwritten:", csv, picture, *(entry.folder for entry in entries if entry.folder), sep="\n  ")
 
 
@@ -305,7 +307,7 @@ def keys_of(node: object, prefix: str = "") -> list[str]:
     return [key for name, value in node.items() for key in (f"{prefix}{name}", *keys_of(value, f"{prefix}{name}."))]
 
 
-def explain(error: BaseException, argv: Sequence[str]) -> str:
+def explain(error: BaseException, argv: Sequence[str], config: str = "config") -> str:
     """One line from an error of the user's making: the field, the value, what would do."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
@@ -318,9 +320,9 @@ def explain(error: BaseException, argv: Sequence[str]) -> str:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             sane = [o for o in argv if not o.startswith("-") and re.match(r"(model|sampler|grid|schedule)=\w+$", o)]
             try:
-                known = keys_of(OmegaConf.to_container(compose("config", sane)))
+                known = keys_of(OmegaConf.to_container(compose(config, sane)))
             except HydraException:
-                known = keys_of(OmegaConf.to_container(compose("config")))
+                known = keys_of(OmegaConf.to_container(compose(config)))
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             return f"{key}: no such setting; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")

@@ -83,11 +83,11 @@ class RunFolder:
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
 
-    def write_trajectory(self, **arrays: np.ndarray) -> None:
-        """Keep what the states of the first items looked like on the way."""
+    def write_arrays(self, name: str, **arrays: np.ndarray) -> None:
+        """Keep named arrays (trajectory.npz: what the states of the first items looked like on the way)."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-        write_whole(self.path / "trajectory.npz", buffer.getvalue())
+        write_whole(self.path / name, buffer.getvalue())
 
     def write_text(self, name: str, text: str) -> None:
         """Keep a small text file."""

@@ -1,10 +1,10 @@
 """Metrics; one file, one yaml each."""
 
-from .base import Context, Metric, NotDefined
+from .base import Context, Metric, UndefinedError
 from .contrast import Contrast
 from .energy import Energy
 from .nearest import Modes, Nearest
 from .sharpness import Sharpness
 from .sliced_w2 import SlicedW2
 
-__all__ = ["Context", "Contrast", "Energy", "Metric", "Modes", "Nearest", "NotDefined", "Sharpness", "SlicedW2"]
+__all__ = ["Context", "Contrast", "Energy", "Metric", "Modes", "Nearest", "UndefinedError", "Sharpness", "SlicedW2"]

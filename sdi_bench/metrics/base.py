@@ -11,7 +11,7 @@ from ..models.base import Denoiser
 from ..stats import Statistic
 
 
-class NotDefined(Exception):
+class UndefinedError(Exception):
     """This metric says nothing here; the message says why."""
 
 
@@ -31,21 +31,21 @@ class Context:
     same_law: bool
 
     def data(self) -> Float[np.ndarray, "m *shape"]:
-        """The truth. Raises NotDefined where there is none."""
+        """The truth. Raises UndefinedError where there is none."""
         if self.truth is None:
-            raise NotDefined("the model's data cannot be drawn")
+            raise UndefinedError("the model's data cannot be drawn")
         return self.truth
 
     def law(self) -> Float[np.ndarray, "m *shape"]:
-        """The truth, for measures of the whole law. Raises NotDefined where guidance changes what is sampled."""
+        """The truth, for measures of the whole law. Raises UndefinedError where guidance changes what is sampled."""
         if not self.same_law:
-            raise NotDefined("guidance other than 1 samples another law than the data's")
+            raise UndefinedError("guidance other than 1 samples another law than the data's")
         return self.data()
 
     def pictures(self) -> None:
-        """Raises NotDefined unless the samples are pictures."""
+        """Raises UndefinedError unless the samples are pictures."""
         if self.images.ndim != 4:
-            raise NotDefined("the samples are not pictures")
+            raise UndefinedError("the samples are not pictures")
 
 
 @runtime_checkable
@@ -57,7 +57,7 @@ class Metric(Protocol):
     """The value of perfect samples, nearer is better; None where no value is good or bad in itself."""
 
     def statistic(self, context: Context) -> Statistic:
-        """The measure as a function of a subset of the samples. Raises NotDefined."""
+        """The measure as a function of a subset of the samples. Raises UndefinedError."""
 
 
 def log_ratio(values: Float[np.ndarray, " n"], truth: Float[np.ndarray, " m"]) -> Statistic:

@@ -8,14 +8,14 @@ from scipy.spatial.distance import cdist
 
 from ..models import Empirical, Mixture
 from ..stats import Statistic, mean_of
-from .base import Context, NotDefined
+from .base import Context, UndefinedError
 from .energy import flat
 
 
 def distances(context: Context) -> np.ndarray:
-    """Root mean square distance from every sample to every centre of the model, [n, centres]. Raises NotDefined."""
+    """Root mean square distance from every sample to every centre of the model, [n, centres]. Raises UndefinedError."""
     if not isinstance(context.model, Empirical | Mixture):
-        raise NotDefined("the model has no training images")
+        raise UndefinedError("the model has no training images")
     return cdist(flat(context.images), flat(context.model.centres.numpy()))
 
 

@@ -123,11 +123,11 @@ class Mixture(_Components):
     def exact_root(
         self, x0: Float[Tensor, "batch *shape"], level: Level, prompts: Sequence[Prompt], guidance: Guidance
     ) -> Float[Tensor, "batch *shape"]:
-        """Solve D(x_bar) = x0 by damped Newton, all rows at once, from x_bar = x0; kappa = (x_bar - x0) / sigma.
+        """Solve D(x_bar) = x0 by damped Newton, all rows at once, from x_bar = x0; then kappa = (x_bar - x0) / sigma.
 
         The slope of D, its posterior covariance over sigma², is symmetric and at least w² / (w² + sigma²), w the
-        smallest width: D is one-to-one and onto, and halving a Newton step until |D - x0| falls converges from anywhere.
-        Ends when no step makes it fall any more, that is, at the last bit.
+        smallest width: so D is one-to-one and onto, and a Newton step, halved until |x0 - D| falls by a fair share, gets
+        there from anywhere. Ends when the step no longer changes x_bar, or none makes |x0 - D| fall: at the last bit.
         """
         self.check_root(guidance)
         goal = float64(x0).flatten(1)
@@ -136,36 +136,32 @@ class Mixture(_Components):
         while bool(((size > 2.0**-40) & (size * row_norm(move) > 2.0**-53 * row_norm(x_bar))).any()):
             trial = x_bar + size * move
             new_gap, new_move = self._newton(goal, trial, level, prompts, guidance)
-            better = row_norm(new_gap) < row_norm(gap)
+            better = row_norm(new_gap) < (1 - size / 4) * row_norm(gap)
+            x_bar = torch.where(better, trial, x_bar)
+            gap, move = torch.where(better, new_gap, gap), torch.where(better, new_move, move)
             size = torch.where(better, 1.0, size / 2)
-            x_bar, gap, move = (
-                torch.where(better, new, old) for new, old in ((trial, x_bar), (new_gap, gap), (new_move, move))
-            )
         return ((x_bar - goal) / level.sigma[:, None]).reshape(x0.shape)
 
     def _newton(
-        self,
-        goal: Float[Tensor, "batch dim"],
-        x_bar: Float[Tensor, "batch dim"],
-        level: Level,
-        prompts: Sequence[Prompt],
-        guidance: Guidance,
+        self, x0: Float[Tensor, "batch dim"], x_bar: Float[Tensor, "batch dim"], level: Level, prompts: Sequence[Prompt],
+        guidance: Guidance
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch dim"]]:
-        """goal - D(x_bar), and Newton's step: the slope of D, the posterior covariance over sigma², times it is that gap."""
+        """x0 - D(x_bar), and Newton's step: the slope of D, the posterior covariance over sigma², divides that gap."""
         variance = level.sigma.square()[:, None]
         spread = variance + self.widths.square()
-        around_centre = x_bar[:, None] - self.centres.flatten(1)
         share = (self.widths.square() / spread)[..., None]
-        means = self.centres.flatten(1) + share * around_centre
-        fit = -around_centre.square().sum(2) / (2 * spread) - goal.shape[1] / 2 * spread.log()
-        gap, slope = goal, torch.zeros_like(goal).diag_embed()
-        for weight, conds in ((1 - guidance.scale, [guidance.negative] * len(goal)), (guidance.scale, prompts)):
+        centres = self.centres.flatten(1)
+        from_centre = x_bar[:, None] - centres
+        means = centres + share * from_centre  # of each component's posterior
+        fit = -from_centre.square().sum(2) / (2 * spread) - x0.shape[1] / 2 * spread.log()
+        gap, slope = x0, torch.zeros_like(x0).diag_embed()
+        for weight, conds in ((1 - guidance.scale, [guidance.negative] * len(x0)), (guidance.scale, prompts)):
             w = (fit + self.log_prior(conds)).softmax(1)[..., None]
             mean = (w * means).sum(1)
             around = means - mean[:, None]
-            between = around.mT @ (w * around) / variance[..., None]
+            within = (w * share).sum(1).expand_as(x0).diag_embed()
             gap = gap - weight * mean
-            slope = slope + weight * (between + (w * share).sum(1).expand_as(goal).diag_embed())
+            slope = slope + weight * (within + around.mT @ (w * around) / variance[..., None])
         return gap, torch.linalg.solve(slope, gap)
 
 
@@ -181,7 +177,7 @@ class Empirical(_Components):
 
     centres: Float[Tensor, "n *shape"]
     labels: tuple[str, ...]
-    width: float = 0.1
+    width: float = 0.2
 
     def __post_init__(self) -> None:
         if len(self.centres) != len(self.labels):
@@ -189,7 +185,7 @@ class Empirical(_Components):
         require.number("model.width", self.width, at_least=0)
 
     @staticmethod
-    def of(path: str | Path = DIGITS, width: float = 0.1) -> "Empirical":
+    def of(path: str | Path = DIGITS, width: float = 0.2) -> "Empirical":
         """From a .npz file: `images`, uint8 [n, channels, height, width], and `labels`, [n].
 
         The default is the UCI handwritten digits that ship with the package (8 x 8, CC BY 4.0).

@@ -18,7 +18,7 @@ from .base import Image, Kappa, Proposal
 class Inversion(Kappa):
     """The noise that DDIM run backwards finds in x0 (arXiv 2405.15891, eq. 11):
 
-        x_bar(0) = x0,   x_bar(s_k+1) = x_bar(s_k) + (sigma_k+1 - sigma_k)·eps(x_bar(s_k), s_k),   kappa = (x_bar(t) - x0) / sigma(t)
+        x_bar(0) = x0,   x_bar(k+1) = x_bar(k) + (sigma(k+1) - sigma(k))·eps(x_bar(k), k),   kappa = (x_bar(t) - x0) / sigma(t)
 
     Each step asks the network at its source. The first source is the schedule's lowest level; the levels between
     are uniform in t, int(n_steps·t) steps (at least one).
@@ -59,10 +59,7 @@ class Inversion(Kappa):
 
     def times(self, t: Float[Tensor, " rows"], start: float) -> list[Float[Tensor, " rows"]]:
         """Times from `start` up to t for every row; a row whose steps are used up stays at its t."""
-        if self.interval is not None:
-            uniform_end = (t - self.interval).clamp(min=start)
-        else:
-            uniform_end = t
+        uniform_end = t if self.interval is None else (t - self.interval).clamp(min=start)
         counts = (self.n_steps * uniform_end + 1e-9).floor().clamp(min=1)
         path = [start + (uniform_end - start) * (k / counts).clamp(max=1) for k in range(int(counts.max().item()) + 1)]
         return path if self.interval is None else [*path, t]

@@ -1,6 +1,6 @@
 """DDIM in its own variables (arXiv 2010.02502), not through eq. 10: the equivalence suite compares the two."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from ..grids import Grid
 from ..guidance import Guidance
 from ..levels import Level, expand
 from ..models.base import Denoiser
-from ..predictor import Predictor
+from ..predictor import Guided, Predictor, Use
 from ..schedules import Schedule
 from .base import State, start
 
@@ -40,11 +40,28 @@ class Ddim:
     def sample(self, net: Predictor, draws: Draws) -> Iterator[State]:
         levels = [level.to(net.device) for level in self.grid.levels(net.schedule)]
         x, guided = start(net, draws, levels[0])
-        for i, level in enumerate(levels):
-            if i:
-                x = after(x, guided.x0, guided.eps, levels[i - 1], level)
-                guided = net(x, level)
-            yield State(i, level, clean_of(x, guided.x0, guided.eps, level), guided.eps)
+        yield from walk(net, x, guided, levels)
+
+
+def walk(net: Predictor, x: Tensor, guided: Guided, levels: Sequence[Level]) -> Iterator[State]:
+    """DDIM along the levels from x at levels[0], where the prediction is `guided`; one network call per further level."""
+    for i, level in enumerate(levels):
+        if i:
+            x = after(x, guided.x0, guided.eps, levels[i - 1], level)
+            guided = net(x, level)
+        yield State(i, level, clean_of(x, guided.x0, guided.eps, level), guided.eps)
+
+
+def invert(net: Predictor, x0: Tensor, levels: Sequence[Level], scale: float) -> Tensor:
+    """DDIM run backwards from x_bar = x0 at the last (least noisy) level to x at levels[0]; eps is asked at each source.
+
+    n levels, n - 1 network calls at guidance `scale` (arXiv 2405.15891, sec. 3: eq. 1 integrated upwards in t).
+    """
+    rising = list(reversed(levels))
+    x = expand(rising[0].a, x0) * x0
+    for src, dst in zip(rising, rising[1:], strict=False):
+        x = step(x, net(x, src, scale=scale, use=Use.INVERSION).eps, src, dst)
+    return x
 
 
 def after(x: Tensor, x0: Tensor, eps: Tensor, src: Level, dst: Level) -> Tensor:

@@ -175,7 +175,7 @@ def after_inversion(case: Case, noise: Inversion, ends: Ends) -> tuple[Number, N
 def inversion(case: Case) -> Iterator[Claim]:
     """Factor d·(1 + (sigma'/sigma)·(K - 1)) per step, K = prod(1 + rise·A at the source); src = dst is tau = 0."""
     noises = [
-        Inversion(-7.5, n_steps=10, tau=None, entropy=0.0),
+        Inversion(-1.0, n_steps=10, tau=None, entropy=0.0),
         Inversion(case.gamma, n_steps=10, tau=0.0, entropy=0.0),
         Inversion(1.0, n_steps=1, tau=None, entropy=0.3),
         Inversion(0.0, n_steps=7, tau=0.1, entropy=0.3, literal_entropy=True),

@@ -1,0 +1,129 @@
+"""python -m sdi_bench.invert: image -> noise -> image by DDIM inversion, and the error of the round trip."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from . import pictures, require
+from .compare import cell, distance
+from .draws import Item, PhiloxDraws, Purpose
+from .models.base import Denoiser
+from .predictor import Predictor
+from .run import conf_dir, explain, parse_prompts, parse_seeds
+from .samplers import Ddim
+from .samplers.ddim import invert, walk
+from .schedules import Schedule
+from .store import RunFolder, writable
+
+
+class RoundTrip(NamedTuple):
+    """Images [n, *shape], the noise eps found for each (x at the noisiest level over b), and the images made from it."""
+
+    source: Tensor
+    noise: Tensor
+    back: Tensor
+
+
+@torch.no_grad()
+def round_trip(
+    model: Denoiser, schedule: Schedule, sampler: Ddim, x0: Tensor, prompts: Sequence[str | None], inversion_scale: float
+) -> RoundTrip:
+    """Invert x0 [n, *shape] along the sampler's grid at `inversion_scale`, then sample from there at the sampler's own."""
+    net = Predictor(model, schedule, sampler.guidance, tuple(prompts), x0.device)
+    levels = [level.to(x0.device) for level in sampler.grid.levels(schedule)]
+    x = invert(net, x0, levels, inversion_scale)
+    *_, last = walk(net, x, net(x, levels[0]), levels)
+    return RoundTrip(x0, x / float(levels[0].b), last.x0)
+
+
+def read_image(path: str, shape: tuple[int, ...]) -> Tensor:
+    """A picture as [1, channels, height, width] in [-1, 1]. Raises ValueError, naming the field, if it does not fit."""
+    try:
+        picture = Image.open(path).convert("L" if shape[0] == 1 else "RGB")
+    except (OSError, UnidentifiedImageError) as error:
+        raise ValueError(f"image={path!r}: not a readable picture ({error})") from error
+    if (picture.height, picture.width) != shape[1:]:
+        raise ValueError(f"image={path!r}: is {picture.width} x {picture.height}, the model wants {shape[2]} x {shape[1]}")
+    pixels = np.atleast_3d(np.asarray(picture, dtype=np.float64)) / 127.5 - 1
+    return torch.from_numpy(np.moveaxis(pixels, -1, 0).copy())[None]
+
+
+def run(argv: Sequence[str]) -> None:
+    """Compose, check, invert, show. Raises ValueError, naming the field, for bad input."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = OmegaConf.to_container(compose("invert", list(argv)), resolve=True)
+    assert isinstance(cfg, dict)
+    model, schedule, grid, guidance = (
+        instantiate(cfg[key], _convert_="all") for key in ("model", "schedule", "grid", "guidance")
+    )
+    require.number("inversion_scale", cfg["inversion_scale"])
+    sampler = Ddim(grid, guidance)
+    sampler.check(model, schedule)
+    prompts = parse_prompts(cfg["prompt"], None, model.prompts)
+    items = [Item(prompt, seed) for seed in parse_seeds(cfg["seeds"]) for prompt in prompts]
+    for prompt in {*prompts, guidance.negative}:
+        model.check_prompt(prompt)
+    folder = Path(cfg["output"])
+    writable(folder)
+    if cfg["image"] is not None:
+        if len(prompts) != 1:
+            raise ValueError(f'prompt={cfg["prompt"]!r}: say what the image shows, one prompt (or "")')
+        items = [Item(prompts[0], 0)]
+        source = read_image(cfg["image"], model.shape).to(cfg["device"])
+    draws = PhiloxDraws(tuple(items), cfg["device"])
+    if cfg["image"] is None:
+        with torch.no_grad():
+            net = Predictor(model, schedule, guidance, tuple(i.prompt for i in items), cfg["device"])
+            *_, last = sampler.sample(net, draws)
+        source = last.x0
+    trip = round_trip(model, schedule, sampler, source, [i.prompt for i in items], cfg["inversion_scale"])
+    arrays = {name: value.cpu().numpy() for name, value in trip._asdict().items()}
+    show(arrays, items, draws, cfg, folder)
+
+
+def show(arrays: dict[str, np.ndarray], items: Sequence[Item], draws: PhiloxDraws, cfg: dict, folder: Path) -> None:
+    """The table on the terminal; arrays and picture in the folder."""
+    source, noise, back = arrays["source"], arrays["noise"], arrays["back"]
+    gaps = np.sqrt(np.square(back - source).reshape(len(items), -1).mean(axis=1))
+    whole = distance(back, source, items)
+    print(f"n {len(items)}, gamma {cfg['guidance']['scale']:g} down, {cfg['inversion_scale']:g} up")
+    print(
+        f"round trip, rms pixel difference   mean {cell(*whole) if whole else f'{gaps.mean():.3g}'}   largest {gaps.max():.3g}"
+    )
+    print(f"noise found                        mean {noise.mean():.3f}   std {noise.std():.3f}   (white noise: 0, 1)")
+    if cfg["image"] is None:
+        drawn = draws.normal(Purpose.INIT, 0, source.shape[1:]).cpu().numpy()
+        print(f"correlation with the noise the images came from   {np.corrcoef(noise.ravel(), drawn.ravel())[0, 1]:.3f}")
+    RunFolder(folder).write_arrays("round_trip.npz", **arrays)
+    rows = [pictures.name_of(item) for item in items][:8]
+    few = {"image": source[:8], "noise / 2": noise[:8] / 2, "back": back[:8]} if source.ndim == 4 else arrays
+    pictures.side_by_side(folder / "round_trip.png", few, rows, "image, noise found, image made from it")
+    print("written:", folder / "round_trip.npz", folder / "round_trip.png", sep="\n  ")
+
+
+def main() -> None:
+    """Exit status 2 for bad input."""
+    argv = sys.argv[1:]
+    if {"-h", "--help"} & set(argv):
+        print(f"{__doc__}\n\n{(conf_dir() / 'invert.yaml').read_text()}")
+        return
+    try:
+        run(argv)
+    except (ValueError, HydraException, OmegaConfBaseException) as error:
+        print(f"sdi_bench.invert: {explain(error, argv, 'invert')}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
