@@ -118,8 +118,8 @@ def notes(frame: pd.DataFrame, reference: Entry) -> list[str]:
     """The lines under the table: what the numbers are held against, and why cells are empty."""
     ceiling = other_seed(reference)
     lines = [
-        "± is half of a 95 % interval (delete-a-group jackknife over seeds). contrast, sharpness: log ratio to data, 0 is as",
-        'the data, below 0 is less. energy, sliced W2: distance to the data\'s law; the row "data" is what perfect samples get.',
+        "± is half of a 95 % interval (delete-a-group jackknife over seeds). contrast, sharpness: log ratio to data; 0 is as",
+        'the data, below 0 is less. energy, sliced W2: distance to the law of the data; perfect samples get what "data" gets.',
         "modes: share of the modes that data would meet. nearest: distance to the nearest training image (no direction).",
     ]
     if ceiling is not None:

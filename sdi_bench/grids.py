@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -107,22 +108,33 @@ class UniformLogSigma(UniformSigma):
         return torch.logspace(0, 1, self.n_levels, base=low / high, dtype=torch.float64) * high
 
 
+def at_entries(schedule: Schedule, entries: Sequence[float] | np.ndarray) -> list[Level]:
+    """The levels of table entries, falling. Raises ValueError if there are more than the table has."""
+    if len(entries) > schedule.n_train:
+        raise ValueError(f"grid.n_levels={len(entries)}: the schedule has {schedule.n_train} entries")
+    return falling([schedule.level(float(n) / schedule.n_train) for n in entries])
+
+
 @dataclass(frozen=True)
 class Leading:
-    """Table entries k·(T // n) + offset, as diffusers' timestep_spacing="leading"."""
+    """Table entries k·(T // n) + offset, as diffusers' timestep_spacing="leading".
+
+    n_levels: 1 to T. offset >= 0, such that the first entry is at most T - 1.
+    """
 
     n_levels: int = 50
     offset: int = 0
 
     def __post_init__(self) -> None:
         require.count("grid.n_levels", self.n_levels)
+        require.count("grid.offset", self.offset, least=0)
 
     def levels(self, schedule: Schedule) -> list[Level]:
-        if self.n_levels > schedule.n_train:
-            raise ValueError(f"grid.n_levels={self.n_levels}: the schedule has {schedule.n_train} entries")
         stride = schedule.n_train // self.n_levels
         entries = [k * stride + self.offset for k in reversed(range(self.n_levels))]
-        return falling([schedule.level(n / schedule.n_train) for n in entries])
+        if stride and entries[0] >= schedule.n_train:
+            raise ValueError(f"grid.offset={self.offset}: moves the first entry to {entries[0]} of {schedule.n_train}")
+        return at_entries(schedule, entries)
 
 
 @dataclass(frozen=True)
@@ -135,14 +147,13 @@ class Trailing:
         require.count("grid.n_levels", self.n_levels)
 
     def levels(self, schedule: Schedule) -> list[Level]:
-        stride = schedule.n_train / self.n_levels
-        entries = [round(schedule.n_train - k * stride) - 1 for k in range(self.n_levels)]
-        return falling([schedule.level(n / schedule.n_train) for n in entries])
+        entries = np.arange(schedule.n_train, 0, -schedule.n_train / self.n_levels).round() - 1  # rounding may add an entry
+        return at_entries(schedule, entries[: self.n_levels])
 
 
 @dataclass(frozen=True)
 class Linspace:
-    """n table entries evenly spread from T - 1 to 0, rounded, as diffusers' timestep_spacing="linspace"."""
+    """n table entries evenly spread from T - 1 to 0, rounded, as diffusers' timestep_spacing="linspace"; for n = 1, T - 1."""
 
     n_levels: int = 50
 
@@ -150,5 +161,5 @@ class Linspace:
         require.count("grid.n_levels", self.n_levels)
 
     def levels(self, schedule: Schedule) -> list[Level]:
-        entries = torch.linspace(schedule.n_train - 1, 0, self.n_levels, dtype=torch.float64).round()
-        return falling([schedule.level(float(n) / schedule.n_train) for n in entries])
+        top = schedule.n_train - 1
+        return at_entries(schedule, np.linspace(0, top, self.n_levels).round()[::-1] if self.n_levels > 1 else [top])

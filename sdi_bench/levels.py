@@ -6,11 +6,11 @@ x = a·x0 + b·eps,   sigma = b / a,   x_bar = x / a = x0 + sigma·eps        (a
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
-def expand(value: Float[Tensor, " rows"], like: Float[Tensor, "batch *shape"]) -> Tensor:
+def expand(value: Shaped[Tensor, " rows"], like: Float[Tensor, "batch *shape"]) -> Tensor:
     """A number per row, shaped to multiply a batch: [rows] -> [rows, 1, ..., 1]; rows is 1 or batch."""
     return value.reshape(-1, *[1] * (like.ndim - 1))
 

@@ -21,7 +21,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -39,6 +39,12 @@ from .store import RESULTS_VERSION, RunFolder, Shard, digest, writable
 
 SHARD = 64
 """Items a shard. Shards are cut from the list of items, whatever the batch size."""
+
+SETTINGS = (
+    *("model", "schedule", "grid", "guidance", "sampler", "metric", "reference", "experiment", "prompt", "prompt_file"),
+    *("negative_prompt", "seeds", "results", "overwrite", "batch_size", "device"),
+)
+"""What a configuration may hold at its top level."""
 
 N_TRAJECTORY, N_TRAJECTORY_STATES = 8, 64
 """Items, and states at most, of which a run keeps x0, eps and kappa."""
@@ -116,7 +122,12 @@ class Plan:
 def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> tuple[Plan, Plan]:
     """(the run, its paired reference). Everything is checked; nothing is computed. Raises ValueError, naming the field."""
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    for key in plain:
+        if key not in SETTINGS:
+            raise ValueError(f"{key}: no such setting; {near_match(key, SETTINGS)}")
     require.count("batch_size", plain["batch_size"])
+    if not isinstance(plain["overwrite"], bool):
+        raise ValueError(f"overwrite={plain['overwrite']!r}: must be true or false")
     try:
         torch.empty(0, device=plain["device"])
     except (RuntimeError, AssertionError, TypeError) as error:
@@ -309,27 +320,28 @@ def keys_of(node: object, prefix: str = "") -> list[str]:
 
 def explain(error: BaseException, argv: Sequence[str], config: str = "config") -> str:
     """One line from an error of the user's making: the field, the value, what would do."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
-        near = difflib.get_close_matches(name, error.options, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        return f"{group}={name}: {hint}there are {', '.join(error.options)}"
-    unknown = re.search(r"Could not (?:override|find match for) '([^']+)'|full_key: (\S+)", f"{error}\n{error.__cause__}")
-    if isinstance(error, HydraException) and not isinstance(error, OverrideParseException) and unknown:
-        key = (unknown[1] or unknown[2]).split("=")[0]
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            sane = [o for o in argv if not o.startswith("-") and re.match(r"(model|sampler|grid|schedule)=\w+$", o)]
-            try:
-                known = keys_of(OmegaConf.to_container(compose(config, sane)))
-            except HydraException:
-                known = keys_of(OmegaConf.to_container(compose(config)))
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            return f"{key}: no such setting; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
     deepest = error
     while isinstance(deepest, HydraException) and deepest.__cause__ is not None:
         deepest = deepest.__cause__
+    text = " ".join(f"{error} {deepest}".split())
+    missing = re.search(r"Could not (?:find|load) '(\w+)/([^']*)'", text)
+    if missing:
+        options = sorted(path.stem for path in (conf_dir() / missing[1]).glob("*.yaml"))
+        return f"{missing[1]}={missing[2]}: {near_match(missing[2], options)}"
+    unknown = re.search(r"Could not override '([^'=]+)", text)
+    if unknown and isinstance(error, ConfigCompositionException):
+        chosen = [o for o in argv if re.match(r"(model|sampler|grid|schedule)=\w+$", o)]
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            known = keys_of(OmegaConf.to_container(compose(config, chosen)))
+        if unknown[1] not in known:
+            return f"{unknown[1]}: no such setting; {near_match(unknown[1], known)}"
     return " ".join(str(deepest).split())
+
+
+def near_match(word: str, known: Sequence[str]) -> str:
+    """What may have been meant, or what there is."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(key for key in known if '.' not in key)}"
 
 
 @hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
@@ -343,7 +355,9 @@ def job(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Check the whole sweep, run it, show the table. Exit status 2 for bad input."""
-    argv = sys.argv[1:]
+    flags = [arg for arg in sys.argv[1:] if arg in ("-m", "--multirun")]
+    argv = [*flags[:1], *(arg for arg in sys.argv[1:] if arg not in flags)]  # wherever -m stands
+    sys.argv[1:] = argv
     if {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion"} & {
         arg.split("=")[0] for arg in argv
     }:
@@ -351,20 +365,19 @@ def main() -> None:
         return
     try:
         plans = preflight(argv)
+        for plan, _ in plans:
+            if plan.config["overwrite"]:
+                plan.folder.remove()
+        unique = {plan.folder.path: plan for pair in plans for plan in reversed(pair)}.values()
+        finished = [plan.label for plan in unique if not plan.missing]
+        if finished:
+            print(f"finished earlier, not run again: {', '.join(finished)}")
+        if len(finished) < len(unique):
+            job()
+        summarise(plans)
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"sdi_bench.run: {explain(error, argv)}", file=sys.stderr)
         sys.exit(2)
-    for plan, _ in plans:
-        if plan.config["overwrite"]:
-            plan.folder.remove()
-    finished = [
-        plan.label for plan in {p.folder.path: p for pair in plans for p in reversed(pair)}.values() if not plan.missing
-    ]
-    if finished:
-        print(f"finished earlier, not run again: {', '.join(finished)}")
-    if any(plan.missing for pair in plans for plan in pair):
-        job()
-    summarise(plans)
 
 
 if __name__ == "__main__":

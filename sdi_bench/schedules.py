@@ -27,7 +27,7 @@ class Schedule(Protocol):
         """The level at time t in [0, 1]; t outside the trained range is clamped to it."""
 
     def at_sigma(self, sigma: float | Tensor) -> Level:
-        """The level whose noise-to-signal ratio is sigma > 0."""
+        """The level whose noise-to-signal ratio is sigma, finite and > 0; outside the trained range only its t is clamped."""
 
     @property
     def lowest(self) -> Level:
@@ -158,7 +158,7 @@ class Karras:
     def at_sigma(self, sigma: float | Tensor) -> Level:
         sigma = as_rows(sigma)
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
-        return Level(torch.ones_like(sigma), sigma, (sigma ** (1 / self.rho) - low) / (high - low))
+        return Level(torch.ones_like(sigma), sigma, ((sigma ** (1 / self.rho) - low) / (high - low)).clamp(0, 1))
 
 
 @dataclass(frozen=True)
@@ -190,4 +190,5 @@ class RectifiedFlow:
 
     def at_sigma(self, sigma: float | Tensor) -> Level:
         sigma = as_rows(sigma)
-        return self.level(sigma / (1 + sigma))
+        t = sigma / (1 + sigma)
+        return Level(1 / (1 + sigma), t, t.clamp(self.t_min, 1))

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float
@@ -80,7 +81,7 @@ class RunFolder:
             with np.load(path, allow_pickle=False) as archive:
                 cost = json.loads(str(archive["cost"]))
                 return Shard(tuple(items), archive["images"], cost["rows"], cost["seconds"], cost["peak_mb"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
 
     def write_arrays(self, name: str, **arrays: np.ndarray) -> None:

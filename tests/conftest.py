@@ -7,4 +7,4 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from jaxtyping import install_import_hook
 
-install_import_hook("sdi_bench", "beartype.beartype")
+install_import_hook("sdi_bench", "checker.check")

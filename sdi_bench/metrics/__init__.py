@@ -3,8 +3,9 @@
 from .base import Context, Metric, UndefinedError
 from .contrast import Contrast
 from .energy import Energy
+from .frechet import Frechet
 from .nearest import Modes, Nearest
 from .sharpness import Sharpness
 from .sliced_w2 import SlicedW2
 
-__all__ = ["Context", "Contrast", "Energy", "Metric", "Modes", "Nearest", "UndefinedError", "Sharpness", "SlicedW2"]
+__all__ = ["Context", "Contrast", "Energy", "Frechet", "Metric", "Modes", "Nearest", "Sharpness", "SlicedW2", "UndefinedError"]

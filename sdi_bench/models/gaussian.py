@@ -22,8 +22,8 @@ class Normal:
     variances: Float[Tensor, " dim"]
 
     @staticmethod
-    def of(mean: Sequence[float] | Tensor, cov: Sequence[Sequence[float]] | Tensor) -> "Normal":
-        """From a mean and a covariance matrix (or a scalar variance per dimension)."""
+    def of(mean: Sequence[float] | Tensor, cov: Sequence[float] | Sequence[Sequence[float]] | Tensor) -> "Normal":
+        """From a mean and a covariance matrix (or a list of variances, one per dimension)."""
         mean = torch.as_tensor(mean, dtype=torch.float64)
         cov = torch.as_tensor(cov, dtype=torch.float64)
         cov = torch.diag(cov) if cov.ndim == 1 else cov
@@ -31,11 +31,11 @@ class Normal:
             raise ValueError(f"cov: must be a symmetric {len(mean)} x {len(mean)} matrix, got {tuple(cov.shape)}")
         diagonal = bool((cov == torch.diag(cov.diagonal())).all())
         variances, basis = (cov.diagonal(), torch.eye(len(mean)).double()) if diagonal else torch.linalg.eigh(cov)
-        if bool((variances < 0).any()):
+        if bool((variances < -1e-12 * variances.max()).any()):
             raise ValueError(f"cov: has a negative eigenvalue, {float(variances.min()):.3g}")
-        return Normal(mean, basis, variances)
+        return Normal(mean, basis, variances.clamp(min=0))  # eigh may round a 0 to -1e-17
 
-    def apply(self, gain: Float[Tensor, "batch dim"], x: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+    def apply(self, gain: Float[Tensor, "rows dim"], x: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
         """U diag(gain) U^T x, row by row."""
         return ((x @ self.basis) * gain) @ self.basis.T
 
@@ -49,11 +49,16 @@ class Gaussian:
     """Exact denoiser of Gaussian data: D = mu + a·C (a²C + b²)^-1 (x - a·mu).
 
     classes: name -> Normal, the conditional laws. marginal: the unconditional one (it need not be their mixture).
-    Shapes are [dim].
+    Shapes are [dim]. Raises ValueError if they differ.
     """
 
     classes: Mapping[str, Normal]
     marginal: Normal
+
+    def __post_init__(self) -> None:
+        for name, law in self.classes.items():
+            if law.mean.shape != self.marginal.mean.shape:
+                raise ValueError(f"classes.{name}: has {len(law.mean)} dimensions, marginal has {len(self.marginal.mean)}")
 
     @staticmethod
     def of(classes: Mapping[str, Sequence], marginal: Sequence) -> "Gaussian":

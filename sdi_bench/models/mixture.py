@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -143,8 +142,12 @@ class Mixture(_Components):
         return ((x_bar - goal) / level.sigma[:, None]).reshape(x0.shape)
 
     def _newton(
-        self, x0: Float[Tensor, "batch dim"], x_bar: Float[Tensor, "batch dim"], level: Level, prompts: Sequence[Prompt],
-        guidance: Guidance
+        self,
+        x0: Float[Tensor, "batch dim"],
+        x_bar: Float[Tensor, "batch dim"],
+        level: Level,
+        prompts: Sequence[Prompt],
+        guidance: Guidance,
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch dim"]]:
         """x0 - D(x_bar), and Newton's step: the slope of D, the posterior covariance over sigma², divides that gap."""
         variance = level.sigma.square()[:, None]
@@ -191,11 +194,13 @@ class Empirical(_Components):
         The default is the UCI handwritten digits that ship with the package (8 x 8, CC BY 4.0).
         Raises ValueError, naming the file, if it cannot be read or is not such a set.
         """
+        require.number("model.width", width, at_least=0)
         try:
             with np.load(path, allow_pickle=False) as archive:
                 images, labels = archive["images"], archive["labels"]
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise ValueError(f"model.path={str(path)!r}: not a readable image set ({error})") from error
+        except Exception as error:  # a damaged archive can fail in zipfile, zlib, tokenize, ...: there is no common base
+            why = error.strerror if isinstance(error, OSError) else "not a .npz file with images and labels"
+            raise ValueError(f"model.path={str(path)!r}: not a readable image set ({why})") from error
         if images.dtype != np.uint8 or images.ndim != 4 or labels.shape != images.shape[:1] or not len(labels):
             raise ValueError(
                 f"model.path={str(path)!r}: needs images uint8 [n, channels, height, width] and labels [n], "

@@ -1,0 +1,244 @@
+"""The main job: sweeps, the table, what is skipped, what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from sdi_bench import run
+from sdi_bench.predictor import Cost
+
+ROOT = Path(__file__).parent.parent
+SMALL = ["seeds=0..7", "prompt=[3,8]", "grid.n_levels=6", "reference.grid.n_levels=12"]
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Run the main job in this process; its exit status."""
+    monkeypatch.setattr(sys, "argv", ["run", *words])
+    try:
+        run.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def images_of(folder: Path) -> dict[str, np.ndarray]:
+    """Every shard's images, by run folder and shard name."""
+    return {str(p.relative_to(folder)): np.load(p)["images"] for p in sorted(folder.glob("*/*/shards/*.npz"))}
+
+
+def test_a_sweep_writes_what_it_says_and_the_second_time_runs_nothing(monkeypatch, tmp_path, capsys) -> None:
+    words = ["-m", "sampler=sds,sdi,ddim", f"results={tmp_path}", *SMALL]
+    assert command(monkeypatch, *words) == 0
+    first = capsys.readouterr().out
+    table, written = first.split("\nwritten:\n")
+    for name in ("sds", "sdi", "ddim", "ddim-12", "data"):
+        assert any(line.startswith(f"{name} ") for line in table.splitlines()), name
+    for path in written.split():
+        assert Path(path).exists()
+    for name in ("config.yaml", "provenance.json", "metrics.json", "trajectory.npz", "samples.png"):
+        assert len(list(tmp_path.glob(f"main/*/{name}"))) == 4
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("main/*/shards/*")}
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a network was asked although everything is finished")
+
+    monkeypatch.setattr(run, "make_shard", refuse)
+    assert command(monkeypatch, *words) == 0
+    second = capsys.readouterr().out
+    assert "finished earlier, not run again: ddim-12, sds, sdi, ddim" in second
+    assert second.split("\n\n", 1)[1] == first.split("\n", 1)[1].split("\n\n", 1)[-1] or table.strip() in second
+    assert made == {path: path.stat().st_mtime_ns for path in tmp_path.glob("main/*/shards/*")}
+
+
+def test_swapping_the_noise_alone_changes_the_run_and_the_batch_size_does_not(monkeypatch, tmp_path) -> None:
+    words = ["sampler=sds", f"results={tmp_path}", "metric=[contrast]", *SMALL]
+    assert command(monkeypatch, *words) == 0
+    one = {p.name for p in (tmp_path / "main").iterdir() if p.is_dir()}
+    assert command(monkeypatch, *words, "batch_size=3") == 0
+    assert {p.name for p in (tmp_path / "main").iterdir() if p.is_dir()} == one
+    assert command(monkeypatch, *words, "noise@sampler.noise=zero") == 0
+    two = {p.name for p in (tmp_path / "main").iterdir() if p.is_dir()}
+    assert len(two - one) == 1 and "zero" in next(iter(two - one))
+
+
+def test_same_seeds_same_bits_and_another_batch_size_changes_rounding_only(monkeypatch, tmp_path) -> None:
+    words = ["-m", "sampler=sds,sdi,ddim", "metric=[contrast]", *SMALL]
+    for name, size in (("a", 64), ("b", 64), ("c", 3)):
+        assert command(monkeypatch, *words, f"results={tmp_path / name}", f"batch_size={size}") == 0
+    a, b, c = (images_of(tmp_path / name) for name in "abc")
+    assert a.keys() == b.keys() == c.keys()
+    for shard in a:
+        assert np.array_equal(a[shard], b[shard])
+        # matrix products round differently for other shapes: 1e-16 a step, amplified by 1e3 at most on these data
+        assert np.abs(a[shard] - c[shard]).max() <= 1e-12
+
+
+def test_more_seeds_add_shards_and_overwrite_makes_them_again(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(run, "SHARD", 4)
+    words = ["sampler=ddim", f"results={tmp_path}", "metric=[contrast]", "prompt=[3,8]", "grid.n_levels=6", *SMALL[3:]]
+    assert command(monkeypatch, *words, "seeds=0..3") == 0
+    few = {p: p.stat().st_mtime_ns for p in tmp_path.glob("main/*/shards/*")}
+    assert command(monkeypatch, *words, "seeds=0..7") == 0
+    more = {p: p.stat().st_mtime_ns for p in tmp_path.glob("main/*/shards/*")}
+    assert len(more) == 2 * len(few) and few.items() <= more.items()
+    assert command(monkeypatch, *words, "seeds=0..7", "overwrite=true") == 0
+    again = {p: p.stat().st_mtime_ns for p in tmp_path.glob("main/*/shards/*")}
+    changed = {p for p in more if again[p] != more[p]}
+    assert again.keys() == more.keys() and changed == {p for p in more if "ddim-12" not in str(p)}
+
+
+def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_seen(tmp_path) -> None:
+    words = ["-m", "sampler=sds,sdi", "prompt=[3,8]", "seeds=0..127", "grid.n_levels=30", *SMALL[3:], "metric=[contrast]"]
+    call = [sys.executable, "-m", "sdi_bench.run", *words]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    process = subprocess.Popen([*call, f"results={broken}"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(600):
+        if len(list(broken.glob("main/*/shards/*.npz"))) >= 6:  # 4 shards of the reference, 2 of sds
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = {path: path.stat().st_mtime_ns for path in broken.glob("main/*/shards/*.npz")}
+    assert 6 <= len(kept) < 12
+    for path in kept:
+        np.load(path)["images"]
+    subprocess.run([*call, f"results={broken}"], env=env, check=True, capture_output=True)
+    subprocess.run([*call, f"results={whole}"], env=env, check=True, capture_output=True)
+    for path, made in kept.items():
+        assert path.stat().st_mtime_ns == made
+    ours, theirs = images_of(broken), images_of(whole)
+    assert ours.keys() == theirs.keys() and len(ours) == 12
+    assert all(np.array_equal(ours[shard], theirs[shard]) for shard in ours)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-m", "sampler=sds,sdx"], "sampler=sdx: did you mean sds?"),
+        (["-m", "sampler=sds,sdi", "grid.n_level=3"], "grid.n_level: no such setting; did you mean grid.n_levels?"),
+        (
+            ["sampler=sdi", "sampler.noise.n_step=3"],
+            "sampler.noise.n_step: no such setting; did you mean sampler.noise.n_steps?",
+        ),
+        (["+foo=1"], "foo: no such setting; there are model, "),
+        (["metric=[contrst]"], "metric=contrst: did you mean contrast?"),
+        (["-m", "grid.n_levels=5,0"], "grid.n_levels=0: must be a whole number >= 1"),
+        (["grid.t_min=0.9", "grid.t_max=0.1"], "grid.t_max=0.1, grid.t_min=0.9: the grid must fall"),
+        (["guidance.scale=nan"], "guidance.scale=nan: must be a finite number"),
+        (["seeds=many"], "seeds='many': must be a range like 0..31"),
+        (["seeds=[]"], "seeds=[]: must be"),
+        (["seeds=-1"], "seeds=-1: must be"),
+        (["batch_size=0"], "batch_size=0: must be a whole number >= 1"),
+        (["overwrite=maybe"], "overwrite='maybe': must be true or false"),
+        (["sampler=sds", "noise@sampler.noise=exact_root"], "noise=exact_root: Empirical has no exact root"),
+        (
+            ["model=mixture", "sampler=sds", "noise@sampler.noise=exact_root", "guidance.scale=3"],
+            "guidance.scale=3: a mixture's root",
+        ),
+        (["schedule=flow", "sampler=ddpm"], "sampler=ddpm: starts at sigma = infinity on this grid"),
+        (["prompt=11"], "prompt='11': did you mean '1'?"),
+        (["prompt_file=/nowhere"], "prompt_file='/nowhere': cannot be read"),
+        (["results=/proc/no"], "results='/proc/no/main': cannot write there"),
+        (["sampler=sds,sdi"], "sampler=sds,sdi: several values need a sweep; add -m"),
+        (["device=tpu"], "device='tpu': not to be had here"),
+        (["sampler=sds", "direction@sampler.direction=interval"], "direction=interval: needs noise=inversion"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_runs(monkeypatch, tmp_path, capsys, words, said) -> None:
+    monkeypatch.setattr(run, "execute", lambda plan: pytest.fail("something ran"))
+    results = [] if any(word.startswith("results=") for word in words) else [f"results={tmp_path}"]
+    assert command(monkeypatch, *words, *results) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"sdi_bench.run: {said}") and error.count("\n") == 1
+
+
+def test_a_word_for_a_number_is_one_line_and_status_2(tmp_path) -> None:
+    # in a process of its own: here the tests' type checker would speak first
+    call = [sys.executable, "-m", "sdi_bench.run", "guidance.scale=strong", f"results={tmp_path}"]
+    done = subprocess.run(call, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "sdi_bench.run: guidance.scale='strong': must be a finite number\n")
+
+
+def test_a_corrupt_image_set_is_refused_and_finished_runs_stay(monkeypatch, tmp_path, capsys) -> None:
+    words = ["sampler=ddim", f"results={tmp_path}", "metric=[contrast]", *SMALL]
+    assert command(monkeypatch, *words) == 0
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("main/*/*/*")}
+    bad = tmp_path / "bad.npz"
+    bad.write_bytes(b"PK\x03\x04 not an archive")
+    assert command(monkeypatch, *words, f"model.path={bad}", "overwrite=true") == 2
+    assert f"model.path='{bad}': not a readable image set" in capsys.readouterr().err
+    assert made == {path: path.stat().st_mtime_ns for path in tmp_path.glob("main/*/*/*")}
+
+
+def test_a_damaged_shard_is_named(monkeypatch, tmp_path, capsys) -> None:
+    words = ["sampler=ddim", f"results={tmp_path}", "metric=[contrast]", *SMALL]
+    assert command(monkeypatch, *words) == 0
+    shard = next(tmp_path.glob("main/empirical-ddim-g1*/shards/*.npz"))
+    shard.write_bytes(shard.read_bytes()[:100])
+    assert command(monkeypatch, *words) == 2
+    assert f"{shard.name}: damaged" in capsys.readouterr().err
+
+
+def test_prompt_file_negative_prompt_and_one_seed(monkeypatch, tmp_path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("3\n\n8\n")
+    words = [
+        "sampler=sds",
+        f"results={tmp_path}",
+        f"prompt_file={prompts}",
+        "seeds=5",
+        "negative_prompt='0'",
+        "guidance.scale=2",
+    ]
+    assert command(monkeypatch, *words, *SMALL[2:]) == 0
+    record = json.loads(next(tmp_path.glob("main/empirical-sds-fresh-g2*/metrics.json")).read_text())
+    assert record["n"] == 2
+    # 2 items x 6 levels, each with a row for the prompt and one for the negative prompt
+    assert record["cost"]["rows"] == {"conditional": 12, "unconditional": 12, "inversion": 0, "other": 0}
+
+
+def test_points_of_a_plane_are_drawn_too(monkeypatch, tmp_path) -> None:
+    words = ["-m", "sampler=ddim,sds", "model=mixture,gaussian", f"results={tmp_path}", "seeds=0..15", *SMALL[2:]]
+    assert command(monkeypatch, *words) == 0
+    assert len(list(tmp_path.glob("main/sweep-*.png"))) == 2
+
+
+def test_sds_and_sdi_differ_in_their_noise_only() -> None:
+    texts = [(run.conf_dir() / "sampler" / f"{name}.yaml").read_text() for name in ("sds", "sdi")]
+    lines = [pair for pair in zip(*(text.splitlines() for text in texts), strict=True) if pair[0] != pair[1]]
+    assert lines == [("  - /noise@noise: fresh", "  - /noise@noise: inversion")]
+    assert yaml.safe_load(texts[0]).keys() == yaml.safe_load(texts[1]).keys()
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        f"{folder.name}={path.stem}"
+        if folder.name not in ("noise", "update", "direction")
+        else f"{folder.name}@sampler.{folder.name}={path.stem}"
+        for folder in sorted(run.conf_dir().iterdir())
+        if folder.is_dir() and folder.name not in ("hydra", "metric")
+        for path in sorted(folder.glob("*.yaml"))
+    ],
+)
+def test_every_configuration_is_composed_instantiated_and_runs(tmp_path, choice) -> None:
+    words = [choice, "seeds=0..1", "grid.n_levels=4", "reference.grid.n_levels=3", f"results={tmp_path}"]
+    if "@" in choice:
+        words.append("sampler=sdi" if "interval" in choice else "sampler=sds")
+    if "exact_root" in choice:
+        words.append("model=gaussian")
+    if choice == "sampler=sds_dreamfusion":
+        words.append("sampler.timeline.n_steps=5")
+    for plan in run.preflight(words)[0]:
+        states = list(plan.job.states(plan.items, Cost()))
+        assert len(states) == plan.job.sampler.n_states
+        assert all(bool(state.x0.isfinite().all()) for state in states)
