@@ -17,7 +17,9 @@ from .schedules import Schedule
 class Grid(Protocol):
     """n levels of a schedule, falling in sigma."""
 
-    n_levels: int
+    @property
+    def n_levels(self) -> int:
+        """How many."""
 
     def levels(self, schedule: Schedule) -> list[Level]:
         """The levels, noisiest first. Raises ValueError, naming the field, if they do not fall."""

@@ -2,19 +2,13 @@
 
 import difflib
 import itertools
-import platform
 import re
-import resource
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import hydra
-import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -25,29 +19,19 @@ from hydra.errors import ConfigCompositionException, HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from tqdm import tqdm
 
-from . import __version__, pictures, require
-from .compare import Entry, notes, render, tidy
+from . import require
 from .draws import Item
-from .measure import N_TRUTH, fresh_data, measure
-from .metrics import Metric
+from .jobs import Plan, execute, summarise
 from .models.mixture import DIGITS
-from .predictor import Cost
 from .sampling import Job
-from .store import RESULTS_VERSION, RunFolder, Shard, digest, writable
-
-SHARD = 64
-"""Items a shard. Shards are cut from the list of items, whatever the batch size."""
+from .store import RESULTS_VERSION, RunFolder, digest, writable
 
 SETTINGS = (
     *("model", "schedule", "grid", "guidance", "sampler", "metric", "reference", "experiment", "prompt", "prompt_file"),
     *("negative_prompt", "seeds", "results", "overwrite", "batch_size", "device"),
 )
 """What a configuration may hold at its top level."""
-
-N_TRAJECTORY, N_TRAJECTORY_STATES = 8, 64
-"""Items, and states at most, of which a run keeps x0, eps and kappa."""
 
 
 def conf_dir() -> Path:
@@ -60,15 +44,18 @@ OmegaConf.register_new_resolver("neg", lambda value: -value, replace=True)
 OmegaConf.register_new_resolver("digits", lambda: str(DIGITS), replace=True)
 
 
-# ---------------------------------------------------------------------------------------------- from words to objects
-
-
 def parse_seeds(value: object) -> list[int]:
     """`0..31` (both ends), a number, or a list. Raises ValueError, naming the field."""
     ends = re.fullmatch(r"(\d+)\.\.(\d+)", value.strip()) if isinstance(value, str) else None
-    seeds = list(range(int(ends[1]), int(ends[2]) + 1)) if ends else list(value) if isinstance(value, Sequence) else [value]
+    seeds: list[Any]
+    if ends:
+        seeds = list(range(int(ends[1]), int(ends[2]) + 1))
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        seeds = list(value)
+    else:
+        seeds = [value]
     good = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
-    if (isinstance(value, str) and not ends) or not good or not seeds or len(set(seeds)) < len(seeds):
+    if not good or not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds={value!r}: must be a range like 0..31, a number >= 0, or a list of distinct ones")
     return seeds
 
@@ -94,29 +81,6 @@ def parse_prompts(prompt: object, prompt_file: str | None, known: Sequence[str])
     if not chosen or len(set(chosen)) < len(chosen) or not all(isinstance(p, str | int) for p in chosen):
         raise ValueError(f"prompt={prompt!r}: must be one prompt or a list of distinct ones")
     return [str(p) or None for p in chosen]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One run, ready to go: objects, items, and the folder that its choices name."""
-
-    label: str
-    job: Job
-    items: tuple[Item, ...]
-    metrics: Mapping[str, Metric]
-    folder: RunFolder
-    config: Mapping[str, Any]
-    batch_size: int
-
-    @property
-    def chunks(self) -> list[tuple[Item, ...]]:
-        """The items of each shard."""
-        return [self.items[k : k + SHARD] for k in range(0, len(self.items), SHARD)]
-
-    @property
-    def missing(self) -> list[tuple[Item, ...]]:
-        """The shards still to be made."""
-        return [chunk for chunk in self.chunks if not self.folder.has(chunk)]
 
 
 def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> tuple[Plan, Plan]:
@@ -155,125 +119,6 @@ def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> tuple[P
         job.check(items)
         plans.append(Plan(title, job, items, built["metric"], RunFolder(path), plain | chosen, plain["batch_size"]))
     return plans[0], plans[1]
-
-
-# ------------------------------------------------------------------------------------------------------------ the job
-
-
-def peak_mb(device: str) -> float:
-    """Peak memory of this process so far, on the device if it has a count of its own."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bool) -> Shard:
-    """Sample one shard, in batches."""
-    cost, images, began = Cost(), [], time.perf_counter()
-    for k in range(0, len(items), plan.batch_size):
-        batch = items[k : k + plan.batch_size]
-        kept = []
-        stride = -(-plan.job.sampler.n_states // N_TRAJECTORY_STATES)
-        for state in plan.job.states(batch, cost):
-            if keep_trajectory and k == 0 and state.index % stride == 0:
-                kept.append(state)
-            bar.update(len(batch))
-        images.append(state.x0.cpu().numpy())
-        if kept:
-            first = {
-                name: np.stack([getattr(s, name)[:N_TRAJECTORY].cpu().numpy() for s in kept if getattr(s, name) is not None])
-                for name in ("x0", "eps", "kappa")
-                if any(getattr(s, name) is not None for s in kept)
-            }
-            sigma = np.array([s.level.sigma.expand(len(batch))[:N_TRAJECTORY].cpu().numpy() for s in kept])
-            plan.folder.write_arrays("trajectory.npz", **first, sigma=sigma, index=np.array([s.index for s in kept]))
-    rows = {str(use): count for use, count in cost.rows.items()}
-    return Shard(tuple(items), np.concatenate(images), rows, time.perf_counter() - began, peak_mb(plan.job.device))
-
-
-def provenance(command: Sequence[str]) -> dict[str, Any]:
-    """What a number needs to be believed."""
-    return {
-        "command": " ".join(command),
-        "versions": {"sdi-bench": __version__} | {name: version(name) for name in ("torch", "numpy", "scipy", "hydra-core")},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "threads": torch.get_num_threads(),
-        "results_version": RESULTS_VERSION,
-    }
-
-
-def execute(plan: Plan) -> None:
-    """Make what is missing of a run."""
-    missing = plan.missing
-    if not missing:
-        return
-    plan.folder.write_text("config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(plan.config))))
-    plan.folder.write_json("provenance.json", provenance(["python -m sdi_bench.run", *sys.argv[1:]]))
-    total = sum(len(chunk) for chunk in missing) * plan.job.sampler.n_states
-    with tqdm(total=total, desc=f"{plan.label:14s}", unit="steps", unit_scale=True, dynamic_ncols=True, mininterval=0.5) as bar:
-        for chunk in missing:
-            plan.folder.write_shard(make_shard(plan, chunk, bar, keep_trajectory=chunk == plan.chunks[0]))
-
-
-def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
-    """A finished run as a row of the table; its measures are kept in metrics.json."""
-    shards = [plan.folder.read_shard(chunk) for chunk in plan.chunks]
-    images = np.concatenate([shard.images for shard in shards])
-    cost: dict[str, Any] = {
-        "rows": {use: sum(shard.rows[use] for shard in shards) for use in shards[0].rows},
-        "seconds": sum(shard.seconds for shard in shards),
-        "peak_mb": max(shard.peak_mb for shard in shards),
-    }
-    asked = digest([[[item.prompt, item.seed] for item in plan.items], plan.config["metric"]])
-    known = plan.folder.read_json("metrics.json")
-    if known is None or known["asked"] != asked:
-        guidance = plan.job.sampler.guidance
-        measures = measure(images, plan.items, plan.job.model, guidance, plan.metrics, truth)
-        known = {"asked": asked, "n": len(plan.items), "cost": cost, "measures": measures}
-        plan.folder.write_json("metrics.json", known)
-    if not (plan.folder.path / "samples.png").exists():
-        seeds = sorted({item.seed for item in plan.items})[:8]
-        few = [i for i, item in enumerate(plan.items) if item.seed in seeds][: 16 * len(seeds)]
-        some = [plan.items[i] for i in few]
-        prompts = [p for p in dict.fromkeys(i.prompt for i in some) if all(Item(p, s) in some for s in seeds)]
-        few = [i for i in few if plan.items[i].prompt in prompts]
-        pictures.grid(plan.folder.path / "samples.png", images[few], [plan.items[i] for i in few], plan.label)
-    return Entry(plan.label, plan.items, images, known["measures"], cost, str(plan.folder.path))
-
-
-def summarise(plans: Sequence[tuple[Plan, Plan]]) -> None:
-    """The end of a sweep: one table, one csv, one picture per set of runs with the same reference."""
-    by_reference: dict[Path, list[tuple[Plan, Plan]]] = {}
-    for plan, reference in plans:
-        by_reference.setdefault(reference.folder.path, []).append((plan, reference))
-    for group in by_reference.values():
-        reference_plan = group[0][1]
-        model, items = reference_plan.job.model, reference_plan.items
-        truth = fresh_data(model, items, N_TRUTH, seed=0)
-        reference = entry_of(reference_plan, truth)
-        entries = [entry_of(plan, truth) for plan, _ in group] + [reference]
-        again = fresh_data(model, items, len(items), seed=1)
-        if again is not None:
-            guidance = reference_plan.job.sampler.guidance
-            measures = measure(again, items, model, guidance, reference_plan.metrics, truth)
-            entries.append(Entry("data", items, again, measures))
-        frame = tidy(entries, reference)
-        print("\n" + render(frame) + "\n\n" + "\n".join(notes(frame, reference)))
-        results = reference_plan.folder.path.parent
-        name = digest([*sorted(plan.folder.path.name for plan, _ in group), len(items)], 8)
-        csv = results / f"sweep-{name}.csv"
-        frame.to_csv(csv, index=False)
-        chosen = [i for i, item in enumerate(items) if item.seed == items[0].seed][:10]
-        columns = {entry.label: entry.images[chosen] if entry.images.ndim == 4 else entry.images for entry in entries}
-        picture = results / f"sweep-{name}.png"
-        pictures.side_by_side(
-            picture, columns, [pictures.name_of(items[i]) for i in chosen], "the same items in rows: prompt · seed"
-        )
-        print("\nwritten:", csv, picture, *(entry.folder for entry in entries if entry.folder), sep="\n  ")
-
-
-# -------------------------------------------------------------------------------------------------------- the command
 
 
 def overrides_of(argv: Sequence[str]) -> list[list[str]]:

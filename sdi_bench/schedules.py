@@ -21,7 +21,9 @@ def as_rows(value: float | Tensor) -> Float[Tensor, " rows"]:
 class Schedule(Protocol):
     """What the rest of the library asks of a schedule."""
 
-    n_train: int
+    @property
+    def n_train(self) -> int:
+        """Entries of the training table: timestep = n_train · t."""
 
     def level(self, t: float | Tensor) -> Level:
         """The level at time t in [0, 1]; t outside the trained range is clamped to it."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from sdi_bench import run
+from sdi_bench import jobs, run
 from sdi_bench.predictor import Cost
 
 ROOT = Path(__file__).parent.parent
@@ -50,7 +50,7 @@ def test_a_sweep_writes_what_it_says_and_the_second_time_runs_nothing(monkeypatc
     def refuse(*_: object) -> None:
         raise AssertionError("a network was asked although everything is finished")
 
-    monkeypatch.setattr(run, "make_shard", refuse)
+    monkeypatch.setattr(jobs, "make_shard", refuse)
     assert command(monkeypatch, *words) == 0
     second = capsys.readouterr().out
     assert "finished earlier, not run again: ddim-12, sds, sdi, ddim" in second
@@ -82,7 +82,7 @@ def test_same_seeds_same_bits_and_another_batch_size_changes_rounding_only(monke
 
 
 def test_more_seeds_add_shards_and_overwrite_makes_them_again(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(run, "SHARD", 4)
+    monkeypatch.setattr(jobs, "SHARD", 4)
     words = ["sampler=ddim", f"results={tmp_path}", "metric=[contrast]", "prompt=[3,8]", "grid.n_levels=6", *SMALL[3:]]
     assert command(monkeypatch, *words, "seeds=0..3") == 0
     few = {p: p.stat().st_mtime_ns for p in tmp_path.glob("main/*/shards/*")}

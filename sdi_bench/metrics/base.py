@@ -52,9 +52,13 @@ class Context:
 class Metric(Protocol):
     """A measure of a set of samples."""
 
-    unit: str
-    ideal: float | None
-    """The value of perfect samples, nearer is better; None where no value is good or bad in itself."""
+    @property
+    def unit(self) -> str:
+        """Of the value."""
+
+    @property
+    def ideal(self) -> float | None:
+        """The value of perfect samples, nearer is better; None where no value is good or bad in itself."""
 
     def statistic(self, context: Context) -> Statistic:
         """The measure as a function of a subset of the samples. Raises UndefinedError."""

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from scipy.spatial.distance import cdist, pdist
 
 from ..stats import Statistic
-from .base import Context
+from .base import Context, UndefinedError
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Energy:
     """2 E|X - Y| - E|X - X'| - E|Y - Y'|, X samples, Y data (Szekely and Rizzo 2013), |.| the root mean square over pixels.
 
     Unbiased (pairs of distinct samples only), so it can be a little below 0 when the laws agree. 0 only if they do.
+    Undefined for fewer than three samples, where no pair is left once one is left out.
     """
 
     unit: str = "rms pixel"
@@ -22,6 +23,8 @@ class Energy:
 
     def statistic(self, context: Context) -> Statistic:
         x, y = flat(context.images), flat(context.law())
+        if len(x) < 3:
+            raise UndefinedError(f"{len(x)} samples are too few")
         across, within = cdist(x, y).mean(axis=1), cdist(x, x)
         truth = pdist(y).mean()
 

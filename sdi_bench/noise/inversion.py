@@ -57,32 +57,36 @@ class Inversion(Kappa):
         late = step.dst.t + self.tau * draws.uniform(Purpose.TAU, step.index)
         return late.clamp(max=float(net.schedule.highest.t))
 
-    def times(self, t: Float[Tensor, " rows"], start: float) -> list[Float[Tensor, " rows"]]:
-        """Times from `start` up to t for every row; a row whose steps are used up stays at its t."""
-        uniform_end = t if self.interval is None else (t - self.interval).clamp(min=start)
-        counts = (self.n_steps * uniform_end + 1e-9).floor().clamp(min=1)
-        path = [start + (uniform_end - start) * (k / counts).clamp(max=1) for k in range(int(counts.max().item()) + 1)]
-        return path if self.interval is None else [*path, t]
+    def legs(self, t: Float[Tensor, " rows"], start: float) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """The steps from `start` up to t: (time of the source, time of the target, which rows take this step), each [rows]."""
+        end = t if self.interval is None else (t - self.interval).clamp(min=start)
+        counts = (self.n_steps * end + 1e-9).floor().clamp(min=1)
+        legs = []
+        for k in range(int(counts.max().item())):
+            source, target = (start + (end - start) * (m / counts).clamp(max=1) for m in (k, k + 1))
+            legs.append((source, target, k < counts))
+        if self.interval is None:
+            return legs
+        legs = [(source, target, taken & (end > start)) for source, target, taken in legs]
+        return [*legs, (end, t, torch.ones_like(t, dtype=torch.bool))]
 
     def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
         t = self.time_sought(step, net, draws)
-        levels = [net.level(time) for time in self.times(t, float(net.schedule.lowest.t))]
         added = torch.zeros_like(x0)  # x_bar - x0
         eps_s = torch.zeros_like(x0)
-        for source, target in zip(levels, levels[1:], strict=False):
-            rise = target.sigma - source.sigma
-            active = None if len(rise) == 1 or bool((rise > 0).all()) else rise.nonzero().flatten()
-            if active is None:
-                x = noisy(x0 + added, torch.zeros_like(x0), source)
-                eps_s = net(x, source, scale=self.guidance_scale, use=Use.INVERSION).eps
-                added = added + expand(rise, x0) * eps_s
-            elif len(active):
-                at = source.rows(active)
-                x = noisy(x0[active] + added[active], torch.zeros_like(x0[active]), at)
-                eps = net(x, at, scale=self.guidance_scale, rows=active, use=Use.INVERSION).eps
-                eps_s = eps_s.index_copy(0, active, eps)
-                added = added.index_add(0, active, expand(rise[active], eps) * eps)
-        top = levels[-1]
+        for source_t, target_t, taken in self.legs(t, float(net.schedule.lowest.t)):
+            if not bool(taken.any()):
+                continue
+            rows = torch.arange(len(x0), device=x0.device)[taken.expand(len(x0))]
+            whole = len(rows) == len(x0)  # the usual case: no row mask, no copies
+            source, target = net.level(source_t).rows(rows), net.level(target_t).rows(rows)
+            x_bar = x0 + added if whole else x0[rows] + added[rows]
+            x = noisy(x_bar, torch.zeros_like(x_bar), source)
+            eps = net(x, source, scale=self.guidance_scale, rows=None if whole else rows, use=Use.INVERSION).eps
+            rise = expand(target.sigma - source.sigma, eps) * eps
+            added = added + rise if whole else added.index_add(0, rows, rise)
+            eps_s = eps if whole else eps_s.index_copy(0, rows, eps)
+        top = net.level(t)
         kappa = added / expand(top.sigma, x0)
         if self.entropy:
             size = self.entropy * top.b / (top.a.square() + top.b.square()).sqrt() if self.literal_entropy else None

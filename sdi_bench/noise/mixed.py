@@ -45,6 +45,7 @@ class Mixed(Kappa):
             return torch.full_like(ratio, self.rho)
         if self.lam == math.inf:
             return torch.zeros_like(ratio)
+        assert self.lam is not None  # __post_init__ has said so
         return ratio**self.lam
 
     def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:

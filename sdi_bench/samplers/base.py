@@ -34,7 +34,9 @@ class State:
 class Sampler(Protocol):
     """An image-space sampler: a short generator of states."""
 
-    guidance: Guidance
+    @property
+    def guidance(self) -> Guidance:
+        """How its predictions are guided."""
 
     @property
     def n_states(self) -> int:

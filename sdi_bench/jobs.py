@@ -1,0 +1,167 @@
+"""From a plan to finished files: shards, measures, the table and the pictures of a sweep."""
+
+import platform
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from tqdm import tqdm
+
+from . import __version__, pictures
+from .compare import Entry, notes, render, tidy
+from .draws import Item
+from .measure import N_TRUTH, fresh_data, measure
+from .metrics import Metric
+from .predictor import Cost
+from .sampling import Job
+from .store import RESULTS_VERSION, RunFolder, Shard, digest
+
+SHARD = 64
+"""Items a shard. Shards are cut from the list of items, whatever the batch size."""
+
+N_TRAJECTORY, N_TRAJECTORY_STATES = 8, 64
+"""Items, and states at most, of which a run keeps x0, eps and kappa."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, ready to go: objects, items, and the folder that its choices name."""
+
+    label: str
+    job: Job
+    items: tuple[Item, ...]
+    metrics: Mapping[str, Metric]
+    folder: RunFolder
+    config: Mapping[str, Any]
+    batch_size: int
+
+    @property
+    def chunks(self) -> list[tuple[Item, ...]]:
+        """The items of each shard."""
+        return [self.items[k : k + SHARD] for k in range(0, len(self.items), SHARD)]
+
+    @property
+    def missing(self) -> list[tuple[Item, ...]]:
+        """The shards still to be made."""
+        return [chunk for chunk in self.chunks if not self.folder.has(chunk)]
+
+
+def peak_mb(device: str) -> float:
+    """Peak memory of this process so far, on the device if it has a count of its own."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bool) -> Shard:
+    """Sample one shard, in batches."""
+    cost, images, began = Cost(), [], time.perf_counter()
+    for k in range(0, len(items), plan.batch_size):
+        batch = items[k : k + plan.batch_size]
+        kept = []
+        stride = -(-plan.job.sampler.n_states // N_TRAJECTORY_STATES)
+        for state in plan.job.states(batch, cost):
+            if keep_trajectory and k == 0 and state.index % stride == 0:
+                kept.append(state)
+            bar.update(len(batch))
+        images.append(state.x0.cpu().numpy())
+        if kept:
+            first = {
+                name: np.stack([getattr(s, name)[:N_TRAJECTORY].cpu().numpy() for s in kept if getattr(s, name) is not None])
+                for name in ("x0", "eps", "kappa")
+                if any(getattr(s, name) is not None for s in kept)
+            }
+            sigma = np.array([s.level.sigma.expand(len(batch))[:N_TRAJECTORY].cpu().numpy() for s in kept])
+            plan.folder.write_arrays("trajectory.npz", **first, sigma=sigma, index=np.array([s.index for s in kept]))
+    rows = {str(use): count for use, count in cost.rows.items()}
+    return Shard(tuple(items), np.concatenate(images), rows, time.perf_counter() - began, peak_mb(plan.job.device))
+
+
+def provenance(command: Sequence[str]) -> dict[str, Any]:
+    """What a number needs to be believed."""
+    return {
+        "command": " ".join(command),
+        "versions": {"sdi-bench": __version__} | {name: version(name) for name in ("torch", "numpy", "scipy", "hydra-core")},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "results_version": RESULTS_VERSION,
+    }
+
+
+def execute(plan: Plan) -> None:
+    """Make what is missing of a run."""
+    missing = plan.missing
+    if not missing:
+        return
+    plan.folder.write_text("config.yaml", yaml.safe_dump(dict(plan.config), sort_keys=False))
+    plan.folder.write_json("provenance.json", provenance(["python -m sdi_bench.run", *sys.argv[1:]]))
+    total = sum(len(chunk) for chunk in missing) * plan.job.sampler.n_states
+    with tqdm(total=total, desc=f"{plan.label:14s}", unit="steps", unit_scale=True, dynamic_ncols=True, mininterval=0.5) as bar:
+        for chunk in missing:
+            plan.folder.write_shard(make_shard(plan, chunk, bar, keep_trajectory=chunk == plan.chunks[0]))
+
+
+def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
+    """A finished run as a row of the table; its measures are kept in metrics.json."""
+    shards = [plan.folder.read_shard(chunk) for chunk in plan.chunks]
+    images = np.concatenate([shard.images for shard in shards])
+    cost: dict[str, Any] = {
+        "rows": {use: sum(shard.rows[use] for shard in shards) for use in shards[0].rows},
+        "seconds": sum(shard.seconds for shard in shards),
+        "peak_mb": max(shard.peak_mb for shard in shards),
+    }
+    asked = digest([[[item.prompt, item.seed] for item in plan.items], plan.config["metric"]])
+    known = plan.folder.read_json("metrics.json")
+    if known is None or known["asked"] != asked:
+        guidance = plan.job.sampler.guidance
+        measures = measure(images, plan.items, plan.job.model, guidance, plan.metrics, truth)
+        known = {"asked": asked, "n": len(plan.items), "cost": cost, "measures": measures}
+        plan.folder.write_json("metrics.json", known)
+    if not (plan.folder.path / "samples.png").exists():
+        seeds = sorted({item.seed for item in plan.items})[:8]
+        few = [i for i, item in enumerate(plan.items) if item.seed in seeds][: 16 * len(seeds)]
+        some = [plan.items[i] for i in few]
+        prompts = [p for p in dict.fromkeys(i.prompt for i in some) if all(Item(p, s) in some for s in seeds)]
+        few = [i for i in few if plan.items[i].prompt in prompts]
+        pictures.grid(plan.folder.path / "samples.png", images[few], [plan.items[i] for i in few], plan.label)
+    return Entry(plan.label, plan.items, images, known["measures"], cost, str(plan.folder.path))
+
+
+def summarise(plans: Sequence[tuple[Plan, Plan]]) -> None:
+    """The end of a sweep: one table, one csv, one picture per set of runs with the same reference."""
+    by_reference: dict[Path, list[tuple[Plan, Plan]]] = {}
+    for pair in plans:
+        by_reference.setdefault(pair[1].folder.path, []).append(pair)
+    for group in by_reference.values():
+        reference_plan = group[0][1]
+        model, items = reference_plan.job.model, reference_plan.items
+        truth = fresh_data(model, items, N_TRUTH, seed=0)
+        reference = entry_of(reference_plan, truth)
+        entries = [entry_of(plan, truth) for plan, _ in group] + [reference]
+        again = fresh_data(model, items, len(items), seed=1)
+        if again is not None:
+            guidance = reference_plan.job.sampler.guidance
+            measures = measure(again, items, model, guidance, reference_plan.metrics, truth)
+            entries.append(Entry("data", items, again, measures))
+        frame = tidy(entries, reference)
+        print("\n" + render(frame) + "\n\n" + "\n".join(notes(frame, reference)))
+        results = reference_plan.folder.path.parent
+        name = digest([*sorted(plan.folder.path.name for plan, _ in group), len(items)], 8)
+        csv = results / f"sweep-{name}.csv"
+        frame.to_csv(csv, index=False)
+        chosen = [i for i, item in enumerate(items) if item.seed == items[0].seed][:10]
+        columns = {entry.label: entry.images[chosen] if entry.images.ndim == 4 else entry.images for entry in entries}
+        picture = results / f"sweep-{name}.png"
+        pictures.side_by_side(
+            picture, columns, [pictures.name_of(items[i]) for i in chosen], "the same items in rows: prompt · seed"
+        )
+        print("\nwritten:", csv, picture, *(entry.folder for entry in entries if entry.folder), sep="\n  ")

@@ -1,0 +1,81 @@
+"""The guidance convention: 0 is unconditional, 1 is conditional; one row where one is enough."""
+
+import math
+
+import pytest
+import torch
+
+from sdi_bench.guidance import Guidance, from_threestudio, to_threestudio
+from sdi_bench.models import Gaussian
+from sdi_bench.schedules import scaled_linear
+
+
+def stack(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64).reshape(-1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "conds"),
+    [
+        (Guidance(), (("cat", None, "dog"),)),
+        (Guidance(1.0, "ugly"), (("cat", None, "dog"),)),
+        (Guidance(0.0), ((None, None, None),)),
+        (Guidance(0.0, "ugly"), (("ugly", "ugly", "ugly"),)),
+        (Guidance(7.5), ((None, None, None), ("cat", None, "dog"))),
+        (Guidance(-7.5, "ugly"), (("ugly", "ugly", "ugly"), ("cat", None, "dog"))),
+    ],
+)
+def test_one_condition_is_asked_for_at_scales_0_and_1_and_two_elsewhere(guidance, conds) -> None:
+    assert guidance.conds(["cat", None, "dog"]) == conds
+
+
+@pytest.mark.parametrize(("scale", "guided"), [(7.5, 16), (-1, -1), (0.5, 2), (2, 5)])
+def test_two_predictions_combine_as_the_convention_says(scale: float, guided: float) -> None:
+    assert Guidance(scale).combine(stack(1, 3)).tolist() == [[guided]]  # 1 + scale·(3 - 1)
+
+
+@pytest.mark.parametrize(("scale", "limit"), [(0, 1), (1, 3)])
+def test_the_scales_that_cost_one_row_are_the_limits_of_those_that_cost_two(scale: float, limit: float) -> None:
+    near = Guidance(scale + 1e-12)
+    assert len(near.conds(["cat"])) == 2
+    assert float(near.combine(stack(1, 3))) == pytest.approx(limit, abs=1e-11)
+    prompt = Guidance(scale).conds(["cat"])[0][0]
+    assert float(Guidance(scale).combine(stack({None: 1, "cat": 3}[prompt]))) == limit
+
+
+@pytest.mark.parametrize("scale", [-2.0, 0.5, 7.5])
+def test_on_gaussians_of_one_covariance_guidance_moves_the_mean(scale: float) -> None:
+    """p(x)^(1-gamma)·p(x|c)^gamma of two Gaussians of covariance C is one of covariance C again, at all noise levels."""
+    cov, base, cat = [[1.0, 0.3], [0.3, 0.5]], torch.tensor([0.5, -1.0]).double(), torch.tensor([-0.2, 0.4]).double()
+    model = Gaussian.of({"cat": (cat, cov)}, (base, cov))
+    moved = Gaussian.of({}, (base + scale * (cat - base), cov))
+    x, at = torch.tensor([[0.3, 2.0], [-1.0, 0.1]], dtype=torch.float64), scaled_linear().level(torch.tensor([0.3, 0.9]))
+    guidance = Guidance(scale)
+    raw, want = model.predict(x, at, guidance.conds(["cat", "cat"])), moved.predict(x, at, [[None, None]])
+    # ulps of terms up to 8.5·10
+    torch.testing.assert_close(guidance.combine(raw.x0), want.x0[0], rtol=0, atol=1e-13)
+    torch.testing.assert_close(guidance.combine(raw.eps), want.eps[0], rtol=0, atol=1e-13)
+
+
+def test_threestudio_s_scale_is_ours_less_one() -> None:
+    s, uncond, cond = 99.0, 1.0, 3.0
+    theirs = cond + s * (cond - uncond)  # threestudio's plain branch; also (1 + w)·cond - w·uncond of Ho and Salimans
+    assert float(Guidance(from_threestudio(s)).combine(stack(uncond, cond))) == theirs
+    assert to_threestudio(from_threestudio(s)) == s and to_threestudio(7.5) == 6.5
+
+
+def test_another_scale_keeps_the_negative_prompt() -> None:
+    assert Guidance(7.5, "ugly").at(-2.0) == Guidance(-2.0, "ugly")
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: Guidance(math.inf), "guidance.scale=inf"),
+        (lambda: Guidance(math.nan), "guidance.scale=nan"),
+        (lambda: Guidance(1.0).at(-math.inf), "guidance.scale=-inf"),
+    ],
+)
+def test_a_scale_that_is_not_finite_is_refused_by_field(make, field) -> None:
+    with pytest.raises(ValueError, match=f"^{field}"):
+        make()

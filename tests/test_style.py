@@ -1,0 +1,48 @@
+"""Lint, format, types, import layers, and what `import sdi_bench` may load: each as the tool itself says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LINT_IMPORTS = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["-m", "ruff", "check", "."], id="lint"),
+        pytest.param(["-m", "ruff", "format", "--check", "."], id="format"),
+        pytest.param(["-m", "mypy"], id="types"),
+        pytest.param(["-c", LINT_IMPORTS], id="layers"),
+    ],
+)
+def test_clean(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, sdi_bench; print([m for m in ('diffusers', 'hydra', 'torchmetrics', 'matplotlib') if m in sys.modules])"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_built_wheel_works_away_from_the_checkout(tmp_path) -> None:
+    words = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(words, check=True, capture_output=True)
+    site = tmp_path / "site"
+    wheel = next(tmp_path.glob("*.whl"))
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(site)], check=True)
+    run = ["sampler=sds", "seeds=0..1", "prompt=3", "grid.n_levels=3", "reference.grid.n_levels=3", "metric=[contrast]"]
+    code = "import sdi_bench; print(sdi_bench.__file__)"
+    for words in (["-c", code], ["-m", "sdi_bench.run", *run]):
+        env = os.environ | {"PYTHONPATH": str(site)}
+        done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert str(tmp_path) in done.stdout or "results/main" in done.stdout
+    assert list(tmp_path.glob("results/main/*/metrics.json"))
