@@ -1,0 +1,94 @@
+"""Wall time of a 50-level run over that of as many bare network calls at the same batch. Not a test: run it by hand.
+
+    python tests/benchmarks/loop_overhead.py
+
+The network is a stack of float32 matrix products sized to the milliseconds asked for. Runs and bare calls alternate, pair by
+pair, so that a machine whose speed drifts does not decide the ratio; the median of the pairs is what to quote.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+import sdi_bench as sb
+from sdi_bench.draws import items_of
+from sdi_bench.predictor import Cost
+from sdi_bench.samplers import Sampler
+from sdi_bench.sampling import Job
+from sdi_bench.schedules import scaled_linear
+
+SHAPE = (4, 32, 32)
+LEVELS = 50
+
+
+def network(milliseconds: float, batch: int) -> sb.Network:
+    """A network of about this time a call."""
+    size = SHAPE[0] * SHAPE[1] * SHAPE[2]
+    weight = torch.randn(size, 64) / size**0.5
+
+    def forward_of(depth: int) -> Callable[[Tensor, Tensor, Sequence[str | None]], Tensor]:
+        def forward(x: Tensor, t: Tensor, prompts: Sequence[str | None]) -> Tensor:
+            for _ in range(depth):
+                x = (torch.tanh(x.flatten(1) @ weight) @ weight.T).reshape(x.shape)
+            return x
+
+        return forward
+
+    x, t = torch.randn(batch, *SHAPE), torch.zeros(batch)
+    depth = 1
+    while seconds(forward_of(depth), x, t, [None] * batch) < milliseconds / 1000:
+        depth += max(1, depth // 4)
+    return sb.Network(forward_of(depth), SHAPE)
+
+
+def seconds(call: Callable[..., object], *words: object, repeats: int = 5) -> float:
+    """The median time of a call."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call(*words)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def ratio(net: sb.Network, sampler: Sampler, batch: int, pairs: int) -> list[float]:
+    """Run over bare calls, pair by pair."""
+    job, items = Job(net, sampler, scaled_linear()), items_of([None], range(batch))
+    x, t = torch.randn(batch, *SHAPE), torch.zeros(batch)
+
+    def bare() -> None:
+        with torch.no_grad():
+            for _ in range(LEVELS):
+                net.forward(x, t, [None] * batch)
+
+    def whole() -> None:
+        for _ in job.states(items, Cost()):
+            pass
+
+    return [seconds(whole, repeats=1) / seconds(bare, repeats=1) for _ in range(pairs)]
+
+
+def main() -> None:
+    """Print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ms", type=float, default=5.0, help="time of a network call")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--pairs", type=int, default=15)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    net = network(options.ms, options.batch)
+    grid = sb.UniformT(LEVELS)
+    for name, sampler in (("ddim", sb.Ddim(grid)), ("sds", sb.Distillation(sb.Annealed(grid)))):
+        ratios = sorted(ratio(net, sampler, options.batch, options.pairs))
+        middle = statistics.median(ratios)
+        print(
+            f"{name:5s} run / bare calls: median {middle:.3f}, from {ratios[0]:.3f} to {ratios[-1]:.3f} ({len(ratios)} pairs)"
+        )
+
+
+if __name__ == "__main__":
+    main()

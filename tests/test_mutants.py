@@ -1,0 +1,49 @@
+"""Every claim can turn red: a one-line bug is planted in a copy of the library, and the row it concerns must fail."""
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from mutants import Mutant
+
+from sdi_bench import verify
+
+ROOT = Path(__file__).parent.parent
+MUTANTS = [
+    mutant
+    for path in sorted((ROOT / "tests" / "mutants").glob("v*.py"))
+    for mutant in import_module(f"mutants.{path.stem}").MUTANTS
+]
+WATCH = """
+import sys
+from sdi_bench import verify
+row_id = sys.argv[1]
+row = next(row for row in verify.rows(row_id[:2]) if row.id == row_id)
+print("holds" if row.holds else "fails", row.deviation, row.tolerance)
+"""
+
+
+def watch(package: Path, row: str) -> str:
+    """What a row says in the package in this folder: "holds ..." or "fails ..."."""
+    env = os.environ | {"PYTHONPATH": str(package)}
+    done = subprocess.run([sys.executable, "-c", WATCH, row], cwd=package, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.row}-{Path(m.file).stem}-{m.why[:40]}")
+def test_the_planted_bug_turns_its_row_red(mutant: Mutant, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "sdi_bench", tmp_path / "sdi_bench", ignore=shutil.ignore_patterns("__pycache__"))
+    target = tmp_path / "sdi_bench" / mutant.file
+    source = target.read_text()
+    assert source.count(mutant.old) == 1, f"{mutant.file} holds {mutant.old!r} {source.count(mutant.old)} times"
+    target.write_text(source.replace(mutant.old, mutant.new))
+    assert watch(tmp_path, mutant.row).startswith("fails"), mutant.why
+
+
+def test_every_identity_has_a_planted_bug() -> None:
+    assert {mutant.row[:2] for mutant in MUTANTS} == set(verify.CHECKS)
