@@ -1,6 +1,9 @@
 """V8: the oracles hold, none is missing, and they would notice."""
 
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +26,18 @@ def case() -> Case:
 
 
 def test_every_row_holds():
-    rows = list(oracles.rows(full=False))
-    assert [row.id for row in rows] == ["V8a", "V8b", "V8c", "V8d", "V8e"]
-    for row in rows:
-        assert row.holds, row
+    """In a process of its own: checking every shape, as the other tests do, takes four times as long."""
+    command = [sys.executable, "-m", "sdi_bench.verify", "--only", "V8", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=CONF.parent)
+    rows = json.loads(done.stdout)
+    assert [row["id"] for row in rows if row["holds"]] == ["V8a", "V8b", "V8c", "V8d", "V8e"], rows
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_claim_holds_with_every_shape_checked(case):
+    for worst in oracles.claims_of([case]):
+        assert worst.compared > 0
+        assert worst.deviation <= 1, worst.where
 
 
 def test_every_yaml_has_an_oracle_and_every_oracle_a_yaml():
@@ -41,11 +52,6 @@ def test_a_yaml_without_an_oracle_is_named(tmp_path):
     (tmp_path / "noise" / "brown.yaml").write_text("")
     (tmp_path / "sampler" / "_shared.yaml").write_text("")
     assert oracles.missing(tmp_path) == ["noise/brown"]
-
-
-def test_every_oracle_claims_something(case):
-    for name, claims in oracles.ORACLES.items():
-        assert next(claims(case), None) is not None, name
 
 
 def test_basis_draws_give_the_exact_moments_of_a_linear_map():

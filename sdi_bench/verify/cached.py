@@ -65,9 +65,8 @@ def settings(full: bool) -> Iterator[Setting]:
     models: dict[str, Denoiser] = {"gaussian": gaussian(), "mixture": mixture(), "digits": digits()}
     for name, output, gamma, n, model in covering(full, list(SCHEDULES), PARAMETRISATIONS, GAMMAS, N_LEVELS, list(models)):
         schedule = SCHEDULES[name]()
-        net, draws = bind(models[model], schedule, gamma)
+        net, draws = bind(Reparametrised(models[model], output), schedule, gamma)
         case = f"{model}, {name}, {type(output).__name__}, gamma={gamma}, {n} levels"
-        net = replace(net, model=Reparametrised(models[model], output))
         yield Setting(case, net, draws, grid_for(schedule, output, n))
 
 

@@ -10,7 +10,7 @@ from ..coordinates import noisy
 from ..draws import PhiloxDraws, items_of
 from ..guidance import Guidance, Prompt
 from ..levels import expand
-from ..models import Empirical, Gaussian, Mixture, Network
+from ..models import Empirical, Gaussian, Mixture, Network, Reparametrised
 from ..models.base import Denoiser
 from ..predictor import Predictor
 from ..samplers.base import State
@@ -68,6 +68,8 @@ def random_network(dim: int = 64, seed: int = 0) -> Network:
 
 def prompts_of(model: Denoiser) -> list[str]:
     """Two prompts the model knows."""
+    if isinstance(model, Reparametrised):
+        return prompts_of(model.model)
     if isinstance(model, Gaussian):
         return ["narrow", "wide"]
     if isinstance(model, Empirical):

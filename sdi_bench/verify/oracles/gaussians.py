@@ -1,8 +1,10 @@
 """Gaussian data along its eigen-directions, what an oracle claims there, and the recursions it is written with."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -19,10 +21,12 @@ from ...samplers import Sampler, State
 from ...schedules import Schedule
 from .basis import BasisDraws, NoDraws
 
-Array = Float[np.ndarray, " dim"]
-"""One number per eigen-direction."""
+Array = Float[np.ndarray, "*rows dim"]
+"""One number per eigen-direction (and per row, where sigma differs from row to row)."""
 
 Number = Array | float
+
+Sigma = float | Float[np.ndarray, "*rows 1"]
 
 
 class Ends(NamedTuple):
@@ -32,7 +36,7 @@ class Ends(NamedTuple):
     sigma_next: float
     t: float
     t_next: float
-    index: int
+    number: int
 
 
 class Moments(NamedTuple):
@@ -78,18 +82,18 @@ class Case:
 
     @cached_property
     def steps(self) -> list[Ends]:
-        """The grid's steps; index counts from 1."""
+        """The grid's steps; number counts from 1."""
         ends = [(float(level.sigma), float(level.t)) for level in self.grid.levels(self.schedule)]
-        return [Ends(s, s_next, t, t_next, i + 1) for i, ((s, t), (s_next, t_next)) in enumerate(zip(ends, ends[1:]))]
+        return [Ends(s, s_next, t, t_next, i) for i, ((s, t), (s_next, t_next)) in enumerate(pairwise(ends), 1)]
 
-    def eps(self, sigma: float, gamma: float | None = None) -> tuple[Array, Array]:
+    def eps(self, sigma: Sigma, gamma: float | None = None) -> tuple[Array, Array]:
         """(A, B) of the guided prediction eps = A·x_bar - B, at gamma or at the case's own."""
         gamma = self.gamma if gamma is None else gamma
         pair = (gamma, self.cond), (1 - gamma, self.marginal)
         slopes = [(weight * sigma / (law.variance + sigma**2), law.mean) for weight, law in pair]
         return slopes[0][0] + slopes[1][0], slopes[0][0] * slopes[0][1] + slopes[1][0] * slopes[1][1]
 
-    def denoiser(self, sigma: float, gamma: float | None = None) -> tuple[Array, Array]:
+    def denoiser(self, sigma: Sigma, gamma: float | None = None) -> tuple[Array, Array]:
         """(d, c) of D = x_bar - sigma·eps = d·x_bar + c; d = 1 - sigma·A, written without the cancellation."""
         gamma = self.gamma if gamma is None else gamma
         pair = (gamma, self.cond), (1 - gamma, self.marginal)
@@ -129,6 +133,41 @@ class Equal(NamedTuple):
     got: Tensor
     expected: Tensor
     unit: Tensor | float
+
+
+def units(expected: Moments, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """What rounding is allowed to do to the means and to the standard deviations, [states, dim].
+
+    Mean: 1e-11·S. Standard deviation: 1e-11 of itself, and 1e-12·S for the rounding of each row, added in squares.
+    S: the largest |mean| + std so far, over directions. Rounding of eps reaches x0 times sigma·(|gamma| + |1 - gamma|),
+    up to 1e3·u here; 1e-12 is 9e3·u.
+    """
+    std = np.sqrt(expected.variance)
+    scale = np.maximum.accumulate((np.abs(expected.mean) + std).max(1, keepdims=True))
+    return 1e-11 * scale, 1e-11 * std + math.sqrt(n_rows) * 1e-12 * scale
+
+
+def deviation(case: Case, claim: Affine) -> Tensor:
+    """|difference| of means and of standard deviations over what rounding may do; [2, states, dim].
+
+    Recursions that grow are compared while all |mean| < 1e150; from there on the library has to have diverged too.
+    """
+    (mean, variance), n_rows = case.moments(claim.sampler)
+    of_mean, of_std = units(claim.expected, n_rows)
+    share = np.stack(
+        [
+            np.abs(mean - claim.expected.mean) / of_mean,
+            np.abs(np.sqrt(variance) - np.sqrt(claim.expected.variance)) / of_std,
+        ]
+    )
+    compared = np.logical_and.accumulate(is_small(claim.expected, 1e150))
+    share[:, ~compared] = np.where(is_small(Moments(mean, variance), 1e149)[~compared], np.inf, 0.0)[:, None]
+    return torch.from_numpy(share)
+
+
+def is_small(moments: Moments, bound: float) -> np.ndarray:
+    """Per state: mean and standard deviation are numbers below the bound, in every direction."""
+    return ((np.abs(moments.mean) < bound) & (moments.variance < bound**2)).all(1)
 
 
 Claim = Affine | Equal

@@ -13,6 +13,7 @@ from ...predictor import Predictor
 from ...samplers import Annealed, Distillation, RandomT
 from ...update import Adam, OneMinusAlphaBar
 from .. import cases
+from ..rows import U
 from .basis import fixed_uniform
 from .gaussians import Affine, Case, Claim, Equal, of_states, oracle
 
@@ -23,9 +24,9 @@ def sds_dreamfusion(case: Case) -> Iterator[Claim]:
     timeline = RandomT(12, 0.02, 0.98)
     states = [(0 * case.cond.mean, 1.0 + 0 * case.cond.mean)]
     for i in range(1, timeline.n_steps + 1):
-        sigma = float(case.schedule.level(0.02 + 0.96 * fixed_uniform(Purpose.TIME, i)).sigma)
-        d, c = case.denoiser(sigma)
-        states.append((d * states[-1][0] + c, d**2 * (states[-1][1] + sigma**2)))
+        noise = float(case.schedule.level(0.02 + 0.96 * fixed_uniform(Purpose.TIME, i)).sigma)
+        d, c = case.denoiser(noise)
+        states.append((d * states[-1][0] + c, d**2 * (states[-1][1] + noise**2)))
     yield Affine("full steps", Distillation(timeline, Fresh(), case.guidance), of_states(states, case.cond.mean))
 
     lr, gamma, draws = 0.05, 100.0, PhiloxDraws(tuple(items_of(["c"], range(8))))
@@ -37,7 +38,7 @@ def sds_dreamfusion(case: Case) -> Iterator[Claim]:
     for i in range(1, timeline.n_steps + 1):
         sigma = case.schedule.level(0.02 + 0.96 * draws.uniform(Purpose.TIME, i)).sigma[:, None]
         kappa = draws.normal(Purpose.KAPPA, i, (1, *case.model.shape))[:, 0]
-        A, B = (torch.from_numpy(part) for part in case.eps(sigma.numpy(), gamma))
+        A, B = map(torch.from_numpy, case.eps(sigma.numpy(), gamma))
         eps = (A * ((x0.detach() + sigma * kappa) @ basis) - B) @ basis.T
         x0.grad = sigma**2 / (1 + sigma**2) * (eps - kappa)
         optimiser.step()
@@ -46,7 +47,10 @@ def sds_dreamfusion(case: Case) -> Iterator[Claim]:
 
 
 def anderson(case: Case) -> Iterator[Claim]:
-    """With q distinct slopes, q + 1 evaluations and a memory of q find the root of eq. 8 from anywhere: d·kappa = A·x0 - B."""
+    """With q distinct slopes, q + 1 evaluations and a memory of q find the root of eq. 8 from anywhere: d·kappa = A·x0 - B.
+
+    The gaps are a sum of q powers of 1 - d, told apart by differences as small as d^q: their rounding is divided by that.
+    """
     dim = len(case.cond.mean)
     draws = PhiloxDraws(tuple(items_of(["c"], range(4))))
     noise, net, basis = FixedPoint(Fresh(), n_steps=dim + 1, memory=dim), case.predictor(4), torch.from_numpy(case.basis)
@@ -56,7 +60,7 @@ def anderson(case: Case) -> Iterator[Claim]:
         sigma = float(step.src.sigma)
         (A, B), (d, _) = (tuple(map(torch.from_numpy, pair)) for pair in (case.eps(sigma), case.denoiser(sigma)))
         root = (A * (x0 @ basis) - B) / d
-        yield Equal(f"Anderson, sigma={sigma:.3g}", kappa, root, 1e-11 * root.abs().max())
+        yield Equal(f"Anderson, sigma={sigma:.3g}", kappa, root, 1000 * U / d.abs().min() ** dim * root.abs().max())
 
 
 def posterior(x_bar: Tensor, sigma: Tensor, centres: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from_x_bar with the step's (slope, shift, variance) is enough. A, B: eps = A·x_
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from ...noise import ExactRoot, Fixed, FixedPoint, Fresh, Gradient, Inversion, M
 from ...samplers import Annealed, Ddim, Ddpm, Distillation, Heun
 from ...update import FullStep, GradientStep
 from .basis import fixed_uniform
-from .gaussians import Affine, Array, Case, Claim, Ends, Number, from_x0, from_x_bar, of_states, oracle
+from .gaussians import Affine, Array, Case, Claim, Ends, Number, Transition, from_x0, from_x_bar, of_states, oracle
 from .nonlinear import anderson, averaged, descended
 
 # Samplers with formulas of their own.
@@ -60,7 +60,12 @@ def heun(case: Case) -> Iterator[Claim]:
     yield Affine("", Heun(case.grid, case.guidance), from_x_bar(case, step))
 
 
-# Noise choices, each in the annealed loop of eq. 10 with full steps unless said otherwise.
+# Noise choices, each in the annealed loop of eq. 10.
+
+
+def add(noise: Callable[[Ends], float]) -> Transition:
+    """x_bar' = x0 + N(0, noise)."""
+    return lambda ends: (1.0, 0.0, noise(ends))
 
 
 @oracle("sampler/sds")
@@ -68,64 +73,65 @@ def sds(case: Case) -> Iterator[Claim]:
     """V' = d²·(V + sigma'²); with steps of size l, V' = (1 - l + l·d)²·V + l²·d²·sigma'²."""
     for update, size in ((FullStep(), 1.0), (GradientStep(0.3), 0.3)):
         sampler = Distillation(Annealed(case.grid), Fresh(), case.guidance, update=update)
-        yield Affine(f"size={size}", sampler, from_x0(case, lambda ends: (1.0, 0.0, ends.sigma_next**2), size))
+        yield Affine(f"size={size}", sampler, from_x0(case, add(lambda ends: ends.sigma_next**2), size))
 
 
 @oracle("noise/fresh")
 def fresh(case: Case) -> Iterator[Claim]:
     """V' = d²·(V + sigma'²/K): K draws are averaged, not K predictions (which only data that are not Gaussian tell apart)."""
-    for k in (1, 3):
-        sampler = Distillation(Annealed(case.grid), Fresh(n_avg=k), case.guidance)
-        yield Affine(f"n_avg={k}", sampler, from_x0(case, lambda ends, k=k: (1.0, 0.0, ends.sigma_next**2 / k)))
+    sampler = Distillation(Annealed(case.grid), Fresh(n_avg=3), case.guidance)
+    yield Affine("n_avg=3", sampler, from_x0(case, add(lambda ends: ends.sigma_next**2 / 3)))
     yield from averaged(case)
 
 
 @oracle("noise/zero")
 def zero(case: Case) -> Iterator[Claim]:
     """x0' = D(x0)."""
-    yield Affine("", Distillation(Annealed(case.grid), Zero(), case.guidance), from_x0(case, lambda ends: (1.0, 0.0, 0.0)))
+    yield Affine("", Distillation(Annealed(case.grid), Zero(), case.guidance), from_x0(case, add(lambda ends: 0.0)))
 
 
 @oracle("noise/fixed")
 def fixed(case: Case) -> Iterator[Claim]:
-    """V' = d²·(V + 2·sigma'·C + sigma'²), C' = d·(C + sigma'), C = Cov(x0, kappa)."""
+    """V = W + C², W the variance from x_T, C = Cov(x0, kappa) (Var(kappa) = 1): W' = d²·W, C' = d·(C + sigma')."""
     top = case.steps[0].sigma
     d, c = case.denoiser(top)
-    mean, variance, cov = c, (d * top) ** 2, 0 * d
-    states = [(mean, variance)]
+    mean, own, cov = c, (d * top) ** 2, 0 * d
+    states = [(mean, own)]
     for ends in case.steps:
         d, c = case.denoiser(ends.sigma_next)
-        mean, variance = d * mean + c, d**2 * (variance + 2 * ends.sigma_next * cov + ends.sigma_next**2)
-        cov = d * (cov + ends.sigma_next)
-        states.append((mean, variance))
+        mean, own, cov = d * mean + c, d**2 * own, d * (cov + ends.sigma_next)
+        states.append((mean, own + cov**2))
     yield Affine("", Distillation(Annealed(case.grid), Fixed(), case.guidance), of_states(states, d))
 
 
-def kept(case: Case, ends: Ends, rho: float) -> tuple[Number, Number, Number]:
+def carry(case: Case, rho: Callable[[Ends], float]) -> Transition:
     """x_bar' = x0 + sigma'·(rho·eps + sqrt(1 - rho²)·z)."""
-    (A, B), (d, c) = case.eps(ends.sigma), case.denoiser(ends.sigma)
-    return d + ends.sigma_next * rho * A, c - ends.sigma_next * rho * B, ends.sigma_next**2 * (1 - rho**2)
+
+    def step(ends: Ends) -> tuple[Number, Number, Number]:
+        (A, B), (d, c), share = case.eps(ends.sigma), case.denoiser(ends.sigma), rho(ends)
+        return d + ends.sigma_next * share * A, c - ends.sigma_next * share * B, ends.sigma_next**2 * (1 - share**2)
+
+    return step
 
 
 @oracle("noise/previous")
 def previous(case: Case) -> Iterator[Claim]:
     """x_bar' = x0 + sigma'·eps."""
     sampler = Distillation(Annealed(case.grid), Previous(), case.guidance)
-    yield Affine("", sampler, from_x_bar(case, lambda ends: kept(case, ends, 1.0)))
+    yield Affine("", sampler, from_x_bar(case, carry(case, lambda ends: 1.0)))
 
 
 @oracle("noise/mixed")
 def mixed(case: Case) -> Iterator[Claim]:
     """The same with rho < 1: constant, or (sigma'/sigma)^lam."""
-    yield Affine(
-        "rho=0.5",
-        Distillation(Annealed(case.grid), Mixed(lam=None, rho=0.5), case.guidance),
-        from_x_bar(case, lambda ends: kept(case, ends, 0.5)),
-    )
-    for lam in (0.0, 1.0, 2.0, math.inf):
-        sampler = Distillation(Annealed(case.grid), Mixed(lam=lam), case.guidance)
-        expected = from_x_bar(case, lambda ends, lam=lam: kept(case, ends, (ends.sigma_next / ends.sigma) ** lam))
-        yield Affine(f"lam={lam}", sampler, expected)
+    for noise, rho in (
+        (Mixed(lam=None, rho=0.5), lambda ends: 0.5),
+        (Mixed(lam=1.0), lambda ends: ends.sigma_next / ends.sigma),
+        (Mixed(lam=2.5), lambda ends: (ends.sigma_next / ends.sigma) ** 2.5),
+        (Mixed(lam=math.inf), lambda ends: 0.0),
+    ):
+        sampler = Distillation(Annealed(case.grid), noise, case.guidance)
+        yield Affine(repr(noise), sampler, from_x_bar(case, carry(case, rho)))
 
 
 class Inverted(NamedTuple):
@@ -158,17 +164,20 @@ def inverted(case: Case, t: float, gamma: float, n_steps: int, interval: float |
 
 def sought(case: Case, ends: Ends, tau: float | None) -> float:
     """The time up to which x0 is inverted."""
-    late = 0.0 if tau is None else tau * fixed_uniform(Purpose.TAU, ends.index)
+    late = 0.0 if tau is None else tau * fixed_uniform(Purpose.TAU, ends.number)
     return ends.t if tau is None else min(ends.t_next + late, float(case.schedule.highest.t))
 
 
-def after_inversion(case: Case, noise: Inversion, ends: Ends) -> tuple[Number, Number, Number]:
+def invert(case: Case, noise: Inversion) -> Transition:
     """x_bar' = x0 + sigma'·(x_bar - x0)/sigma + sigma'·h·z; h = entropy, times sqrt(1 - alpha_bar) as eq. 11 prints it."""
-    found = inverted(case, sought(case, ends, noise.tau), noise.guidance_scale, noise.n_steps)
-    ratio = ends.sigma_next / found.sigma
-    literal = found.sigma / math.sqrt(1 + found.sigma**2)
-    h = noise.entropy * (literal if noise.literal_entropy else 1)
-    return 1 + ratio * (found.slope - 1), ratio * found.shift, (ends.sigma_next * h) ** 2
+
+    def step(ends: Ends) -> tuple[Number, Number, Number]:
+        found = inverted(case, sought(case, ends, noise.tau), noise.guidance_scale, noise.n_steps, noise.interval)
+        ratio = ends.sigma_next / found.sigma
+        h = noise.entropy * (found.sigma / math.sqrt(1 + found.sigma**2) if noise.literal_entropy else 1)
+        return 1 + ratio * (found.slope - 1), ratio * found.shift, (ends.sigma_next * h) ** 2
+
+    return step
 
 
 @oracle("noise/inversion")
@@ -179,10 +188,18 @@ def inversion(case: Case) -> Iterator[Claim]:
         Inversion(case.gamma, n_steps=10, tau=0.0, entropy=0.0),
         Inversion(1.0, n_steps=1, tau=None, entropy=0.3),
         Inversion(0.0, n_steps=7, tau=0.1, entropy=0.3, literal_entropy=True),
+        Inversion(1e12, n_steps=4, tau=None, entropy=0.0),  # overflows
     ]
     for noise in noises:
         sampler = Distillation(Annealed(case.grid), noise, case.guidance)
-        yield Affine(repr(noise), sampler, from_x0(case, lambda ends, noise=noise: after_inversion(case, noise, ends)))
+        yield Affine(repr(noise), sampler, from_x0(case, invert(case, noise)))
+
+
+@oracle("noise/interval")
+def interval(case: Case) -> Iterator[Claim]:
+    """The same with a last step of fixed length in t."""
+    noise = Inversion(0.0, n_steps=5, tau=0.0, entropy=0.0, interval=0.08)
+    yield Affine("", Distillation(Annealed(case.grid), noise, case.guidance), from_x0(case, invert(case, noise)))
 
 
 @oracle("sampler/sdi")
@@ -190,7 +207,7 @@ def sdi(case: Case) -> Iterator[Claim]:
     """The paper's choice: gamma of the inversion = minus the sampler's, tau = 1/30, entropy 0.3."""
     noise = Inversion(-case.gamma, n_steps=10, tau=1 / 30, entropy=0.3)
     sampler = Distillation(Annealed(case.grid), noise, case.guidance)
-    yield Affine("", sampler, from_x0(case, lambda ends: after_inversion(case, noise, ends)))
+    yield Affine("", sampler, from_x0(case, invert(case, noise)))
 
 
 @oracle("sampler/ism")
@@ -222,41 +239,39 @@ def exact_root(case: Case) -> Iterator[Claim]:
     yield Affine("", Distillation(Annealed(case.grid), ExactRoot(), case.guidance), from_x0(case, step))
 
 
-def relaxed(q: Array, n_steps: int) -> tuple[Array, Array]:
-    """(q^n, 1 + q + ... + q^(n-1)): n steps of kappa <- q·kappa + push give q^n·kappa + sum·push."""
-    return q**n_steps, sum((q**k for k in range(n_steps)), start=0 * q)
+def relax(case: Case, n_steps: int, rate: Callable[[Array], Array | float], gamma: float | None = None) -> Transition:
+    """n steps of kappa <- kappa + rate(d)·(A·x0 - B - d·kappa) from kappa = z: with q = 1 - rate·d,
+
+    kappa = q^n·z + rate·(1 + q + ... + q^(n-1))·(A·x0 - B).
+    """
+
+    def step(ends: Ends) -> tuple[Number, Number, Number]:
+        (A, B), (d, _) = case.eps(ends.sigma, gamma), case.denoiser(ends.sigma, gamma)
+        q = 1 - rate(d) * d
+        push = ends.sigma_next * rate(d) * sum((q**k for k in range(n_steps)), start=0 * q)
+        return 1 + push * A, -push * B, (ends.sigma_next * q**n_steps) ** 2
+
+    return step
 
 
 @oracle("noise/fixed_point")
 def fixed_point(case: Case) -> Iterator[Claim]:
-    """kappa <- q·kappa + damping·(A·x0 - B), q = 1 - damping·d; warm-started it is a step of DDIM; with memory, the root."""
-    for damping, gamma in ((1.0, None), (0.5, 1.0)):
-
-        def cold(ends: Ends, damping: float = damping, gamma: float | None = gamma) -> tuple[Number, Number, Number]:
-            (A, B), (d, _) = case.eps(ends.sigma, gamma), case.denoiser(ends.sigma, gamma)
-            start, push = relaxed(1 - damping * d, 5)
-            push = damping * push * ends.sigma_next
-            return 1 + push * A, -push * B, (ends.sigma_next * start) ** 2
-
-        noise = FixedPoint(Fresh(), n_steps=5, damping=damping, guidance_scale=gamma)
-        yield Affine(repr(noise), Distillation(Annealed(case.grid), noise, case.guidance), from_x0(case, cold))
-
-    noise = FixedPoint(Previous(), n_steps=3)
-    sampler = Distillation(Annealed(case.grid), noise, case.guidance)
-    yield Affine(repr(noise), sampler, from_x_bar(case, lambda ends: kept(case, ends, 1.0)))
+    """Picard: rate = damping. Warm-started it is at the root already: DDIM. With memory it finds the root (anderson)."""
+    picard, damped = FixedPoint(Fresh(), n_steps=3), FixedPoint(Fresh(), n_steps=5, damping=0.5, guidance_scale=1.0)
+    warm = FixedPoint(Previous(), n_steps=3)
+    for noise, expected in (
+        (picard, from_x0(case, relax(case, 3, lambda d: 1.0))),
+        (damped, from_x0(case, relax(case, 5, lambda d: 0.5, gamma=1.0))),
+        (warm, from_x_bar(case, carry(case, lambda ends: 1.0))),
+    ):
+        yield Affine(repr(noise), Distillation(Annealed(case.grid), noise, case.guidance), expected)
     yield from anderson(case)
 
 
 @oracle("noise/gradient")
 def gradient(case: Case) -> Iterator[Claim]:
-    """kappa <- q·kappa + lr·d·(A·x0 - B), q = 1 - lr·d²; d = 1 - sigma·A is minus the slope of eps - kappa in kappa."""
+    """rate = lr·d: the slope of eps - kappa in kappa is -d, so kappa <- kappa + lr·d·(eps - kappa)."""
     noise = Gradient(Fresh(), n_steps=5, lr=0.5)
-
-    def step(ends: Ends) -> tuple[Number, Number, Number]:
-        (A, B), (d, _) = case.eps(ends.sigma), case.denoiser(ends.sigma)
-        start, push = relaxed(1 - noise.lr * d**2, noise.n_steps)
-        push = noise.lr * d * push * ends.sigma_next
-        return 1 + push * A, -push * B, (ends.sigma_next * start) ** 2
-
-    yield Affine(repr(noise), Distillation(Annealed(case.grid), noise, case.guidance), from_x0(case, step))
+    sampler = Distillation(Annealed(case.grid), noise, case.guidance)
+    yield Affine(repr(noise), sampler, from_x0(case, relax(case, 5, lambda d: 0.5 * d)))
     yield from descended(case)
