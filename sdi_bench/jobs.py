@@ -21,6 +21,7 @@ from .draws import Item
 from .measure import N_TRUTH, fresh_data, measure
 from .metrics import Metric
 from .predictor import Cost
+from .samplers import State
 from .sampling import Job
 from .store import RESULTS_VERSION, RunFolder, Shard, digest
 
@@ -61,26 +62,27 @@ def peak_mb(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def first_rows(state: State) -> dict[str, np.ndarray]:
+    """What is kept of a state: x0, eps, kappa (NaN where none was added) and sigma of the first items."""
+    kappa = torch.full_like(state.x0, torch.nan) if state.kappa is None else state.kappa
+    values = {"x0": state.x0, "eps": state.eps, "kappa": kappa, "sigma": state.level.sigma.expand(len(state.x0))}
+    return {name: value[:N_TRAJECTORY].cpu().numpy() for name, value in values.items()} | {"index": np.array(state.index)}
+
+
 def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bool) -> Shard:
-    """Sample one shard, in batches."""
+    """Sample one shard, in batches; of the first batch, keep what the states looked like on the way."""
     cost, images, began = Cost(), [], time.perf_counter()
+    kept: list[dict[str, np.ndarray]] = []
+    stride = -(-plan.job.sampler.n_states // N_TRAJECTORY_STATES)
     for k in range(0, len(items), plan.batch_size):
         batch = items[k : k + plan.batch_size]
-        kept = []
-        stride = -(-plan.job.sampler.n_states // N_TRAJECTORY_STATES)
         for state in plan.job.states(batch, cost):
             if keep_trajectory and k == 0 and state.index % stride == 0:
-                kept.append(state)
+                kept.append(first_rows(state))
             bar.update(len(batch))
         images.append(state.x0.cpu().numpy())
-        if kept:
-            first = {
-                name: np.stack([getattr(s, name)[:N_TRAJECTORY].cpu().numpy() for s in kept if getattr(s, name) is not None])
-                for name in ("x0", "eps", "kappa")
-                if any(getattr(s, name) is not None for s in kept)
-            }
-            sigma = np.array([s.level.sigma.expand(len(batch))[:N_TRAJECTORY].cpu().numpy() for s in kept])
-            plan.folder.write_arrays("trajectory.npz", **first, sigma=sigma, index=np.array([s.index for s in kept]))
+    if kept:
+        plan.folder.write_arrays("trajectory.npz", **{name: np.stack([rows[name] for rows in kept]) for name in kept[0]})
     rows = {str(use): count for use, count in cost.rows.items()}
     return Shard(tuple(items), np.concatenate(images), rows, time.perf_counter() - began, peak_mb(plan.job.device))
 
@@ -126,12 +128,9 @@ def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
         measures = measure(images, plan.items, plan.job.model, guidance, plan.metrics, truth)
         known = {"asked": asked, "n": len(plan.items), "cost": cost, "measures": measures}
         plan.folder.write_json("metrics.json", known)
-    if not (plan.folder.path / "samples.png").exists():
+        prompts = list(dict.fromkeys(item.prompt for item in plan.items))[:16]
         seeds = sorted({item.seed for item in plan.items})[:8]
-        few = [i for i, item in enumerate(plan.items) if item.seed in seeds][: 16 * len(seeds)]
-        some = [plan.items[i] for i in few]
-        prompts = [p for p in dict.fromkeys(i.prompt for i in some) if all(Item(p, s) in some for s in seeds)]
-        few = [i for i in few if plan.items[i].prompt in prompts]
+        few = [i for i, item in enumerate(plan.items) if item.prompt in prompts and item.seed in seeds]
         pictures.grid(plan.folder.path / "samples.png", images[few], [plan.items[i] for i in few], plan.label)
     return Entry(plan.label, plan.items, images, known["measures"], cost, str(plan.folder.path))
 

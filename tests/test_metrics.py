@@ -213,7 +213,9 @@ def test_sharpness_ignores_brightness_and_contrast() -> None:
 def test_contrast_is_the_mean_over_images_of_the_spread_of_their_pixels() -> None:
     board = (np.indices((4, 4)).sum(0) % 2 * 2.0 - 1)[None, None]
     truth = np.concatenate([board, board / 2 + 0.3])  # spreads 1 and 1/2
-    assert value(Contrast(), of(np.concatenate([board / 4 - 5, board / 2]), truth)) == pytest.approx(math.log(0.375 / 0.75))
+    images = np.concatenate([board / 4 - 5, board / 2, 1.5 * board])  # their mean is .75, their median .5
+    assert value(Contrast(), of(images, truth)) == pytest.approx(math.log(0.75 / 0.75), abs=1e-12)
+    assert value(Contrast(), of(images[:2], truth)) == pytest.approx(math.log(0.375 / 0.75))
     fair = value(Contrast(), FAIR)
     assert value(Contrast(), replace(FAIR, images=FRESH / 2)) == pytest.approx(fair - math.log(2), abs=1e-12)
 
@@ -235,3 +237,5 @@ def test_modes_compares_with_the_number_that_fair_draws_would_meet(n: int) -> No
     assert value(Modes(), context) == pytest.approx(2 / (expected[3] + expected[2]), rel=1e-13)
     alone = Context(np.array([[0.4]] * (n - 1) + [[41.0]]), [None] * n, model, truth, same_law=True)
     assert value(Modes(), alone) == pytest.approx(min(n, 2) / expected[5], rel=1e-13)
+    shared = Context(np.full((2 * n, 1), 0.4), [None] * n + ["a"] * n, model, truth, same_law=True)  # once for each prompt
+    assert value(Modes(), shared) == pytest.approx(2 / (expected[5] + expected[3]), rel=1e-13)

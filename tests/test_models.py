@@ -243,6 +243,7 @@ def test_a_singular_covariance_is_a_covariance(rank: int) -> None:
         factor = np.random.default_rng(seed).standard_normal((4, rank))
         model = Gaussian.of({}, ([0.0] * 4, (factor @ factor.T).tolist()))
         flat = model.sample([None] * 3, np.random.default_rng(0)).numpy()
+        assert np.isfinite(flat).all()  # no root of a negative number
         inside = factor @ np.linalg.lstsq(factor, flat.T, rcond=None)[0]
         # Samples stay in the span of the factor up to the root of the rounding of a vanishing eigenvalue: sqrt(1e-15).
         np.testing.assert_allclose(flat.T, inside, atol=1e-6)

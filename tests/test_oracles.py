@@ -90,3 +90,5 @@ def test_divergence_has_to_be_mutual(case):
         assert float(deviation(case, Affine("", growing, moments)).max()) == 0
         steady = Ddim(case.grid, case.guidance)
         assert float(deviation(case, Affine("", steady, moments)).max()) == np.inf
+        nothing = Moments(moments.mean * np.nan, moments.variance * np.nan)
+        assert not bool(deviation(case, Affine("", growing, nothing)).isfinite().all())

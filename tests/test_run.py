@@ -145,6 +145,11 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_see
             "guidance.scale=3: a mixture's root",
         ),
         (["schedule=flow", "sampler=ddpm"], "sampler=ddpm: starts at sigma = infinity on this grid"),
+        (
+            ["schedule=flow", "model=gaussian", "sampler=sds", "noise@sampler.noise=exact_root"],
+            "noise=exact_root: would be sought at sigma = infinity",
+        ),
+        (["schedule=flow", "sampler=sdi", "sampler.noise.tau=null"], "noise=inversion: would be sought at sigma = infinity"),
         (["prompt=11"], "prompt='11': did you mean '1'?"),
         (["prompt_file=/nowhere"], "prompt_file='/nowhere': cannot be read"),
         (["results=/proc/no"], "results='/proc/no/main': cannot write there"),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..draws import Draws
 from ..guidance import Guidance
-from ..levels import Step
+from ..levels import Level, Step
 from ..models.base import Denoiser
 from ..predictor import Predictor
 
@@ -30,8 +30,8 @@ class Kappa(ABC):
         """True where the same x0 is carried from step to step; a 3D scene cannot offer that (arXiv 2405.15891, sec. 4)."""
         return False
 
-    def check(self, model: Denoiser, guidance: Guidance) -> None:
-        """Raise ValueError if this kappa cannot be had from this model under this guidance."""
+    def check(self, model: Denoiser, guidance: Guidance, noisiest: Level) -> None:
+        """Raise ValueError if this kappa cannot be had from this model, under this guidance, on a path from `noisiest` down."""
 
     @abstractmethod
     def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
@@ -39,3 +39,9 @@ class Kappa(ABC):
 
         last: the guided eps of the previous network call on this path, at level step.src.
         """
+
+
+def finite_source(noise: str, noisiest: Level) -> None:
+    """Raise ValueError if kappa would be sought at sigma = infinity."""
+    if not bool((noisiest.a > 0).all()):
+        raise ValueError(f"noise={noise}: would be sought at sigma = infinity on this grid; set grid.t_max below 1")

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from ..draws import Draws
 from ..guidance import Guidance
-from ..levels import Step
+from ..levels import Level, Step
 from ..models.base import Denoiser, HasExactRoot
 from ..predictor import Predictor
-from .base import Image, Kappa, Proposal
+from .base import Image, Kappa, Proposal, finite_source
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,14 @@ class ExactRoot(Kappa):
     Raises ValueError (in check) on a model that has no exact root.
     """
 
-    def check(self, model: Denoiser, guidance: Guidance) -> None:
+    def check(self, model: Denoiser, guidance: Guidance, noisiest: Level) -> None:
         if not isinstance(model, HasExactRoot):
             raise ValueError(
                 f"noise=exact_root: {type(model).__name__} has no exact root of eq. 8; "
                 "model=gaussian and model=mixture have; for others take noise=fixed_point"
             )
         model.check_root(guidance)
+        finite_source("exact_root", noisiest)
 
     def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
         assert isinstance(net.model, HasExactRoot)  # check() has said so

@@ -9,7 +9,7 @@ from .. import require
 from ..coordinates import noisy
 from ..draws import Draws
 from ..guidance import Guidance
-from ..levels import Step
+from ..levels import Level, Step
 from ..models.base import Denoiser
 from ..predictor import Predictor, Use
 from .base import Image, Kappa, Proposal
@@ -44,8 +44,8 @@ class FixedPoint(Kappa):
     def needs_path(self) -> bool:
         return self.init.needs_path
 
-    def check(self, model: Denoiser, guidance: Guidance) -> None:
-        self.init.check(model, guidance)
+    def check(self, model: Denoiser, guidance: Guidance, noisiest: Level) -> None:
+        self.init.check(model, guidance, noisiest)
 
     def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
         kappa = self.init.propose(x0, step, last, net, draws).kappa

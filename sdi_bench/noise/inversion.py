@@ -9,9 +9,11 @@ from torch import Tensor
 from .. import require
 from ..coordinates import noisy
 from ..draws import Draws, Purpose
-from ..levels import Step, expand
+from ..guidance import Guidance
+from ..levels import Level, Step, expand
+from ..models.base import Denoiser
 from ..predictor import Predictor, Use
-from .base import Image, Kappa, Proposal
+from .base import Image, Kappa, Proposal, finite_source
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Inversion(Kappa):
             require.number("noise.tau", self.tau, at_least=0, below=1)
         if self.interval is not None:
             require.number("noise.interval", self.interval, above=0, below=1)
+
+    def check(self, model: Denoiser, guidance: Guidance, noisiest: Level) -> None:
+        if self.tau is None:
+            finite_source("inversion", noisiest)
 
     def time_sought(self, step: Step, net: Predictor, draws: Draws) -> Float[Tensor, " rows"]:
         """The time t up to which x0 is inverted."""

@@ -52,8 +52,8 @@ class Timeline(Protocol):
     def steps(self, net: Predictor, draws: Draws) -> Iterator[Step]:
         """The steps after the start, in order."""
 
-    def check(self, schedule: Schedule) -> None:
-        """Raise ValueError if the schedule has no such levels."""
+    def noisiest(self, schedule: Schedule) -> Level:
+        """The highest level a step comes from. Raises ValueError if the schedule has no such levels."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Annealed:
     def n_states(self) -> int:
         return self.grid.n_levels
 
-    def check(self, schedule: Schedule) -> None:
-        self.grid.levels(schedule)
+    def noisiest(self, schedule: Schedule) -> Level:
+        return self.grid.levels(schedule)[0]
 
     def start(self, net: Predictor, draws: Draws) -> State:
         level = self.grid.levels(net.schedule)[0].to(net.device)
@@ -99,9 +99,11 @@ class RandomT:
     def n_states(self) -> int:
         return self.n_steps + 1
 
-    def check(self, schedule: Schedule) -> None:
-        if not bool((schedule.level(self.t_max).a > 0).all()):
+    def noisiest(self, schedule: Schedule) -> Level:
+        level = schedule.level(self.t_max)
+        if not bool((level.a > 0).all()):
             raise ValueError(f"sampler.timeline.t_max={self.t_max!r}: sigma is infinite there")
+        return level
 
     def start(self, net: Predictor, draws: Draws) -> State:
         noise = draws.normal(Purpose.INIT, 0, net.model.shape)
@@ -133,8 +135,7 @@ class Distillation:
         return self.timeline.n_states
 
     def check(self, model: Denoiser, schedule: Schedule) -> None:
-        self.timeline.check(schedule)
-        self.noise.check(model, self.guidance)
+        self.noise.check(model, self.guidance, self.timeline.noisiest(schedule))
         self.direction.check(self.noise)
 
     def sample(self, net: Predictor, draws: Draws) -> Iterator[State]:

@@ -11,7 +11,6 @@ from math import inf
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from ..draws import Draws, PhiloxDraws, Purpose
@@ -28,21 +27,30 @@ from .cases import GAMMAS, SCHEDULES, Onward, bind, coordinates_of, covering, di
 from .diffusers_schedulers import fresh_at, pipeline, settings
 from .rows import Row, U, Worst
 
+N_LEVELS = (10, 40)
+TIMES = (UniformT(10), UniformT(40), RandomT(40))
 ROUNDINGS = 200
 WHY = "some tens of roundings per denoising, amplified as measured on the same path with the same draws (cases.shadow)"
 
-Std = Callable[[Step], Float[Tensor, " rows"]]
-"""s of a step."""
+Shares = Callable[[Step], tuple[Tensor, Tensor]]
+"""How much of the old noise and of the new one is in x', (sqrt(b'² - s²), s)."""
 
 
-def all_fresh(step: Step) -> Tensor:
+def all_fresh(step: Step) -> tuple[Tensor, Tensor]:
     """SDS: s = b'. Given directly: eta = (1 - sigma'²/sigma²)^(-1/2) would leave sqrt(u) of the old noise."""
-    return step.dst.b
+    return 0 * step.dst.b, step.dst.b
 
 
-def keeping(rho: float, step: Step) -> Tensor:
+def keeping(rho: float, step: Step) -> tuple[Tensor, Tensor]:
     """A constant share rho of the noise is the old one: s = b'·sqrt(1 - rho²)."""
-    return step.dst.b * (1 - rho**2) ** 0.5
+    return rho * step.dst.b, (1 - rho**2) ** 0.5 * step.dst.b
+
+
+def at_eta(eta: Callable[[Tensor], Tensor], step: Step) -> tuple[Tensor, Tensor]:
+    """s = eta·b'·sqrt(1 - r²), eta given as a function of r = sigma'/sigma."""
+    r = step.dst.sigma / step.src.sigma
+    s = eta(r) * step.dst.b * (1 - r.square()).sqrt()
+    return (step.dst.b.square() - s.square()).clamp(min=0).sqrt(), s
 
 
 def eta_keeping(rho: float, r: float) -> float:
@@ -50,26 +58,19 @@ def eta_keeping(rho: float, r: float) -> float:
     return ((1 - rho**2) / (1 - r**2)) ** 0.5
 
 
-def at_eta(eta: Callable[[Tensor], Tensor], step: Step) -> Tensor:
-    """s = eta·b'·sqrt(1 - r²), eta given as a function of r = sigma'/sigma."""
-    r = step.dst.sigma / step.src.sigma
-    return eta(r) * step.dst.b * (1 - r.square()).sqrt()
-
-
-MIXED: dict[str, tuple[Mixed, Std]] = {
+MIXED: dict[str, tuple[Mixed, Shares]] = {
     "lam=0": (Mixed(lam=0.0), partial(at_eta, torch.zeros_like)),
     "lam=0.5": (Mixed(lam=0.5), partial(at_eta, lambda r: (1 + r).rsqrt())),
     "lam=1": (Mixed(lam=1.0), partial(at_eta, torch.ones_like)),
     "lam=inf": (Mixed(lam=inf), all_fresh),
     **{f"rho={rho}": (Mixed(lam=None, rho=rho), partial(keeping, rho)) for rho in (0.0, 0.3, 0.5, 1.0)},
 }
-"""Our share of the previous prediction, and DDIM's s for it: rho = r^lam, rho² = 1 - eta²·(1 - r²)."""
+"""Our share of the previous prediction, and what DDIM has of both noises then: rho = r^lam, rho² = 1 - eta²·(1 - r²)."""
 
 
-def renoised(x0: Tensor, eps: Tensor, step: Step, std: Std, draws: Draws) -> Tensor:
+def renoised(x0: Tensor, eps: Tensor, step: Step, shares: Shares, draws: Draws) -> Tensor:
     """DDIM's x'."""
-    s = std(step)
-    kept = (step.dst.b.square() - s.square()).clamp(min=0).sqrt()
+    kept, s = shares(step)
     z = draws.normal(Purpose.KAPPA, step.index, tuple(x0.shape[1:]))
     return expand(step.dst.a, x0) * x0 + expand(kept, x0) * eps + expand(s, x0) * z
 
@@ -93,12 +94,12 @@ class Reference(NamedTuple):
         return states, shadow(net, states, self.x, self.onward)
 
 
-def annealed(net: Predictor, draws: Draws, grid: Grid, std: Std) -> Reference:
+def annealed(net: Predictor, draws: Draws, grid: Grid, shares: Shares) -> Reference:
     """Along a grid."""
     levels = grid.levels(net.schedule)
     steps = steps_of(levels)
     noise = draws.normal(Purpose.INIT, 0, net.model.shape)
-    return Reference(expand(levels[0].b, noise) * noise, levels, lambda k, x0, eps: renoised(x0, eps, steps[k], std, draws))
+    return Reference(expand(levels[0].b, noise) * noise, levels, lambda k, x0, eps: renoised(x0, eps, steps[k], shares, draws))
 
 
 def at_random_times(net: Predictor, draws: Draws, timeline: RandomT) -> Reference:
@@ -152,8 +153,7 @@ def sampled_gradient(net: Predictor, draws: PhiloxDraws, x0: Tensor, state: Stat
 def row_gradient(full: bool) -> Row:
     """V4a."""
     worst = Worst()
-    timelines = (UniformT(10), UniformT(50), RandomT(20))
-    for name, net, draws, levels, update in cases(full, timelines, (FullStep(), GradientStep(size=1.0))):
+    for name, net, draws, levels, update in cases(full, TIMES, (FullStep(), GradientStep(size=1.0))):
         timeline = levels if isinstance(levels, RandomT) else Annealed(levels)
         states = list(Distillation(timeline, Fresh(), net.guidance, update=update).sample(net, draws))
         for before, after in zip(states, states[1:], strict=False):
@@ -171,7 +171,7 @@ def row_gradient(full: bool) -> Row:
 def row_sds(full: bool) -> Row:
     """V4b."""
     worst = Worst()
-    for name, net, draws, levels in cases(full, (UniformT(10), UniformT(50), RandomT(50))):
+    for name, net, draws, levels in cases(full, TIMES):
         if isinstance(levels, RandomT):
             ours = list(Distillation(levels, Fresh(), net.guidance).sample(net, draws))[1:]  # without the pure noise
             reference = at_random_times(net, draws, levels)
@@ -191,11 +191,11 @@ def row_sds(full: bool) -> Row:
 def row_mixed(full: bool) -> Row:
     """V4c."""
     worst = Worst()
-    for name, net, draws, n_levels, which in cases(full, (10, 50), list(MIXED)):
-        noise, std = MIXED[which]
+    for name, net, draws, n_levels, which in cases(full, N_LEVELS, list(MIXED)):
+        noise, shares = MIXED[which]
         grid = UniformT(n_levels)
         ours = list(Distillation(Annealed(grid), noise, net.guidance).sample(net, draws))
-        compare(worst, name, ours, *annealed(net, draws, grid, std).run(net))
+        compare(worst, name, ours, *annealed(net, draws, grid, shares).run(net))
     return worst.row(
         "V4c",
         "noise.Mixed = DDIM at the matching eta, path by path; in u·(measured amplification)",
@@ -208,12 +208,12 @@ def row_mixed(full: bool) -> Row:
 def row_ddpm(full: bool) -> Row:
     """V4d."""
     worst = Worst()
-    for name, net, draws, n_levels in cases(full, (10, 50, 200) if full else (10, 50)):
+    for name, net, draws, n_levels in cases(full, (*N_LEVELS, 200) if full else N_LEVELS):
         grid = finite(n_levels, net.schedule)
-        noise, std = MIXED["lam=1"]
+        noise, shares = MIXED["lam=1"]
         mixed = list(Distillation(Annealed(grid), noise, net.guidance).sample(net, draws))
         ddpm = list(Ddpm(grid, net.guidance).sample(net, draws))
-        _, bounds = annealed(net, draws, grid, std).run(net)
+        _, bounds = annealed(net, draws, grid, shares).run(net)
         compare(worst, name, ddpm, mixed, bounds)
     return worst.row(
         "V4d",
@@ -229,8 +229,7 @@ def row_diffusers(full: bool) -> Row:
     from diffusers import DDIMScheduler
 
     worst = Worst()
-    grids = (Leading(10), Leading(50, offset=1), Trailing(20))
-    for setting in settings(full, DDIMScheduler, ["epsilon"], [{}], grids):
+    for setting in settings(full, DDIMScheduler, ["epsilon"], [{}], (Leading(20, offset=1), Trailing(40))):
         net, draws = setting.net, setting.draws
         for rho in (0.1, 0.5):
             x0s, _ = pipeline(setting, fresh_at(partial(eta_keeping, rho), draws))

@@ -21,14 +21,14 @@ from sdi_bench.samplers import Sampler
 from sdi_bench.sampling import Job
 from sdi_bench.schedules import scaled_linear
 
-SHAPE = (4, 32, 32)
+SHAPE = (4, 16, 16)
 LEVELS = 50
 
 
 def network(milliseconds: float, batch: int) -> sb.Network:
     """A network of about this time a call."""
     size = SHAPE[0] * SHAPE[1] * SHAPE[2]
-    weight = torch.randn(size, 64) / size**0.5
+    weight = torch.randn(size, 256) / size**0.5
 
     def forward_of(depth: int) -> Callable[[Tensor, Tensor, Sequence[str | None]], Tensor]:
         def forward(x: Tensor, t: Tensor, prompts: Sequence[str | None]) -> Tensor:
@@ -76,7 +76,7 @@ def main() -> None:
     """Print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ms", type=float, default=5.0, help="time of a network call")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=15)
     options = parser.parse_args()
     torch.manual_seed(0)
