@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from . import require
+
 
 class Purpose(IntEnum):
     """What a draw is for. Numbers are part of the results: append, never renumber."""
@@ -35,6 +37,9 @@ class Item:
 
     prompt: str | None
     seed: int
+
+    def __post_init__(self) -> None:
+        require.count("seed", self.seed, least=0)
 
     @property
     def key(self) -> int:

@@ -30,7 +30,7 @@ def falling(levels: Sequence[Level]) -> list[Level]:
     sigmas = [float(level.sigma) for level in levels]
     for high, low in zip(sigmas, sigmas[1:], strict=False):
         if not low < high:
-            raise ValueError(f"grid: sigma must fall from level to level, got {high:.6g} then {low:.6g}")
+            raise ValueError(f"grid: sigma must fall from level to level, got {high:.6g} then {low:.6g} (too many levels?)")
     if not sigmas[-1] > 0:
         raise ValueError(f"grid: the last level has sigma={sigmas[-1]:.6g}; it must be > 0")
     return list(levels)

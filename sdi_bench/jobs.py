@@ -152,15 +152,17 @@ def summarise(plans: Sequence[tuple[Plan, Plan]]) -> None:
             measures = measure(again, items, model, guidance, reference_plan.metrics, truth)
             entries.append(Entry("data", items, again, measures))
         frame = tidy(entries, reference)
-        print("\n" + render(frame) + "\n\n" + "\n".join(notes(frame, reference)))
+        table = render(frame) + "\n\n" + "\n".join(notes(frame, reference)) + "\n"
+        print("\n" + table)
         results = reference_plan.folder.path.parent
         name = digest([*sorted(plan.folder.path.name for plan, _ in group), len(items)], 8)
-        csv = results / f"sweep-{name}.csv"
+        csv, text = results / f"sweep-{name}.csv", results / f"sweep-{name}.txt"
         frame.to_csv(csv, index=False)
+        text.write_text(table)
         chosen = [i for i, item in enumerate(items) if item.seed == items[0].seed][:10]
         columns = {entry.label: entry.images[chosen] if entry.images.ndim == 4 else entry.images for entry in entries}
         picture = results / f"sweep-{name}.png"
         pictures.side_by_side(
             picture, columns, [pictures.name_of(items[i]) for i in chosen], "the same items in rows: prompt · seed"
         )
-        print("\nwritten:", csv, picture, *(entry.folder for entry in entries if entry.folder), sep="\n  ")
+        print("written:", csv, text, picture, *(entry.folder for entry in entries if entry.folder), sep="\n  ")

@@ -22,9 +22,10 @@ class Sharpness:
 
 
 def high_frequency_share(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, " n"]:
-    """Power at |frequency| > 1/4 cycle a pixel over all power but the mean's; in [0, 1]."""
+    """Power at |frequency| > 1/4 cycle a pixel over all power but the mean's; in [0, 1], 0 for an image of one grey."""
     height, width = images.shape[-2:]
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
     power = np.abs(np.fft.fft2(images)) ** 2
     power = power.sum(axis=1) * (radius > 0)
-    return (power * (radius > 0.25)).sum(axis=(1, 2)) / power.sum(axis=(1, 2))
+    high, whole = (power * (radius > 0.25)).sum(axis=(1, 2)), power.sum(axis=(1, 2))
+    return np.divide(high, whole, out=np.zeros_like(whole), where=whole > 0)
