@@ -1,5 +1,6 @@
 """sdi_bench: score distillation and DDIM as one update with a different choice of noise (arXiv 2405.15891)."""
 
+from . import _threads as _threads
 from .draws import Item
 from .grids import Leading, Linspace, Trailing, UniformLogSigma, UniformSigma, UniformT
 from .guidance import Guidance
