@@ -18,6 +18,7 @@ MUTANTS = [
     for path in sorted((ROOT / "tests" / "mutants").glob("v*.py"))
     for mutant in import_module(f"mutants.{path.stem}").MUTANTS
 ]
+FIRST = [next(mutant for mutant in MUTANTS if mutant.row == row) for row in sorted({mutant.row for mutant in MUTANTS})]
 WATCH = """
 import sys
 from sdi_bench import verify
@@ -35,7 +36,11 @@ def watch(package: Path, row: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.row}-{Path(m.file).stem}-{m.why[:40]}")
+@pytest.mark.parametrize(
+    "mutant",
+    [pytest.param(mutant, marks=[] if mutant in FIRST else pytest.mark.slow) for mutant in MUTANTS],
+    ids=lambda m: f"{m.row}-{Path(m.file).stem}-{m.why[:40]}",
+)
 def test_the_planted_bug_turns_its_row_red(mutant: Mutant, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "sdi_bench", tmp_path / "sdi_bench", ignore=shutil.ignore_patterns("__pycache__"))
     target = tmp_path / "sdi_bench" / mutant.file

@@ -86,10 +86,11 @@ def paths(net: Predictor, draws: PhiloxDraws, grid: UniformT) -> tuple[list[Stat
     return list(ddim.sample(net, draws)), list(dual.sample(net, draws))
 
 
-def shadow_of(setting: Setting, states: Sequence[State], h: float = 2.0**-36) -> list[Tensor]:
+def amplification(setting: Setting, h: float = 2.0**-42) -> list[Tensor]:
     """The amplification of rounding along DDIM's path."""
+    levels = setting.grid.levels(setting.net.schedule)
     noise = setting.draws.normal(Purpose.INIT, 0, setting.net.model.shape)
-    return shadow(setting.net, states, expand(states[0].level.b, noise) * noise, ddim_onward(states), h)
+    return shadow(setting.net, levels, expand(levels[0].b, noise) * noise, ddim_onward(levels), h).bounds
 
 
 def local(setting: Setting, src: State, dst: State, worst: Worst) -> None:
@@ -123,7 +124,7 @@ def rows_float64(full: bool) -> Iterator[Row]:
         states, dual = paths(setting.net, setting.draws, setting.grid)
         for src, dst in zip(states, states[1:], strict=False):
             local(setting, src, dst, step_by_step)
-        for ours, theirs, bound in zip(dual, states, shadow_of(setting, states), strict=True):
+        for ours, theirs, bound in zip(dual, states, amplification(setting), strict=True):
             for got, expected in zip(coordinates_of(ours), coordinates_of(theirs), strict=True):
                 whole.compare(setting.name, got, expected, bound * U)
     yield step_by_step.row(
@@ -178,7 +179,7 @@ def follow(setting: Setting, worst: Worst) -> tuple[int, int]:
     recorded = Recorded(setting.net.model)
     states, dual = paths(replace(setting.net, model=recorded), setting.draws, setting.grid)
     asked, asked_dual = recorded.asked[: len(states)], recorded.asked[len(states) :]
-    bounds = shadow_of(setting, states, h=2.0**-16)  # well above float32's own rounding
+    bounds = amplification(setting, h=2.0**-16)  # well above float32's own rounding
     unit, changed = torch.full_like(bounds[0], U), 0
     for ours, theirs, x_dual, x, bound in zip(dual, states, asked_dual, asked, bounds, strict=True):
         if bool(theirs.level.sigma.isfinite().all()):

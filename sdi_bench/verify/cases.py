@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, product
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,11 +10,12 @@ from torch import Tensor
 from ..coordinates import noisy
 from ..draws import PhiloxDraws, items_of
 from ..guidance import Guidance, Prompt
-from ..levels import expand
+from ..levels import Level, expand
 from ..models import Empirical, Gaussian, Mixture, Network, Reparametrised
 from ..models.base import Denoiser
 from ..predictor import Predictor
 from ..samplers.base import State
+from ..samplers.ddim import clean_of
 from ..schedules import Karras, RectifiedFlow, Schedule, cosine, linear, scaled_linear, sigmoid
 
 SCHEDULES: dict[str, Callable[[], Schedule]] = {
@@ -105,12 +107,12 @@ def scale_of(states_x0: Sequence[Tensor]) -> Tensor:
 
 
 Onward = Callable[[int, Tensor, Tensor], Tensor]
-"""How a reference sampler goes on: (k, x0, eps) of its state k -> the noisy image at the level of state k + 1."""
+"""How a reference sampler goes on: (k, x0, eps) at level k -> the noisy image at level k + 1."""
 
 
-def ddim_onward(states: Sequence[State]) -> Onward:
+def ddim_onward(levels: Sequence[Level]) -> Onward:
     """DDIM goes on with the predicted pair."""
-    return lambda k, x0, eps: noisy(x0, eps, states[k + 1].level)
+    return lambda k, x0, eps: noisy(x0, eps, levels[k + 1])
 
 
 def coordinates_of(state: State) -> list[Tensor]:
@@ -126,34 +128,52 @@ def largest(x: Tensor) -> Tensor:
     return expand(x.flatten(1).abs().amax(1), x)
 
 
-def shadow(net: Predictor, states: Sequence[State], x: Tensor, onward: Onward, h: float = 2.0**-36) -> list[Tensor]:
-    """How far errors of relative size h in every denoising lead a sampler astray, over h: E_k / h per state and row.
+def walk(
+    net: Predictor, levels: Sequence[Level], x: Tensor, onward: Onward, h: float = 0.0, turn: Tensor | float = 1.0
+) -> Iterator[State]:
+    """The states of a reference sampler from its first noisy image x, each denoised image moved by
 
-    states: its undisturbed path; x: the noisy image of the first; onward: how it continues. It is run again, and each
-    denoised image is moved by ±h·(max|x0| + sigma·|gamma|·max|eps_c| + sigma·|1 - gamma|·max|eps_u|), random signs, eps_c
-    and eps_u at the noisy image just denoised. E_k is the largest deviation per row up to state k; rounding explains
-    about E_k / h times the unit roundoff. Moving the start alone would not do: errors made late are not damped.
-    Two runs, the second with every other pixel's sign turned: in few dimensions one may miss the direction that grows.
+    ±h·(max|x0| + sigma·|gamma|·max|eps_c| + sigma·|1 - gamma|·max|eps_u|)
+
+    with random signs, times `turn`; eps_c and eps_u at the noisy image just denoised.
     """
-    every_other = 1 - 2 * (torch.arange(x[0].numel()) % 2).double().reshape(x[0].shape)
-    first, second = (disturbed(net, states, x, onward, h, turn) for turn in (torch.ones_like(every_other), every_other))
-    return [torch.maximum(one, other) / h for one, other in zip(first, second, strict=True)]
-
-
-def disturbed(net: Predictor, states: Sequence[State], x: Tensor, onward: Onward, h: float, turn: Tensor) -> Iterator[Tensor]:
-    """The running maximum of the deviation in one disturbed run; turn: multiplies the random signs."""
     gamma = net.guidance.scale
     generator = torch.Generator().manual_seed(0)
-    worst = torch.full_like(largest(x), 1e-200)  # not 0: nothing over nothing is NaN
-    for k, state in enumerate(states):
-        guided = net(x, state.level)
-        eps_u, eps_c = guided.raw.eps[0], guided.raw.eps[-1]
-        sigma = expand(state.level.sigma.nan_to_num(posinf=0.0), x)  # infinite: x0 comes from no difference
-        size = largest(guided.x0) + sigma * (abs(gamma) * largest(eps_c) + abs(1 - gamma) * largest(eps_u))
-        sign = turn * (torch.randint(0, 2, x.shape, generator=generator, dtype=torch.float64) * 2 - 1)
-        moved = State(k, state.level, guided.x0 + h * sign * size, guided.eps)
-        for ours, theirs in zip(coordinates_of(moved), coordinates_of(state), strict=True):
-            worst = torch.maximum(worst, largest(ours - theirs))
-        yield worst
-        if k + 1 < len(states):
-            x = onward(k, moved.x0, moved.eps)
+    for k, level in enumerate(levels):
+        guided = net(x, level)
+        x0, eps_u, eps_c = clean_of(x, guided.x0, guided.eps, level), guided.raw.eps[0], guided.raw.eps[-1]
+        sigma = expand(level.sigma.nan_to_num(posinf=0.0), x)  # infinite: x0 comes from no difference
+        size = largest(x0) + sigma * (abs(gamma) * largest(eps_c) + abs(1 - gamma) * largest(eps_u))
+        sign = torch.randint(0, 2, x.shape, generator=generator, dtype=torch.float64) * 2 - 1
+        x0 = x0 + h * turn * sign * size
+        yield State(k, level, x0, guided.eps)
+        if k + 1 < len(levels):
+            x = onward(k, x0, guided.eps)
+
+
+class Shadow(NamedTuple):
+    """A reference sampler's states, and how far errors of relative size h lead it astray, over h, per state and row."""
+
+    states: list[State]
+    bounds: list[Tensor]
+
+
+def shadow(net: Predictor, levels: Sequence[Level], x: Tensor, onward: Onward, h: float = 2.0**-42) -> Shadow:
+    """Run a reference sampler, and again with an error of size h in every denoising: E_k / h per level and row.
+
+    E_k is the largest deviation up to level k; rounding explains about E_k / h times the unit roundoff. Moving the start
+    alone would not do: errors made late are not damped. Two disturbed runs, the second with every other pixel's sign
+    turned: in few dimensions one may miss the direction that grows. The undisturbed run is the reference's own: measured
+    against the path under test, its bugs would count as amplification. h is a compromise: E_k / h cannot exceed the data's
+    size over h, and gamma = 30 with fresh noise amplifies by 1e14; but h / u is all that is left of a bug in code that the
+    reference shares, if it rounds more coarsely than h.
+    """
+    every_other = 1.0 - 2 * (torch.arange(x[0].numel()) % 2).reshape(x[0].shape)
+    states = list(walk(net, levels, x, onward))
+    worst, bounds = torch.full_like(largest(x), 1e-200), []  # not 0: nothing over nothing is NaN
+    for state, *moved in zip(states, *(walk(net, levels, x, onward, h, turn) for turn in (1.0, every_other)), strict=True):
+        for one in moved:
+            for ours, theirs in zip(coordinates_of(one), coordinates_of(state), strict=True):
+                worst = torch.maximum(worst, largest(ours - theirs))
+        bounds.append(worst / h)
+    return Shadow(states, bounds)

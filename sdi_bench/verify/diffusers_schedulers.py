@@ -208,7 +208,8 @@ def compare_kappa(worst: Worst, setting: Setting, image: Tensor, states: Sequenc
     n_steps = ceil((setting.grid.n_levels - 1) / float(top.t))
     inversion = Inversion(net.guidance.scale, n_steps, tau=0.0, entropy=0.0)
     kappa = inversion.propose(image, Step(top, top, 1), 0 * image, net, setting.draws).kappa
-    bounds = shadow(net, states, noisy(image, 0 * image, states[0].level), ddim_onward(states))
+    levels = [state.level for state in states]
+    _, bounds = shadow(net, levels, noisy(image, 0 * image, levels[0]), ddim_onward(levels))
     sigma = expand(top.sigma, image)
     worst.compare(setting.name, image + sigma * kappa, states[-1].x0 + sigma * states[-1].eps, bounds[-1] * U)
 

@@ -8,22 +8,20 @@ The other side of these identities is DDIM in x (arXiv 2010.02502, eq. 12), s be
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import inf
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..draws import Draws, PhiloxDraws, Purpose
 from ..grids import Grid, Leading, Trailing, UniformT, steps_of
-from ..levels import Level, Step, expand
+from ..levels import Step, expand
 from ..models.base import Denoiser
 from ..noise import Fresh, Mixed
 from ..predictor import Predictor
 from ..samplers import Annealed, Ddpm, Distillation, RandomT, State
-from ..samplers.ddim import clean_of
 from ..schedules import Schedule
 from ..update import FullStep, GradientStep
-from .cases import GAMMAS, SCHEDULES, Onward, bind, coordinates_of, covering, digits, gaussian, mixture, shadow
+from .cases import GAMMAS, SCHEDULES, Shadow, bind, coordinates_of, covering, digits, gaussian, mixture, shadow
 from .diffusers_schedulers import fresh_at, pipeline, settings
 from .rows import Row, U, Worst
 
@@ -75,42 +73,22 @@ def renoised(x0: Tensor, eps: Tensor, step: Step, shares: Shares, draws: Draws) 
     return expand(step.dst.a, x0) * x0 + expand(kept, x0) * eps + expand(s, x0) * z
 
 
-class Reference(NamedTuple):
-    """DDIM in x: its first noisy image, its levels, and how it goes on."""
-
-    x: Tensor
-    levels: Sequence[Level]
-    onward: Onward
-
-    def run(self, net: Predictor) -> tuple[list[State], list[Tensor]]:
-        """Its path, and the amplification of rounding along it."""
-        x = self.x
-        states: list[State] = []
-        for k, level in enumerate(self.levels):
-            if k:
-                x = self.onward(k - 1, states[-1].x0, states[-1].eps)
-            guided = net(x, level)
-            states.append(State(k, level, clean_of(x, guided.x0, guided.eps, level), guided.eps))
-        return states, shadow(net, states, self.x, self.onward)
-
-
-def annealed(net: Predictor, draws: Draws, grid: Grid, shares: Shares) -> Reference:
-    """Along a grid."""
+def annealed(net: Predictor, draws: Draws, grid: Grid, shares: Shares) -> Shadow:
+    """DDIM in x along a grid."""
     levels = grid.levels(net.schedule)
     steps = steps_of(levels)
     noise = draws.normal(Purpose.INIT, 0, net.model.shape)
-    return Reference(expand(levels[0].b, noise) * noise, levels, lambda k, x0, eps: renoised(x0, eps, steps[k], shares, draws))
+    x = expand(levels[0].b, noise) * noise
+    return shadow(net, levels, x, lambda k, x0, eps: renoised(x0, eps, steps[k], shares, draws))
 
 
-def at_random_times(net: Predictor, draws: Draws, timeline: RandomT) -> Reference:
-    """From level to level in any order, another one in each row, all noise drawn anew; starts from pure noise."""
+def at_random_times(net: Predictor, draws: Draws, timeline: RandomT) -> Shadow:
+    """DDIM in x from level to level in any order, others in each row, all noise drawn anew; starts from pure noise."""
     steps = list(timeline.steps(net, draws))
     image = draws.normal(Purpose.INIT, 0, net.model.shape)
-    return Reference(
-        renoised(image, 0 * image, steps[0], all_fresh, draws),
-        [step.dst for step in steps],
-        lambda k, x0, eps: renoised(x0, eps, steps[k + 1], all_fresh, draws),
-    )
+    x = renoised(image, 0 * image, steps[0], all_fresh, draws)
+    levels = [step.dst for step in steps]
+    return shadow(net, levels, x, lambda k, x0, eps: renoised(x0, eps, steps[k + 1], all_fresh, draws))
 
 
 def compare(worst: Worst, case: str, ours: Sequence[State], theirs: Sequence[State], bounds: Sequence[Tensor]) -> None:
@@ -178,7 +156,7 @@ def row_sds(full: bool) -> Row:
         else:
             ours = list(Distillation(Annealed(levels), Fresh(), net.guidance).sample(net, draws))
             reference = annealed(net, draws, levels, all_fresh)
-        compare(worst, name, ours, *reference.run(net))
+        compare(worst, name, ours, *reference)
     return worst.row(
         "V4b",
         "SDS = DDIM with all noise drawn anew, path by path, annealed and at random t; in u·(measured amplification)",
@@ -195,7 +173,7 @@ def row_mixed(full: bool) -> Row:
         noise, shares = MIXED[which]
         grid = UniformT(n_levels)
         ours = list(Distillation(Annealed(grid), noise, net.guidance).sample(net, draws))
-        compare(worst, name, ours, *annealed(net, draws, grid, shares).run(net))
+        compare(worst, name, ours, *annealed(net, draws, grid, shares))
     return worst.row(
         "V4c",
         "noise.Mixed = DDIM at the matching eta, path by path; in u·(measured amplification)",
@@ -213,7 +191,7 @@ def row_ddpm(full: bool) -> Row:
         noise, shares = MIXED["lam=1"]
         mixed = list(Distillation(Annealed(grid), noise, net.guidance).sample(net, draws))
         ddpm = list(Ddpm(grid, net.guidance).sample(net, draws))
-        _, bounds = annealed(net, draws, grid, shares).run(net)
+        _, bounds = annealed(net, draws, grid, shares)
         compare(worst, name, ddpm, mixed, bounds)
     return worst.row(
         "V4d",
@@ -234,7 +212,7 @@ def row_diffusers(full: bool) -> Row:
         for rho in (0.1, 0.5):
             x0s, _ = pipeline(setting, fresh_at(partial(eta_keeping, rho), draws))
             ours = list(Distillation(Annealed(setting.grid), Mixed(lam=None, rho=rho), net.guidance).sample(net, draws))
-            _, bounds = annealed(net, draws, setting.grid, partial(keeping, rho)).run(net)
+            _, bounds = annealed(net, draws, setting.grid, partial(keeping, rho))
             for x0, state, bound in zip(x0s, ours, bounds, strict=True):
                 worst.compare(f"{setting.name}, rho={rho}", x0, state.x0, bound * U / rho**2)
     return worst.row(
