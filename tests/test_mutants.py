@@ -22,16 +22,23 @@ FIRST = [next(mutant for mutant in MUTANTS if mutant.row == row) for row in sort
 WATCH = """
 import sys
 from sdi_bench import verify
+from sdi_bench.verify import cases
+
+# A few of the settings do: over all of them the largest deviation can only be larger.
+every = cases.covering
+cases.covering = lambda full, *axes: every(full, *axes)[: int(sys.argv[2])]
 row_id = sys.argv[1]
 row = next(row for row in verify.rows(row_id[:2]) if row.id == row_id)
 print("holds" if row.holds else "fails", row.deviation, row.tolerance)
 """
 
 
-def watch(package: Path, row: str) -> str:
+def watch(package: Path, row: str, settings: int = 4) -> str:
     """What a row says in the package in this folder: "holds ..." or "fails ..."."""
     env = os.environ | {"PYTHONPATH": str(package)}
-    done = subprocess.run([sys.executable, "-c", WATCH, row], cwd=package, env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH, row, str(settings)], cwd=package, env=env, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -47,7 +54,8 @@ def test_the_planted_bug_turns_its_row_red(mutant: Mutant, tmp_path: Path) -> No
     source = target.read_text()
     assert source.count(mutant.old) == 1, f"{mutant.file} holds {mutant.old!r} {source.count(mutant.old)} times"
     target.write_text(source.replace(mutant.old, mutant.new))
-    assert watch(tmp_path, mutant.row).startswith("fails"), mutant.why
+    red = watch(tmp_path, mutant.row).startswith("fails") or watch(tmp_path, mutant.row, 1000).startswith("fails")
+    assert red, mutant.why
 
 
 def test_every_identity_has_a_planted_bug() -> None:
