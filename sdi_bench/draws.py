@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -41,7 +42,7 @@ class Item:
     def __post_init__(self) -> None:
         require.count("seed", self.seed, least=0)
 
-    @property
+    @cached_property
     def key(self) -> int:
         """128 bits that name the item."""
         text = f"{'' if self.prompt is None else 'p' + self.prompt}\x00{self.seed}"

@@ -25,15 +25,15 @@ class Grid(Protocol):
         """The levels, noisiest first. Raises ValueError, naming the field, if they do not fall."""
 
 
-def falling(levels: Sequence[Level]) -> list[Level]:
-    """The levels, checked: sigma falls strictly and stays above 0. Raises ValueError otherwise."""
-    sigmas = [float(level.sigma) for level in levels]
+def falling(levels: Level) -> list[Level]:
+    """A level of many rows -> one level a row; sigma must fall strictly and stay above 0, else ValueError is raised."""
+    sigmas = levels.sigma.tolist()
     for high, low in zip(sigmas, sigmas[1:], strict=False):
         if not low < high:
             raise ValueError(f"grid: sigma must fall from level to level, got {high:.6g} then {low:.6g} (too many levels?)")
     if not sigmas[-1] > 0:
         raise ValueError(f"grid: the last level has sigma={sigmas[-1]:.6g}; it must be > 0")
-    return list(levels)
+    return levels.split()
 
 
 def steps_of(levels: Sequence[Level]) -> list[Step]:
@@ -70,7 +70,7 @@ class UniformT:
         return self.t_max - (self.t_max - self.t_min) * progress
 
     def levels(self, schedule: Schedule) -> list[Level]:
-        return falling([schedule.level(t) for t in self.times()])
+        return falling(schedule.level(self.times()))
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class UniformSigma:
         return torch.linspace(high, low, self.n_levels, dtype=torch.float64)
 
     def levels(self, schedule: Schedule) -> list[Level]:
-        return falling([schedule.at_sigma(sigma) for sigma in self.sigmas(*self.ends(schedule))])
+        return falling(schedule.at_sigma(self.sigmas(*self.ends(schedule))))
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def at_entries(schedule: Schedule, entries: Sequence[float] | np.ndarray) -> lis
     """The levels of table entries, falling. Raises ValueError if there are more than the table has."""
     if len(entries) > schedule.n_train:
         raise ValueError(f"grid.n_levels={len(entries)}: the schedule has {schedule.n_train} entries")
-    return falling([schedule.level(float(n) / schedule.n_train) for n in entries])
+    return falling(schedule.level(torch.as_tensor(np.array(entries) / schedule.n_train)))
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,10 @@ class Level:
             return self
         return Level(self.a[index], self.b[index], self.t[index])
 
+    def split(self) -> list["Level"]:
+        """One level per row, each of shape [1]."""
+        return [Level(*row) for row in zip(self.a.split(1), self.b.split(1), self.t.split(1), strict=True)]
+
     def to(self, device: torch.device | str) -> "Level":
         """The same level on another device."""
         return Level(self.a.to(device), self.b.to(device), self.t.to(device))

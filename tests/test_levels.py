@@ -295,13 +295,18 @@ def test_every_grid_falls_on_every_schedule(name: str, grid: str) -> None:
     assert (sigmas[1:] < sigmas[:-1]).all() and sigmas[-1] > 0
 
 
-def test_falling_lets_only_falling_levels_pass() -> None:
-    good = [level(0, 1), level(1, 2), level(1, 1e-9)]
-    assert falling(good) == good
-    for bad in ([level(1, 1), level(1, 1)], [level(1, 1), level(1, 2)], [level(0, 1), level(0, 1)], [level(1, math.nan)] * 2):
+def rows(*pairs: tuple[float, float]) -> Level:
+    a, b = torch.tensor(pairs, dtype=torch.float64).T
+    return Level(a, b, 0 * a)
+
+
+def test_falling_lets_only_falling_levels_pass_and_splits_them() -> None:
+    apart = falling(rows((0, 1), (1, 2), (1, 1e-9)))
+    assert [(float(at.a), float(at.b)) for at in apart] == [(0, 1), (1, 2), (1, 1e-9)]
+    for bad in (rows((1, 1), (1, 1)), rows((1, 1), (1, 2)), rows((0, 1), (0, 1)), rows((1, math.nan), (1, math.nan))):
         with pytest.raises(ValueError, match="sigma must fall"):
             falling(bad)
-    for bad in ([level(1, 2), clean()], [clean()], [level(1, math.nan)]):
+    for bad in (rows((1, 2), (1, 0)), rows((1, 0)), rows((1, math.nan))):
         with pytest.raises(ValueError, match="must be > 0"):
             falling(bad)
 

@@ -3,10 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from ..coordinates import x0_from_eps
 from ..draws import Draws
 from ..grids import Grid
 from ..guidance import Guidance
@@ -49,7 +47,7 @@ def walk(net: Predictor, x: Tensor, guided: Guided, levels: Sequence[Level]) -> 
         if i:
             x = after(x, guided.x0, guided.eps, levels[i - 1], level)
             guided = net(x, level)
-        yield State(i, level, clean_of(x, guided.x0, guided.eps, level), guided.eps)
+        yield State(i, level, guided.x0, guided.eps)
 
 
 def invert(net: Predictor, x0: Tensor, levels: Sequence[Level], scale: float) -> Tensor:
@@ -69,8 +67,3 @@ def after(x: Tensor, x0: Tensor, eps: Tensor, src: Level, dst: Level) -> Tensor:
     if bool((src.a > 0).all()):
         return step(x, eps, src, dst)
     return expand(dst.a, x) * x0 + expand(dst.b, x) * eps
-
-
-def clean_of(x: Tensor, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
-    """The denoised image at this level."""
-    return torch.where(expand(level.a > 0, x), x0_from_eps(x, eps, level), x0)

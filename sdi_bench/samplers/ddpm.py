@@ -7,14 +7,13 @@ from torch import Tensor
 
 from ..coordinates import x_bar
 from ..draws import Draws, Purpose
-from ..grids import Grid, falling
+from ..grids import Grid
 from ..guidance import Guidance
 from ..levels import Level, expand
 from ..models.base import Denoiser
 from ..predictor import Predictor
 from ..schedules import Schedule
 from .base import State, start
-from .ddim import clean_of
 
 
 def step(x: Tensor, x0: Tensor, z: Tensor, src: Level, dst: Level) -> Tensor:
@@ -42,14 +41,14 @@ class Ddpm:
         require_finite("ddpm", self.grid.levels(schedule)[0])
 
     def sample(self, net: Predictor, draws: Draws) -> Iterator[State]:
-        levels = [level.to(net.device) for level in falling(self.grid.levels(net.schedule))]
+        levels = [level.to(net.device) for level in self.grid.levels(net.schedule)]
         x, guided = start(net, draws, levels[0])
         for i, level in enumerate(levels):
             if i:
                 z = draws.normal(Purpose.KAPPA, i, (1, *x.shape[1:])).mean(1)
                 x = step(x, guided.x0, z, levels[i - 1], level)
                 guided = net(x, level)
-            yield State(i, level, clean_of(x, guided.x0, guided.eps, level), guided.eps)
+            yield State(i, level, guided.x0, guided.eps)
 
 
 def require_finite(sampler: str, level: Level) -> None:

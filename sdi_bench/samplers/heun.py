@@ -12,7 +12,6 @@ from ..models.base import Denoiser
 from ..predictor import Predictor, Use
 from ..schedules import Schedule
 from .base import State, start
-from .ddim import clean_of
 from .ddpm import require_finite
 
 
@@ -41,4 +40,4 @@ class Heun:
                 ahead = net(noisy(x + d_sigma * slope, 0 * x, level), level, use=Use.OTHER)
                 x = x + d_sigma * (slope + ahead.eps) / 2
                 guided = net(noisy(x, 0 * x, level), level)
-            yield State(i, level, clean_of(noisy(x, 0 * x, level), guided.x0, guided.eps, level), guided.eps)
+            yield State(i, level, guided.x0, guided.eps)

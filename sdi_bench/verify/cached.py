@@ -18,13 +18,14 @@ from ..models.base import Conds, Denoiser
 from ..noise import Previous
 from ..predictor import Predictor
 from ..samplers import Annealed, Ddim, Distillation, State
-from ..samplers.ddim import after, clean_of
+from ..samplers.ddim import after
 from ..samplers.distillation import evaluate
 from ..schedules import Schedule
 from .cases import (
     GAMMAS,
     SCHEDULES,
     bind,
+    clean_of,
     coordinates_of,
     covering,
     ddim_onward,

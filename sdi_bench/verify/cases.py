@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..coordinates import noisy
+from ..coordinates import noisy, x0_from_eps
 from ..draws import PhiloxDraws, items_of
 from ..guidance import Guidance, Prompt
 from ..levels import Level, expand
@@ -15,7 +15,6 @@ from ..models import Empirical, Gaussian, Mixture, Network, Reparametrised
 from ..models.base import Denoiser
 from ..predictor import Predictor
 from ..samplers.base import State
-from ..samplers.ddim import clean_of
 from ..schedules import Karras, RectifiedFlow, Schedule, cosine, linear, scaled_linear, sigmoid
 
 SCHEDULES: dict[str, Callable[[], Schedule]] = {
@@ -121,6 +120,11 @@ def coordinates_of(state: State) -> list[Tensor]:
         return [state.x0]
     added = expand(state.level.sigma, state.x0) * state.eps
     return [state.x0, added, state.x0 + added]
+
+
+def clean_of(x: Tensor, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
+    """The denoised image by (x - b·eps) / a; the predicted one where a = 0."""
+    return torch.where(expand(level.a > 0, x), x0_from_eps(x, eps, level), x0)
 
 
 def largest(x: Tensor) -> Tensor:

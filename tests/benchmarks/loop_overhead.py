@@ -77,11 +77,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ms", type=float, default=5.0, help="time of a network call")
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--pairs", type=int, default=25)
     options = parser.parse_args()
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # waking threads is the noisiest part of a call of milliseconds
     net = network(options.ms, options.batch)
     grid = sb.UniformT(LEVELS)
+    x, t = torch.randn(options.batch, *SHAPE), torch.zeros(options.batch)
+    call = seconds(net.forward, x, t, [None] * options.batch, repeats=50)
+    print(f"a bare call takes {1000 * call:.1f} ms at batch {options.batch}, {LEVELS} levels, 1 thread")
     for name, sampler in (("ddim", sb.Ddim(grid)), ("sds", sb.Distillation(sb.Annealed(grid)))):
         ratios = sorted(ratio(net, sampler, options.batch, options.pairs))
         middle = statistics.median(ratios)
