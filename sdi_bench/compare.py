@@ -65,7 +65,7 @@ def tidy(entries: Sequence[Entry], reference: Entry) -> pd.DataFrame:
         if entry.cost is not None and entry is not reference:
             to_reference = distance(entry.images, reference.images, entry.items)
             measures["to_reference"] = {"unit": "rms pixel", "ideal": 0.0} | (
-                to_reference._asdict() if to_reference else {"undefined": "diverged"}
+                to_reference._asdict() if to_reference else {"undefined": "fewer than two items to compare"}
             )
         cost = entry.cost or {}
         n = len(entry.items)

@@ -49,6 +49,8 @@ def round_trip(
 
 def read_image(path: str, shape: tuple[int, ...]) -> Tensor:
     """A picture as [1, channels, height, width] in [-1, 1]. Raises ValueError, naming the field, if it does not fit."""
+    if len(shape) != 3:
+        raise ValueError(f"image={path!r}: this model has no pictures")
     try:
         picture = Image.open(path).convert("L" if shape[0] == 1 else "RGB")
     except (OSError, UnidentifiedImageError) as error:

@@ -73,11 +73,12 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
     """Sample one shard, in batches; of the first batch, keep what the states looked like on the way."""
     cost, images, began = Cost(), [], time.perf_counter()
     kept: list[dict[str, np.ndarray]] = []
-    stride = -(-plan.job.sampler.n_states // N_TRAJECTORY_STATES)
+    n_states = plan.job.sampler.n_states
+    stride = -(-n_states // N_TRAJECTORY_STATES)
     for k in range(0, len(items), plan.batch_size):
         batch = items[k : k + plan.batch_size]
         for state in plan.job.states(batch, cost):
-            if keep_trajectory and k == 0 and state.index % stride == 0:
+            if keep_trajectory and k == 0 and state.index in (*range(0, n_states, stride), n_states - 1):
                 kept.append(first_rows(state))
             bar.update(len(batch))
         images.append(state.x0.cpu().numpy())
@@ -127,19 +128,19 @@ def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
         guidance = plan.job.sampler.guidance
         measures = measure(images, plan.items, plan.job.model, guidance, plan.metrics, truth)
         known = {"asked": asked, "n": len(plan.items), "cost": cost, "measures": measures}
-        plan.folder.write_json("metrics.json", known)
         prompts = list(dict.fromkeys(item.prompt for item in plan.items))[:16]
         seeds = sorted({item.seed for item in plan.items})[:8]
         few = [i for i, item in enumerate(plan.items) if item.prompt in prompts and item.seed in seeds]
         pictures.grid(plan.folder.path / "samples.png", images[few], [plan.items[i] for i in few], plan.label)
+        plan.folder.write_json("metrics.json", known)
     return Entry(plan.label, plan.items, images, known["measures"], cost, str(plan.folder.path))
 
 
 def summarise(plans: Sequence[tuple[Plan, Plan]]) -> None:
     """The end of a sweep: one table, one csv, one picture per set of runs with the same reference."""
-    by_reference: dict[Path, list[tuple[Plan, Plan]]] = {}
+    by_reference: dict[tuple[Path, tuple[Item, ...]], list[tuple[Plan, Plan]]] = {}
     for pair in plans:
-        by_reference.setdefault(pair[1].folder.path, []).append(pair)
+        by_reference.setdefault((pair[1].folder.path, pair[1].items), []).append(pair)
     for group in by_reference.values():
         reference_plan = group[0][1]
         model, items = reference_plan.job.model, reference_plan.items
@@ -155,7 +156,7 @@ def summarise(plans: Sequence[tuple[Plan, Plan]]) -> None:
         table = render(frame) + "\n\n" + "\n".join(notes(frame, reference)) + "\n"
         print("\n" + table)
         results = reference_plan.folder.path.parent
-        name = digest([*sorted(plan.folder.path.name for plan, _ in group), len(items)], 8)
+        name = digest([sorted(plan.folder.path.name for plan, _ in group), [[item.prompt, item.seed] for item in items]], 8)
         csv, text = results / f"sweep-{name}.csv", results / f"sweep-{name}.txt"
         frame.to_csv(csv, index=False)
         text.write_text(table)

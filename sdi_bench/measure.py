@@ -51,14 +51,19 @@ def measure(
         [item.prompt for item, keep in zip(items, kept, strict=True) if keep],
         model,
         truth,
-        same_law=guidance.scale == 1 and guidance.negative is None,
+        same_law=guidance.scale == 1,
     )
     groups = groups_of(np.array([item.seed for item, keep in zip(items, kept, strict=True) if keep], dtype=np.int64))
     found: dict[str, dict[str, Any]] = {}
     for name, metric in metrics.items():
         try:
             if len(groups) < 2:
-                raise UndefinedError(f"only {len(groups)} of {len(items)} items did not diverge")
+                few = (
+                    "a single item has no interval"
+                    if len(items) == 1
+                    else f"{len(groups)} of {len(items)} items did not diverge"
+                )
+                raise UndefinedError(few)
             point, low, high = jackknife(metric.statistic(context), groups)
             found[name] = {"point": point, "low": low, "high": high, "unit": metric.unit, "ideal": metric.ideal}
         except UndefinedError as why:

@@ -1,4 +1,4 @@
-"""python -m sdi_bench.run: the main job. The only file of the library that imports hydra: wiring."""
+"""python -m sdi_bench.run: the main job. Wiring: nothing below this file imports hydra."""
 
 import difflib
 import itertools
@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from . import require
 from .draws import Item
 from .jobs import Plan, execute, summarise
+from .models import ExactModel
 from .models.mixture import DIGITS
 from .sampling import Job
 from .store import RESULTS_VERSION, RunFolder, digest, writable
@@ -41,6 +42,7 @@ def conf_dir() -> Path:
 
 
 OmegaConf.register_new_resolver("neg", lambda value: -value, replace=True)
+OmegaConf.register_new_resolver("text", lambda value: None if value in (None, "") else str(value), replace=True)
 OmegaConf.register_new_resolver("digits", lambda: str(DIGITS), replace=True)
 
 
@@ -78,9 +80,23 @@ def parse_prompts(prompt: object, prompt_file: str | None, known: Sequence[str])
             raise ValueError("prompt=null: this model needs a prompt")
     else:
         chosen = list(prompt) if isinstance(prompt, Sequence) and not isinstance(prompt, str) else [prompt]
-    if not chosen or len(set(chosen)) < len(chosen) or not all(isinstance(p, str | int) for p in chosen):
+    words = [str(p) for p in chosen]
+    if (
+        not words
+        or len(set(words)) < len(words)
+        or not all(isinstance(p, str | int) and not isinstance(p, bool) for p in chosen)
+    ):
         raise ValueError(f"prompt={prompt!r}: must be one prompt or a list of distinct ones")
-    return [str(p) or None for p in chosen]
+    return [word or None for word in words]
+
+
+def as_floats(value: object) -> object:
+    """The same plain data with whole numbers as floats, so that 1 and 1.0 name the same run."""
+    if isinstance(value, Mapping):
+        return {key: as_floats(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_floats(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> tuple[Plan, Plan]:
@@ -98,6 +114,8 @@ def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> tuple[P
         raise ValueError(f"device={plain['device']!r}: not to be had here") from error
     built = {key: instantiate(plain[key], _convert_="all") for key in ("model", "schedule", "sampler", "metric", "reference")}
     model = built["model"]
+    if isinstance(model, ExactModel) and plain["device"] != "cpu":
+        raise ValueError(f"device={plain['device']!r}: the exact models run on the CPU")
     prompts = parse_prompts(plain["prompt"], plain["prompt_file"], model.prompts)
     items = tuple(Item(prompt, seed) for seed in parse_seeds(plain["seeds"]) for prompt in prompts)
     plans = []
@@ -114,7 +132,7 @@ def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> tuple[P
             "results_version": RESULTS_VERSION,
         }
         words = [choices["model"], *filter(None, kind), f"g{sampler.guidance.scale:g}"]
-        path = Path(plain["results"]) / str(plain["experiment"]) / f"{'-'.join(words)}-{digest(chosen)}"
+        path = Path(plain["results"]) / str(plain["experiment"]) / f"{'-'.join(words)}-{digest(as_floats(chosen))}"
         job = Job(model, sampler, built["schedule"], plain["device"])
         job.check(items)
         plans.append(Plan(title, job, items, built["metric"], RunFolder(path), plain | chosen, plain["batch_size"]))
@@ -210,10 +228,10 @@ def main() -> None:
         return
     try:
         plans = preflight(argv)
-        for plan, _ in plans:
+        unique = {(plan.folder.path, plan.items): plan for pair in plans for plan in reversed(pair)}.values()
+        for plan in unique:
             if plan.config["overwrite"]:
                 plan.folder.remove()
-        unique = {plan.folder.path: plan for pair in plans for plan in reversed(pair)}.values()
         finished = [plan.label for plan in unique if not plan.missing]
         if finished:
             print(f"finished earlier, not run again: {', '.join(finished)}")

@@ -91,8 +91,8 @@ def test_more_seeds_add_shards_and_overwrite_makes_them_again(monkeypatch, tmp_p
     assert len(more) == 2 * len(few) and few.items() <= more.items()
     assert command(monkeypatch, *words, "seeds=0..7", "overwrite=true") == 0
     again = {p: p.stat().st_mtime_ns for p in tmp_path.glob("main/*/shards/*")}
-    changed = {p for p in more if again[p] != more[p]}
-    assert again.keys() == more.keys() and changed == {p for p in more if "ddim-12" not in str(p)}
+    assert again.keys() == {p for p in more if again.get(p) != more[p]}
+    assert {p.parent.parent for p in again} == {p.parent.parent for p in more}
 
 
 def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_seen(tmp_path) -> None:
@@ -154,6 +154,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_see
         (["prompt_file=/nowhere"], "prompt_file='/nowhere': cannot be read"),
         (["results=/proc/no"], "results='/proc/no/main': cannot write there"),
         (["sampler=sds,sdi"], "sampler=sds,sdi: several values need a sweep; add -m"),
+        (["prompt=[3,'3']"], "prompt=[3, '3']: must be one prompt or a list of distinct ones"),
         (["device=tpu"], "device='tpu': not to be had here"),
         (["sampler=sds", "direction@sampler.direction=interval"], "direction=interval: needs noise=inversion"),
     ],
@@ -209,6 +210,38 @@ def test_prompt_file_negative_prompt_and_one_seed(monkeypatch, tmp_path) -> None
     assert record["n"] == 2
     # 2 items x 6 levels, each with a row for the prompt and one for the negative prompt
     assert record["cost"]["rows"] == {"conditional": 12, "unconditional": 12, "inversion": 0, "other": 0}
+
+
+def test_seeds_can_be_swept_and_whole_numbers_name_the_same_run(monkeypatch, tmp_path, capsys) -> None:
+    words = ["sampler=ddim", f"results={tmp_path}", "metric=[contrast]", "prompt=[3,8]", *SMALL[2:]]
+    assert command(monkeypatch, "-m", *words, "seeds=0..3,4..7") == 0
+    assert len(list(tmp_path.glob("main/sweep-*.csv"))) == 2
+    capsys.readouterr()
+    assert command(monkeypatch, *words, "seeds=0..3", "guidance.scale=1") == 0
+    assert "finished earlier, not run again: ddim-12, ddim" in capsys.readouterr().out
+
+
+def test_dreamfusion_and_its_reference_share_their_guidance(tmp_path) -> None:
+    for words, scale in (([], 100.0), (["guidance.scale=7.5"], 7.5)):
+        plan, reference = run.preflight(["sampler=sds_dreamfusion", f"results={tmp_path}", *words])[0]
+        assert plan.job.sampler.guidance == reference.job.sampler.guidance
+        assert plan.job.sampler.guidance.scale == scale
+
+
+@pytest.mark.parametrize("schedule", sorted(path.stem for path in (run.conf_dir() / "schedule").glob("*.yaml")))
+@pytest.mark.parametrize("noise", ["fresh", "fixed", "inversion", "interval", "mixed", "previous", "zero"])
+def test_no_noise_is_nan_on_any_schedule(tmp_path, schedule: str, noise: str) -> None:
+    words = [
+        "sampler=sds",
+        f"schedule={schedule}",
+        f"noise@sampler.noise={noise}",
+        "seeds=0..7",
+        "prompt=3",
+        "grid.n_levels=50",
+    ]
+    plan, _ = run.preflight([*words, f"results={tmp_path}"])[0]
+    *_, last = plan.job.states(plan.items, Cost())
+    assert bool(last.x0.isfinite().all())
 
 
 def test_points_of_a_plane_are_drawn_too(monkeypatch, tmp_path) -> None:

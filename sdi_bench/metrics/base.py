@@ -21,7 +21,7 @@ class Context:
 
     images: finite samples [n, *shape] in about [-1, 1]. prompts: of each. model: where they come from.
     truth: fresh draws of the data for the same prompts in the same shares, [m, *shape]; None if there are none.
-    same_law: True if a perfect sampler would reproduce the data's law (gamma = 1 and no negative prompt).
+    same_law: True if a perfect sampler would reproduce the data's law (gamma = 1).
     """
 
     images: Float[np.ndarray, "n *shape"]

@@ -27,7 +27,7 @@ class Inversion(Kappa):
 
     guidance_scale: gamma of the inversion; the paper's choice is minus the sampler's, -7.5.
     n_steps >= 1: steps for t = 1.
-    tau: the noise is sought at dst + U(0, tau) in t; null seeks it at the step's src (eq. 10).
+    tau: the noise is sought at dst + U(0, tau) in t, below sigma = infinity; null seeks it at the step's src (eq. 10).
     entropy >= 0: noise of that standard deviation is added to kappa, that is, b·entropy to x(t), as eq. 11 reads
       when its H(t) is added to x(t). literal_entropy: add sqrt(1 - alpha_bar)·entropy to kappa instead, as printed.
     interval: the length in t of the last step, if it is to be fixed (ISM, arXiv 2311.11284, eq. 11); else null.
@@ -61,7 +61,9 @@ class Inversion(Kappa):
         if self.tau == 0:
             return step.dst.t
         late = step.dst.t + self.tau * draws.uniform(Purpose.TAU, step.index)
-        return late.clamp(max=float(net.schedule.highest.t))
+        top = net.schedule.highest
+        last_finite = float(top.t) if bool((top.a > 0).all()) else float(top.t) - 1 / net.schedule.n_train
+        return late.clamp(max=last_finite)
 
     def legs(self, t: Float[Tensor, " rows"], start: float) -> list[tuple[Tensor, Tensor, Tensor]]:
         """The steps from `start` up to t: (time of the source, time of the target, which rows take this step), each [rows]."""
