@@ -23,7 +23,7 @@ from .metrics import Metric
 from .predictor import Cost
 from .samplers import State
 from .sampling import Job
-from .store import RESULTS_VERSION, RunFolder, Shard, digest
+from .store import RESULTS_VERSION, RunFolder, Shard, digest, write_whole
 
 SHARD = 64
 """Items a shard. Shards are cut from the list of items, whatever the batch size."""
@@ -78,7 +78,7 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
     for k in range(0, len(items), plan.batch_size):
         batch = items[k : k + plan.batch_size]
         for state in plan.job.states(batch, cost):
-            if keep_trajectory and k == 0 and state.index in (*range(0, n_states, stride), n_states - 1):
+            if keep_trajectory and k == 0 and (state.index % stride == 0 or state.index == n_states - 1):
                 kept.append(first_rows(state))
             bar.update(len(batch))
         images.append(state.x0.cpu().numpy())
@@ -158,8 +158,8 @@ def summarise(plans: Sequence[tuple[Plan, Plan]]) -> None:
         results = reference_plan.folder.path.parent
         name = digest([sorted(plan.folder.path.name for plan, _ in group), [[item.prompt, item.seed] for item in items]], 8)
         csv, text = results / f"sweep-{name}.csv", results / f"sweep-{name}.txt"
-        frame.to_csv(csv, index=False)
-        text.write_text(table)
+        write_whole(csv, frame.to_csv(index=False).encode())
+        write_whole(text, table.encode())
         chosen = [i for i, item in enumerate(items) if item.seed == items[0].seed][:10]
         columns = {entry.label: entry.images[chosen] if entry.images.ndim == 4 else entry.images for entry in entries}
         picture = results / f"sweep-{name}.png"

@@ -1,4 +1,4 @@
-"""The only reader and writer of results/.
+"""The only reader and writer of results/, pictures apart.
 
 results/<experiment>/<choices>-<hash>/{config.yaml, provenance.json, shards/<hash of items>.npz, trajectory.npz, metrics.json}
 

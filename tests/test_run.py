@@ -54,7 +54,7 @@ def test_a_sweep_writes_what_it_says_and_the_second_time_runs_nothing(monkeypatc
     assert command(monkeypatch, *words) == 0
     second = capsys.readouterr().out
     assert "finished earlier, not run again: ddim-12, sds, sdi, ddim" in second
-    assert second.split("\n\n", 1)[1] == first.split("\n", 1)[1].split("\n\n", 1)[-1] or table.strip() in second
+    assert table.strip() in second
     assert made == {path: path.stat().st_mtime_ns for path in tmp_path.glob("main/*/shards/*")}
 
 
