@@ -6,8 +6,9 @@ purpose and step are words of the counter.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -18,6 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import require
+
+LOOK_AHEAD = 16
+"""Steps whose draws are made at once, where they are small."""
 
 
 class Purpose(IntEnum):
@@ -71,16 +75,34 @@ class PhiloxDraws:
 
     items: tuple[Item, ...]
     device: torch.device | str = "cpu"
+    _ahead: dict[tuple[Purpose, int, tuple[int, ...]], np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
-    def _generators(self, purpose: Purpose, step: int) -> list[np.random.Generator]:
-        counter = [0, 0, step, int(purpose)]
-        return [np.random.Generator(np.random.Philox(key=item.key, counter=counter)) for item in self.items]
+    @cached_property
+    def _philox(self) -> np.random.Philox:
+        return np.random.Philox()
+
+    def _generators(self, purpose: Purpose, step: int) -> Iterator[np.random.Generator]:
+        """One generator, set anew for each item: to construct one costs more than the draws of a small image."""
+        generator, state = np.random.Generator(self._philox), dict(self._philox.state)
+        counter = np.array([0, 0, step, purpose], dtype=np.uint64)
+        for item in self.items:
+            key = np.array(divmod(item.key, 2**64)[::-1], dtype=np.uint64)
+            self._philox.state = state | {"state": {"counter": counter, "key": key}, "buffer_pos": 4, "has_uint32": 0}
+            yield generator
 
     def normal(self, purpose: Purpose, step: int, shape: tuple[int, ...]) -> Float[Tensor, "batch *shape"]:
+        rows = self._ahead.pop((purpose, step, shape), None)
+        if rows is None:  # small draws are made for some steps at once: the generator's code is out of the caches after a call
+            many = 1 if step == 0 else max(1, min(LOOK_AHEAD, 2**17 // (len(self.items) * math.prod(shape))))
+            self._ahead.update({(purpose, k, shape): self._normal(purpose, k, shape) for k in range(step, step + many)})
+            rows = self._ahead.pop((purpose, step, shape))
+        return torch.from_numpy(rows).to(self.device)
+
+    def _normal(self, purpose: Purpose, step: int, shape: tuple[int, ...]) -> np.ndarray:
         rows = np.empty((len(self.items), *shape))
         for row, generator in zip(rows, self._generators(purpose, step), strict=True):
             generator.standard_normal(out=row)
-        return torch.from_numpy(rows).to(self.device)
+        return rows
 
     def uniform(self, purpose: Purpose, step: int) -> Float[Tensor, " batch"]:
         rows = np.array([generator.random() for generator in self._generators(purpose, step)])

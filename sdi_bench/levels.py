@@ -4,6 +4,7 @@ x = a·x0 + b·eps,   sigma = b / a,   x_bar = x / a = x0 + sigma·eps        (a
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Shaped
@@ -11,8 +12,8 @@ from torch import Tensor
 
 
 def expand(value: Shaped[Tensor, " rows"], like: Float[Tensor, "batch *shape"]) -> Tensor:
-    """A number per row, shaped to multiply a batch: [rows] -> [rows, 1, ..., 1]; rows is 1 or batch."""
-    return value.reshape(-1, *[1] * (like.ndim - 1))
+    """A number per row, shaped to multiply a batch: [rows] -> [rows, 1, ..., 1]; one number for all rows does as it is."""
+    return value if len(value) == 1 else value.reshape(-1, *[1] * (like.ndim - 1))
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Level:
     b: Float[Tensor, " rows"]
     t: Float[Tensor, " rows"]
 
-    @property
+    @cached_property
     def sigma(self) -> Float[Tensor, " rows"]:
         """Noise-to-signal ratio b / a, in [0, inf]."""
         return self.b / self.a

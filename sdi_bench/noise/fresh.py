@@ -22,4 +22,5 @@ class Fresh(Kappa):
         require.count("noise.n_avg", self.n_avg)
 
     def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
-        return Proposal(draws.normal(Purpose.KAPPA, step.index, (self.n_avg, *x0.shape[1:])).mean(1))
+        noise = draws.normal(Purpose.KAPPA, step.index, (self.n_avg, *x0.shape[1:]))
+        return Proposal(noise.mean(1) if self.n_avg > 1 else noise[:, 0])

@@ -45,7 +45,8 @@ def walk(net: Predictor, x: Tensor, guided: Guided, levels: Sequence[Level]) -> 
     """DDIM along the levels from x at levels[0], where the prediction is `guided`; one network call per further level."""
     for i, level in enumerate(levels):
         if i:
-            x = after(x, guided.x0, guided.eps, levels[i - 1], level)
+            src = levels[i - 1]  # a = 0 can be at the start only
+            x = after(x, guided.x0, guided.eps, src, level) if i == 1 else step(x, guided.eps, src, level)
             guided = net(x, level)
         yield State(i, level, guided.x0, guided.eps)
 
