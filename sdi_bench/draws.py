@@ -83,11 +83,12 @@ class PhiloxDraws:
 
     def _generators(self, purpose: Purpose, step: int) -> Iterator[np.random.Generator]:
         """One generator, set anew for each item: to construct one costs more than the draws of a small image."""
-        generator, state = np.random.Generator(self._philox), dict(self._philox.state)
+        generator, state = np.random.Generator(self._philox), self._philox.state
         counter = np.array([0, 0, step, purpose], dtype=np.uint64)
         for item in self.items:
             key = np.array(divmod(item.key, 2**64)[::-1], dtype=np.uint64)
-            self._philox.state = state | {"state": {"counter": counter, "key": key}, "buffer_pos": 4, "has_uint32": 0}
+            state |= {"state": {"counter": counter, "key": key}, "buffer_pos": 4, "has_uint32": 0}
+            self._philox.state = state
             yield generator
 
     def normal(self, purpose: Purpose, step: int, shape: tuple[int, ...]) -> Float[Tensor, "batch *shape"]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from . import pictures, require
 from .compare import cell, distance
 from .draws import Item, PhiloxDraws, Purpose
-from .models.base import Denoiser
+from .models.base import Denoiser, HasCodec, images_of
 from .predictor import Predictor
 from .run import conf_dir, explain, parse_prompts, parse_seeds
 from .samplers import Ddim
@@ -82,7 +82,9 @@ def run(argv: Sequence[str]) -> None:
         if len(prompts) != 1:
             raise ValueError(f'prompt={cfg["prompt"]!r}: say what the image shows, one prompt (or "")')
         items = [Item(prompts[0], 0)]
-        source = read_image(cfg["image"], model.shape).to(cfg["device"])
+        latent = isinstance(model, HasCodec)
+        source = read_image(cfg["image"], model.image_shape if latent else model.shape).to(cfg["device"])
+        source = model.encode(source) if latent else source
     draws = PhiloxDraws(tuple(items), cfg["device"])
     if cfg["image"] is None:
         with torch.no_grad():
@@ -90,6 +92,7 @@ def run(argv: Sequence[str]) -> None:
             *_, last = sampler.sample(net, draws)
         source = last.x0
     trip = round_trip(model, schedule, sampler, source, [i.prompt for i in items], cfg["inversion_scale"])
+    trip = trip._replace(source=images_of(model, trip.source), back=images_of(model, trip.back))
     arrays = {name: value.cpu().numpy() for name, value in trip._asdict().items()}
     show(arrays, items, draws, cfg, folder)
 
@@ -105,7 +108,7 @@ def show(arrays: dict[str, np.ndarray], items: Sequence[Item], draws: PhiloxDraw
     )
     print(f"noise found                        mean {noise.mean():.3f}   std {noise.std():.3f}   (white noise: 0, 1)")
     if cfg["image"] is None:
-        drawn = draws.normal(Purpose.INIT, 0, source.shape[1:]).cpu().numpy()
+        drawn = draws.normal(Purpose.INIT, 0, noise.shape[1:]).cpu().numpy()
         print(f"correlation with the noise the images came from   {np.corrcoef(noise.ravel(), drawn.ravel())[0, 1]:.3f}")
     RunFolder(folder).write_arrays("round_trip.npz", **arrays)
     rows = [pictures.name_of(item) for item in items][:8]

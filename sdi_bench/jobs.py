@@ -20,6 +20,7 @@ from .compare import Entry, notes, render, tidy
 from .draws import Item
 from .measure import N_TRUTH, fresh_data, measure
 from .metrics import Metric
+from .models.base import images_of
 from .predictor import Cost
 from .samplers import State
 from .sampling import Job
@@ -81,7 +82,7 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
             if keep_trajectory and k == 0 and (state.index % stride == 0 or state.index == n_states - 1):
                 kept.append(first_rows(state))
             bar.update(len(batch))
-        images.append(state.x0.cpu().numpy())
+        images.append(images_of(plan.job.model, state.x0).cpu().numpy())
     if kept:
         plan.folder.write_arrays("trajectory.npz", **{name: np.stack([rows[name] for rows in kept]) for name in kept[0]})
     rows = {str(use): count for use, count in cost.rows.items()}

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from .draws import Item
 from .guidance import Guidance
 from .metrics import Context, Metric, UndefinedError
-from .models.base import Denoiser, ExactModel
+from .models.base import Denoiser, ExactModel, HasData
 from .stats import groups_of, jackknife
 
 N_TRUTH = 2048
@@ -28,12 +28,17 @@ def diverged(images: Float[np.ndarray, "n *shape"]) -> Bool[np.ndarray, " n"]:
 
 
 def fresh_data(model: Denoiser, items: Sequence[Item], n_least: int, seed: int) -> np.ndarray | None:
-    """Draws of the data for the items' prompts, each item as often as the others; None if the model has none."""
-    if not isinstance(model, ExactModel):
-        return None
-    prompts = [item.prompt for item in items] * -(-n_least // len(items))
-    with torch.no_grad():
-        return model.sample(prompts, np.random.default_rng(seed)).numpy()
+    """Draws of the data for the items' prompts, each item as often as the others; None if the model has none.
+
+    Real images where the model knows some, else draws of its law.
+    """
+    prompts, rng = [item.prompt for item in items] * -(-n_least // len(items)), np.random.default_rng(seed)
+    if isinstance(model, HasData):
+        return model.data(prompts, rng).numpy()
+    if isinstance(model, ExactModel):
+        with torch.no_grad():
+            return model.sample(prompts, rng).numpy()
+    return None
 
 
 def measure(
@@ -51,7 +56,7 @@ def measure(
         [item.prompt for item, keep in zip(items, kept, strict=True) if keep],
         model,
         truth,
-        same_law=guidance.scale == 1,
+        same_law=guidance.scale == 1 and not isinstance(model, HasData),
     )
     groups = groups_of(np.array([item.seed for item, keep in zip(items, kept, strict=True) if keep], dtype=np.int64))
     found: dict[str, dict[str, Any]] = {}

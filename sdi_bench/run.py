@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from . import require
 from .draws import Item
 from .jobs import Plan, execute, summarise
-from .models import ExactModel
+from .models import ExactModel, HasData
 from .models.mixture import DIGITS
 from .sampling import Job
 from .store import RESULTS_VERSION, RunFolder, digest, writable
@@ -114,8 +114,8 @@ def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> tuple[P
         raise ValueError(f"device={plain['device']!r}: not to be had here") from error
     built = {key: instantiate(plain[key], _convert_="all") for key in ("model", "schedule", "sampler", "metric", "reference")}
     model = built["model"]
-    if isinstance(model, ExactModel) and plain["device"] != "cpu":
-        raise ValueError(f"device={plain['device']!r}: the exact models run on the CPU")
+    if isinstance(model, ExactModel) and not isinstance(model, HasData) and plain["device"] != "cpu":
+        raise ValueError(f"device={plain['device']!r}: this model runs on the CPU")
     prompts = parse_prompts(plain["prompt"], plain["prompt_file"], model.prompts)
     items = tuple(Item(prompt, seed) for seed in parse_seeds(plain["seeds"]) for prompt in prompts)
     plans = []
@@ -123,10 +123,10 @@ def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> tuple[P
         (built["sampler"], label, [choices["sampler"], choices.get("noise@sampler.noise")]),
         (built["reference"], f"ddim-{built['reference'].n_states}", [f"ddim-{built['reference'].n_states}"]),
     ):
+        where = ("path", "device", "prompts")  # no choices: the fingerprint and the items say what is there
         chosen = {
-            "model": {key: value for key, value in plain["model"].items() if key != "path"},
+            **{group: {k: v for k, v in plain[group].items() if k not in where} for group in ("model", "schedule")},
             "fingerprint": model.fingerprint,
-            "schedule": plain["schedule"],
             "sampler": plain["sampler" if sampler is built["sampler"] else "reference"],
             "prompts": prompts,
             "results_version": RESULTS_VERSION,

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .draws import Item, PhiloxDraws, items_of
-from .models.base import Denoiser
+from .models.base import Denoiser, images_of
 from .predictor import Cost, Predictor
 from .samplers.base import Sampler, State
 from .schedules import Schedule, scaled_linear
@@ -49,18 +49,18 @@ def sample(
     seeds: Sequence[int] = (0,),
     schedule: Schedule | None = None,
     batch_size: int = 64,
-) -> Float[Tensor, "items *shape"]:
-    """Images for all pairs of prompts and seeds, prompt by prompt: float64 [len(prompts)·len(seeds), *shape], about [-1, 1].
+) -> Float[Tensor, "items *image_shape"]:
+    """Images (latents are decoded) for all pairs of prompts and seeds, prompt by prompt: float64, about [-1, 1].
 
-    prompts: None is unconditional. schedule: Stable Diffusion's scaled-linear one by default.
+    prompts: None is unconditional. schedule: by default the model's own if it has one, else Stable Diffusion's.
     Raises ValueError, naming the field, before any network call, if something does not fit.
     """
-    job = Job(model, sampler, schedule or scaled_linear())
+    job = Job(model, sampler, schedule or getattr(model, "schedule", None) or scaled_linear())
     items = items_of(prompts, seeds)
     job.check(items)
     images = []
     for k in range(0, len(items), batch_size):
         for state in job.states(items[k : k + batch_size], Cost()):
             last = state.x0
-        images.append(last)
+        images.append(images_of(model, last))
     return torch.cat(images)

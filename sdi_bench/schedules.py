@@ -165,18 +165,22 @@ class Karras:
 
 @dataclass(frozen=True)
 class RectifiedFlow:
-    """a = 1 - t, b = t (arXiv 2209.03003). At t = 1 the signal is gone: a = 0, sigma infinite.
+    """a = 1 - b, b = t (arXiv 2209.03003), or with a shift s, s·t / (1 + (s - 1)·t). At t = 1 the signal is gone: a = 0.
 
     t_min: the least noisy level a network is asked at, in (0, 1).
-    Raises ValueError if it is not.
+    shift: s > 0; above 1, more of t is spent on high noise (arXiv 2403.03206, eq. 23).
+    Raises ValueError if they are not.
     """
 
     t_min: float = 0.001
     n_train: int = 1000
+    shift: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.t_min < 1:
             raise ValueError(f"t_min={self.t_min}: must lie in (0, 1)")
+        if not self.shift > 0:
+            raise ValueError(f"shift={self.shift}: must be > 0")
 
     @property
     def lowest(self) -> Level:
@@ -188,9 +192,11 @@ class RectifiedFlow:
 
     def level(self, t: float | Tensor) -> Level:
         t = as_rows(t).clamp(self.t_min, 1)
-        return Level(1 - t, t, t)
+        b = self.shift * t / (1 + (self.shift - 1) * t)
+        return Level(1 - b, b, t)
 
     def at_sigma(self, sigma: float | Tensor) -> Level:
         sigma = as_rows(sigma)
-        t = sigma / (1 + sigma)
-        return Level(1 / (1 + sigma), t, t.clamp(self.t_min, 1))
+        b = sigma / (1 + sigma)
+        t = b / (self.shift - (self.shift - 1) * b)
+        return Level(1 / (1 + sigma), b, t.clamp(self.t_min, 1))

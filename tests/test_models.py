@@ -19,11 +19,16 @@ from sdi_bench.coordinates import Epsilon, FlowVelocity, Sample, Score, Velocity
 from sdi_bench.guidance import Guidance
 from sdi_bench.levels import Level
 from sdi_bench.models import Empirical, ExactModel, Gaussian, HasExactRoot, Mixture, Network, Reparametrised
+from sdi_bench.models.local import Prior
 from sdi_bench.models.mixture import DIGITS
 from sdi_bench.schedules import RectifiedFlow, linear, scaled_linear
 
 CONF = sdi_bench.run.conf_dir()
-CONFIGURED = {path.stem: instantiate(OmegaConf.load(path), _convert_="all") for path in sorted((CONF / "model").glob("*.yaml"))}
+CONFIGURED = {
+    path.stem: instantiate(OmegaConf.select(node := OmegaConf.load(path), "model", default=node), _convert_="all")
+    for path in sorted((CONF / "model").glob("*.yaml"))
+    if path.stem != "diffusers"  # needs a folder: tests/test_diffusers_folder.py
+}
 
 
 def level(*rows: tuple[float, float]) -> Level:
@@ -151,6 +156,8 @@ def inputs(model: ExactModel, n: int = 5) -> tuple[Tensor, Level, list[list[str 
 
 EVERY = MODELS | {f"conf/model/{name}": model for name, model in CONFIGURED.items()}
 every_model = pytest.mark.parametrize("model", EVERY.values(), ids=EVERY)
+LABELLED = {name: model for name, model in EVERY.items() if not isinstance(model, Prior)}  # any text is a prompt of a Prior
+every_labelled_model = pytest.mark.parametrize("model", LABELLED.values(), ids=LABELLED)
 
 
 @every_model
@@ -186,7 +193,7 @@ def test_a_row_of_a_batch_is_a_batch_of_one(model: ExactModel) -> None:
             torch.testing.assert_close(half[:, row], one, rtol=0, atol=1e-12)  # matrix products may sum in another order
 
 
-@every_model
+@every_labelled_model
 def test_a_prompt_that_is_not_known_is_refused_with_a_near_match(model: ExactModel) -> None:
     known = model.prompts
     assert known == tuple(sorted(set(known))) and known
@@ -221,7 +228,7 @@ def test_samples_have_the_law_s_mean_and_covariance(name: str, prompt: str | Non
         assert (np.abs(values.mean(0) - want) < 4.5 * values.std(0) / math.sqrt(n)).all()  # 9 tests of 12: p = 7e-4
 
 
-@every_model
+@every_labelled_model
 def test_samples_follow_the_prompts_row_by_row_and_repeat_with_the_seed(model: ExactModel) -> None:
     first, last = model.prompts[0], model.prompts[-1]
     prompts = [first, last] * 500

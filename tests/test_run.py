@@ -20,8 +20,9 @@ SMALL = ["seeds=0..7", "prompt=[3,8]", "grid.n_levels=6", "reference.grid.n_leve
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """Run the main job in this process; its exit status."""
-    monkeypatch.setattr(sys, "argv", ["run", *words])
+    """Run the main job in this process, on the digits unless said otherwise; its exit status."""
+    model = [] if any(word.startswith("model=") for word in words) else ["model=digits"]
+    monkeypatch.setattr(sys, "argv", ["run", *model, *words])
     try:
         run.main()
     except SystemExit as stop:
@@ -169,7 +170,7 @@ def test_bad_input_is_one_line_and_nothing_runs(monkeypatch, tmp_path, capsys, w
 
 def test_a_word_for_a_number_is_one_line_and_status_2(tmp_path) -> None:
     # in a process of its own: here the tests' type checker would speak first
-    call = [sys.executable, "-m", "sdi_bench.run", "guidance.scale=strong", f"results={tmp_path}"]
+    call = [sys.executable, "-m", "sdi_bench.run", "model=digits", "guidance.scale=strong", f"results={tmp_path}"]
     done = subprocess.run(call, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "sdi_bench.run: guidance.scale='strong': must be a finite number\n")
 
@@ -188,7 +189,7 @@ def test_a_corrupt_image_set_is_refused_and_finished_runs_stay(monkeypatch, tmp_
 def test_a_damaged_shard_is_named(monkeypatch, tmp_path, capsys) -> None:
     words = ["sampler=ddim", f"results={tmp_path}", "metric=[contrast]", *SMALL]
     assert command(monkeypatch, *words) == 0
-    shard = next(tmp_path.glob("main/empirical-ddim-g1*/shards/*.npz"))
+    shard = next(tmp_path.glob("main/digits-ddim-g1*/shards/*.npz"))
     shard.write_bytes(shard.read_bytes()[:100])
     assert command(monkeypatch, *words) == 2
     assert f"{shard.name}: damaged" in capsys.readouterr().err
@@ -206,7 +207,7 @@ def test_prompt_file_negative_prompt_and_one_seed(monkeypatch, tmp_path) -> None
         "guidance.scale=2",
     ]
     assert command(monkeypatch, *words, *SMALL[2:]) == 0
-    record = json.loads(next(tmp_path.glob("main/empirical-sds-fresh-g2*/metrics.json")).read_text())
+    record = json.loads(next(tmp_path.glob("main/digits-sds-fresh-g2*/metrics.json")).read_text())
     assert record["n"] == 2
     # 2 items x 6 levels, each with a row for the prompt and one for the negative prompt
     assert record["cost"]["rows"] == {"conditional": 12, "unconditional": 12, "inversion": 0, "other": 0}
@@ -223,15 +224,18 @@ def test_seeds_can_be_swept_and_whole_numbers_name_the_same_run(monkeypatch, tmp
 
 def test_dreamfusion_and_its_reference_share_their_guidance(tmp_path) -> None:
     for words, scale in (([], 100.0), (["guidance.scale=7.5"], 7.5)):
-        plan, reference = run.preflight(["sampler=sds_dreamfusion", f"results={tmp_path}", *words])[0]
+        plan, reference = run.preflight(["model=digits", "sampler=sds_dreamfusion", f"results={tmp_path}", *words])[0]
         assert plan.job.sampler.guidance == reference.job.sampler.guidance
         assert plan.job.sampler.guidance.scale == scale
 
 
-@pytest.mark.parametrize("schedule", sorted(path.stem for path in (run.conf_dir() / "schedule").glob("*.yaml")))
+@pytest.mark.parametrize(
+    "schedule", sorted({path.stem for path in (run.conf_dir() / "schedule").glob("*.yaml")} - {"diffusers"})
+)
 @pytest.mark.parametrize("noise", ["fresh", "fixed", "inversion", "interval", "mixed", "previous", "zero"])
 def test_no_noise_is_nan_on_any_schedule(tmp_path, schedule: str, noise: str) -> None:
     words = [
+        "model=digits",
         "sampler=sds",
         f"schedule={schedule}",
         f"noise@sampler.noise={noise}",
@@ -266,6 +270,7 @@ def test_sds_and_sdi_differ_in_their_noise_only() -> None:
         for folder in sorted(run.conf_dir().iterdir())
         if folder.is_dir() and folder.name not in ("hydra", "metric")
         for path in sorted(folder.glob("*.yaml"))
+        if path.stem != "diffusers"  # needs a folder: tests/test_diffusers_folder.py
     ],
 )
 def test_every_configuration_is_composed_instantiated_and_runs(tmp_path, choice) -> None:

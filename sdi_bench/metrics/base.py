@@ -21,7 +21,7 @@ class Context:
 
     images: finite samples [n, *shape] in about [-1, 1]. prompts: of each. model: where they come from.
     truth: fresh draws of the data for the same prompts in the same shares, [m, *shape]; None if there are none.
-    same_law: True if a perfect sampler would reproduce the data's law (gamma = 1).
+    same_law: True if a perfect sampler would reproduce the data's law (gamma = 1, and data drawn from the model itself).
     """
 
     images: Float[np.ndarray, "n *shape"]
@@ -37,9 +37,9 @@ class Context:
         return self.truth
 
     def law(self) -> Float[np.ndarray, "m *shape"]:
-        """The truth, for measures of the whole law. Raises UndefinedError where guidance changes what is sampled."""
+        """The truth, for measures of the whole law. Raises UndefinedError where a perfect sampler would not give it."""
         if not self.same_law:
-            raise UndefinedError("guidance other than 1 samples another law than the data's")
+            raise UndefinedError("a perfect sampler would give another law than the data's (real images, or guidance other than 1)")
         return self.data()
 
     def pictures(self) -> None:

@@ -1,15 +1,19 @@
-"""Models: exact ones, and any network through one wrapper."""
+"""Models: exact ones, any network through one wrapper, and any diffusers folder."""
 
-from .base import Denoiser, ExactModel, HasExactRoot, Prediction
+from .base import Denoiser, ExactModel, HasCodec, HasData, HasExactRoot, Prediction
+from .diffusers_folder import DiffusersFolder
 from .gaussian import Gaussian, Normal
 from .mixture import Empirical, Mixture
 from .network import Network, Reparametrised
 
 __all__ = [
     "Denoiser",
+    "DiffusersFolder",
     "Empirical",
     "ExactModel",
     "Gaussian",
+    "HasCodec",
+    "HasData",
     "HasExactRoot",
     "Mixture",
     "Network",

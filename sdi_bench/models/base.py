@@ -49,6 +49,31 @@ class Denoiser(Protocol):
 
 
 @runtime_checkable
+class HasCodec(Protocol):
+    """A model of latents: `shape` is a latent's, and images are decoded from it.
+
+    image_shape: of one image, [channels, height, width].
+    """
+
+    @property
+    def image_shape(self) -> tuple[int, ...]: ...
+
+    def decode(self, latents: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channels height width"]:
+        """Images of about [-1, 1], of the latents' dtype and device."""
+
+    def encode(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch *shape"]:
+        """The latents (their mean, where the encoder is random) of images in [-1, 1]."""
+
+
+@runtime_checkable
+class HasData(Protocol):
+    """A model that knows real images."""
+
+    def data(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> Float[Tensor, "batch *image_shape"]:
+        """Real images for these prompts, one each, drawn at random; float64."""
+
+
+@runtime_checkable
 class ExactModel(Denoiser, Protocol):
     """A model that is the exact posterior mean of a known distribution."""
 
@@ -76,6 +101,11 @@ def check_known(prompt: Prompt, known: Sequence[str]) -> None:
     near = get_close_matches(str(prompt), known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(f"prompt={prompt!r}: {hint}this model knows {', '.join(known)}")
+
+
+def images_of(model: Denoiser, x0: Float[Tensor, "batch *shape"]) -> Tensor:
+    """What a model's clean samples look like: latents are decoded, anything else is itself."""
+    return model.decode(x0) if isinstance(model, HasCodec) else x0
 
 
 def float64(x: Tensor) -> Tensor:

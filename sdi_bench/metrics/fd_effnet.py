@@ -1,0 +1,33 @@
+"""Fréchet distance to the built-in world on features of EfficientNet-Lite0. Not FID: another network, fewer dimensions."""
+
+from dataclasses import dataclass
+
+from ..features.effnet import features
+from ..features.frechet import frechet, moments, projected, reference
+from ..stats import Statistic
+from .base import Context, UndefinedError
+from .saturation import colour_pictures
+
+FLOOR = 1280
+"""Samples below which the bias of the distance drowns what it measures."""
+
+
+@dataclass(frozen=True)
+class FdEffnet:
+    """Fréchet distance to the val images of the same size, on 128 fixed principal directions of pooled features.
+
+    Biased upwards as 1/n: held against real images at equal n (CARD.md has them). Undefined for fewer than FLOOR samples
+    unless force.
+    """
+
+    force: bool = False
+    unit: str = "feature²"
+    ideal: float | None = 0.0
+
+    def statistic(self, context: Context) -> Statistic:
+        n, side = len(context.images), context.images.shape[-1]
+        colour_pictures(context)
+        if n < FLOOR and not self.force:
+            raise UndefinedError(f"n below floor ({FLOOR})")
+        points, val = projected(features(context.images)), reference("val", side)
+        return lambda index: frechet(moments(points[index]), val)

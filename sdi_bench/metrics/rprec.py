@@ -1,0 +1,32 @@
+"""Retrieval precision: is a sample's own prompt the one among many that suits it best? After R-precision (arXiv 1711.10485)."""
+
+from dataclasses import dataclass
+from functools import cache
+
+from ..data.world import World
+from ..features import towers
+from ..features.effnet import features
+from ..stats import Statistic, mean_of
+from .base import Context
+from .tclip import captions
+
+
+@dataclass(frozen=True)
+class Rprec:
+    """Share of samples that score higher with their own prompt than with 99 other val captions (R@1 of 100). Chance is 1 %.
+
+    The others are the same for every sample of a prompt. Higher is better up to what real images get (CARD.md).
+    """
+
+    unit: str = "share"
+    ideal: float | None = None
+
+    def statistic(self, context: Context) -> Statistic:
+        asked = captions(context)
+        return mean_of(towers.retrieved(towers.pictures(features(context.images)), asked, val_captions()))
+
+
+@cache
+def val_captions() -> tuple[str, ...]:
+    """The different captions of the built-in world's val images, sorted."""
+    return tuple(sorted(set(World.open().where(split="val").table["caption"])))

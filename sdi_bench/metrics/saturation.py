@@ -1,0 +1,45 @@
+"""Colour: too pale, too vivid, or clipped."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from ..stats import Statistic, mean_of
+from .base import Context, UndefinedError, log_ratio
+
+
+def colour_pictures(context: Context) -> None:
+    """Raises UndefinedError unless the samples are colour pictures of 64 x 64 or 32 x 32 pixels."""
+    context.pictures()
+    if context.images.shape[1:] not in {(3, 64, 64), (3, 32, 32)}:
+        raise UndefinedError("the samples are not colour pictures of 64 or 32 pixels")
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """log of the mean chroma of pixels over the data's; 0 is as the data, above is more vivid."""
+
+    unit: str = "log ratio to data"
+    ideal: float | None = 0.0
+
+    def statistic(self, context: Context) -> Statistic:
+        colour_pictures(context)
+        return log_ratio(chroma(context.images), chroma(context.data()))
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """Share of values more than half an 8-bit step beyond [-1, 1]. No direction: a prior's own kernel puts some there."""
+
+    unit: str = "share"
+    ideal: float | None = None
+
+    def statistic(self, context: Context) -> Statistic:
+        colour_pictures(context)
+        return mean_of((np.abs(context.images) > 1 + 1 / 255).mean(axis=(1, 2, 3)))
+
+
+def chroma(images: Float[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, " n"]:
+    """Largest less smallest channel, each clipped to [-1, 1] and halved, averaged over pixels: HSV's chroma, in [0, 1]."""
+    return np.ptp(images.clip(-1, 1), axis=1).mean(axis=(1, 2)) / 2

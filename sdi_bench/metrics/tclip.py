@@ -1,0 +1,33 @@
+"""Agreement of picture and prompt as a cosine, after CLIPScore (Hessel et al., arXiv 2104.08718) but with our own scorer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..features import towers
+from ..features.effnet import features
+from ..stats import Statistic, mean_of
+from .base import Context, UndefinedError
+from .saturation import colour_pictures
+
+
+def captions(context: Context) -> list[str]:
+    """The prompts. Raises UndefinedError where there is none to hold the sample against, or no colour picture."""
+    colour_pictures(context)
+    asked = [prompt for prompt in context.prompts if prompt is not None]
+    if len(asked) < len(context.prompts):
+        raise UndefinedError("samples without a prompt have nothing to agree with")
+    return asked
+
+
+@dataclass(frozen=True)
+class Tclip:
+    """Mean of 100·max(cos, 0) of each sample and its prompt. Higher is better up to what real images get (CARD.md)."""
+
+    unit: str = "100 cos"
+    ideal: float | None = None
+
+    def statistic(self, context: Context) -> Statistic:
+        asked = captions(context)
+        cosine = (towers.pictures(features(context.images)) * towers.texts(asked)).sum(axis=1, dtype=np.float64)
+        return mean_of(100 * cosine.clip(min=0))

@@ -1,0 +1,68 @@
+"""The built-in text-to-image priors: closed-form denoisers of the built-in world's training pictures (sdi_bench.data.world)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..data.world import SIZE, World
+from .local import Local, WeightedImages
+from .words import Words
+
+BOOSTS = {"concept": 1.0, "colour": 0.5, "view": 2.0, "style": 0.3, "words": 0.3}
+"""How much a word counts where it stands; chosen on the `tune` prompts, like the temperature."""
+
+
+def parts(
+    size: int, width: float, prompts: Sequence[str], boosts: Mapping[str, float], temperature: float, n_most: int, n_null: int
+) -> dict[str, Any]:
+    """What both priors are made of. size: 64, 32, 16 or 8 pixels, else ValueError; the rest as in Prior and Words."""
+    if size not in (64, 32, 16, 8):
+        raise ValueError(f"model.size={size!r}: must be 64, 32, 16 or 8")
+    train, val = World.open().where("train"), World.open().where("val")
+    fields = {name: tuple(train.table[name]) for name in BOOSTS}
+    words = Words(fields, dict(boosts), float(temperature), n_most, n_null)
+    held = {str(caption): val.images[rows] for caption, rows in val.table.groupby("caption").indices.items()}
+    return {
+        "images": train.images,
+        "held": held,
+        "words": words,
+        "shrink": SIZE // size,
+        "width": float(width),
+        "defaults": tuple(prompts),
+    }
+
+
+def weighted_images(
+    size: int = SIZE,
+    width: float = 0.02,
+    prompts: Sequence[str] = (),
+    boosts: Mapping[str, float] = BOOSTS,
+    temperature: float = 0.03,
+    n_most: int = 48,
+    n_null: int = 256,
+) -> WeightedImages:
+    """The optimal denoiser of the pictures that a prompt means: the memorising limit, and the exact oracle."""
+    return WeightedImages(**parts(size, width, prompts, boosts, temperature, n_most, n_null))
+
+
+def local(
+    size: int = SIZE,
+    width: float = 0.02,
+    windows: Sequence[tuple[float, int]] = (
+        (0.0, 2),
+        (0.35, 3),
+        (0.5, 4),
+        (0.8, 6),
+        (1.3, 12),
+        (2.3, 20),
+        (4.0, 30),
+        (6.5, 64),
+    ),
+    prompts: Sequence[str] = (),
+    boosts: Mapping[str, float] = BOOSTS,
+    temperature: float = 0.03,
+    n_most: int = 48,
+    n_null: int = 256,
+) -> Local:
+    """The denoiser that works window by window. windows: (sigma, half-width at 64 pixels), halved with the size."""
+    scaled = tuple((float(sigma), -(-int(half_width) * size // SIZE)) for sigma, half_width in windows)
+    return Local(**parts(size, width, prompts, boosts, temperature, n_most, n_null), windows=scaled)

@@ -1,0 +1,363 @@
+"""Any diffusers folder as a Denoiser: a checkpoint on this machine, opened with diffusers' own classes.
+
+x = a·x0 + b·eps and x/r say the same for every r > 0: only sigma = b/a counts. So a level of any schedule is put to a trained
+network in the network's own terms, and x0 and eps need no conversion on the way back:
+
+    trained on a table of alpha_bar   r = sqrt(a² + b²)   timestep n with sigma_n = sigma; log-SNR is interpolated
+    trained on rectified flow         r = a + b           timestep n_train·b / (a + b)
+
+A level of the scheduler's own table gets exactly its integer timestep. The network runs in its own precision, on its own
+device; text is encoded by the pipeline's `encode_prompt`. diffusers, and transformers for text, are imported when a folder is
+opened; nothing is ever downloaded.
+"""
+
+import hashlib
+import json
+import logging
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..coordinates import Epsilon, FlowVelocity, Parametrisation, Sample, Velocity
+from ..guidance import Prompt
+from ..levels import Level, expand
+from ..schedules import RectifiedFlow, Schedule, TableSchedule
+from .base import Conds, Prediction
+
+DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16", "float64")}
+OUTPUTS: dict[str, Parametrisation] = {
+    "epsilon": Epsilon(),
+    "sample": Sample(),
+    "v_prediction": Velocity(),
+    "flow_prediction": FlowVelocity(),
+}
+"""diffusers' prediction_type -> what the output means."""
+
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+"""Components that sampling from text does without."""
+
+N_TEXTS = 256
+"""Encoded prompts that are kept: those of a few batches."""
+
+
+@dataclass(frozen=True)
+class DiffusersFolder(ABC):
+    """A pipeline's network, with what its scheduler says about it.
+
+    pipe: the pipeline, of diffusers. schedule: the one it was trained on. parametrisation: of the network's output.
+    """
+
+    pipe: Any
+    schedule: Schedule
+    parametrisation: Parametrisation
+    dtype: torch.dtype
+    device: str
+    fingerprint: str
+
+    @staticmethod
+    def of(
+        path: str | Path | None, dtype: str = "float32", device: str = "cpu", variant: str | None = None
+    ) -> "DiffusersFolder":
+        """Open the folder that has a model_index.json: Stable Diffusion (1, 2, XL, 3) or DDPM.
+
+        dtype: the network's, "float32", "float16", "bfloat16" or "float64"; a VAE runs in float32 at least.
+        variant: of the weight files, such as "fp16". Opened once a process, however often it is asked for.
+        Raises ValueError, naming model.path, if the folder is missing, broken or of a pipeline that is not known.
+        """
+        if dtype not in DTYPES:
+            raise ValueError(f"model.dtype={dtype!r}: must be one of {', '.join(DTYPES)}")
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, TypeError) as error:
+            raise ValueError(f"model.device={device!r}: not to be had here") from error
+        return opened(folder_of(path), DTYPES[dtype], device, variant)
+
+    @property
+    def network(self) -> Any:
+        """The UNet or the transformer."""
+        return self.pipe.components.get("unet") or self.pipe.transformer
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        size = self.network.config.sample_size
+        return (self.network.config.in_channels, *((size, size) if isinstance(size, int) else size))
+
+    @property
+    @abstractmethod
+    def prompts(self) -> tuple[str, ...]:
+        """As `Denoiser.prompts`."""
+
+    @abstractmethod
+    def check_prompt(self, prompt: Prompt) -> None:
+        """As `Denoiser.check_prompt`."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+        """The network's output at its own inputs [rows, *shape], timesteps [rows], a prompt per row."""
+
+    def timestep(self, level: Level) -> Float[Tensor, " rows"]:
+        """The network's timestep at a level's sigma, in [0, n_train], in float32 as diffusers' schedulers have it."""
+        if isinstance(self.schedule, RectifiedFlow):
+            return self.schedule.n_train * (level.b / (level.a + level.b)).float()
+        position = self.schedule.at_sigma(level.sigma.cpu()).t * self.schedule.n_train
+        return position.round(decimals=6).float()
+
+    def scale(self, level: Level) -> Float[Tensor, " rows"]:
+        """The r by which x is divided for the network."""
+        return level.a + level.b if isinstance(self.schedule, RectifiedFlow) else torch.hypot(level.a, level.b)
+
+    def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
+        n = len(conds)
+        scaled = (x / expand(self.scale(level), x)).to(self.device, self.dtype)
+        timesteps = self.timestep(level).to(self.device).expand(len(x)).repeat(n)
+        prompts = [prompt for row in conds for prompt in row]
+        out = self.forward(scaled.repeat(n, *[1] * (x.ndim - 1)), timesteps, prompts)
+        out = out[:, : x.shape[1]].to(x.device, torch.float64).reshape(n, *x.shape)  # what follows is a learned variance
+        halves = [self.parametrisation.decode(row, x, level) for row in out]
+        return Prediction(torch.stack([x0 for x0, _ in halves]), torch.stack([eps for _, eps in halves]))
+
+
+class Pixels(DiffusersFolder):
+    """An unconditional UNet on pixels (DDPM, arXiv 2006.11239)."""
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return ("",)
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        if prompt is not None:
+            raise ValueError(f'prompt={prompt!r}: this model is unconditional; leave the prompt out, or "" for none')
+
+    def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+        return self.network(x, timesteps, return_dict=False)[0]
+
+
+@dataclass(frozen=True)
+class Latents(DiffusersFolder):
+    """A network on a VAE's latents, conditioned on text: any prompt; None is the pipeline's own "no prompt"."""
+
+    texts: Callable[[Prompt], Sequence[Tensor]] = field(init=False, repr=False, compare=False)
+    more: ClassVar[dict[str, None]] = {}
+    """Further arguments that `encode_prompt` insists on."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "texts", lru_cache(N_TEXTS)(self.encode_text))
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return ()
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        """Anything goes."""
+
+    @torch.no_grad()
+    def encode_text(self, prompt: Prompt) -> Sequence[Tensor]:
+        """What the pipeline makes of a prompt, each of one row: hidden states, and a pooled vector where it has one."""
+        none = prompt is None
+        both = self.pipe.encode_prompt(
+            prompt=prompt or "", device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=none, **self.more
+        )
+        return both[1::2] if none else both[::2]  # (conditional, unconditional, pooled conditional, pooled unconditional)
+
+    def rows_of(self, prompts: Sequence[Prompt]) -> list[Tensor]:
+        """The encoded prompts, a row each."""
+        return [torch.cat(column) for column in zip(*map(self.texts, prompts), strict=True)]
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        factor = self.pipe.vae_scale_factor
+        return (self.pipe.vae.config.out_channels, *(factor * size for size in self.shape[1:]))
+
+    def affine(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """(scale, shift): the VAE's own latents are scale·latents + shift."""
+        config = self.pipe.vae.config
+        mean, std = config.get("latents_mean"), config.get("latents_std")
+        if mean is None or std is None:
+            mean, std = config.get("shift_factor") or 0.0, 1.0
+        shift, scale = (torch.as_tensor(value, dtype=like.dtype, device=like.device).reshape(-1, 1, 1) for value in (mean, std))
+        return scale / config.scaling_factor, shift
+
+    @torch.no_grad()
+    def decode(self, latents: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channels height width"]:
+        scale, shift = self.affine(latents)
+        vae = self.pipe.vae
+        rows = (scale * latents + shift).to(vae.device, vae.dtype).split(1)  # one by one: a decoder's memory is large
+        return torch.cat([vae.decode(row, return_dict=False)[0] for row in rows]).to(latents)
+
+    @torch.no_grad()
+    def encode(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch *shape"]:
+        scale, shift = self.affine(images)
+        vae = self.pipe.vae
+        rows = images.to(vae.device, vae.dtype).split(1)
+        return (torch.cat([vae.encode(row).latent_dist.mode() for row in rows]).to(images) - shift) / scale
+
+
+class StableDiffusion(Latents):
+    """Stable Diffusion 1 and 2 (arXiv 2112.10752)."""
+
+    def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+        (hidden,) = self.rows_of(prompts)
+        return self.network(x, timesteps, encoder_hidden_states=hidden, return_dict=False)[0]
+
+
+class StableDiffusionXL(Latents):
+    """Stable Diffusion XL (arXiv 2307.01952), told that images are of full size and not cropped."""
+
+    def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+        hidden, pooled = self.rows_of(prompts)
+        size = self.image_shape[1:]
+        ids = self.pipe._get_add_time_ids(size, (0, 0), size, hidden.dtype, pooled.shape[-1]).to(x.device)
+        added = {"text_embeds": pooled, "time_ids": ids.expand(len(x), -1)}
+        return self.network(x, timesteps, encoder_hidden_states=hidden, added_cond_kwargs=added, return_dict=False)[0]
+
+
+class StableDiffusion3(Latents):
+    """Stable Diffusion 3 (arXiv 2403.03206), with or without T5."""
+
+    more: ClassVar[dict[str, None]] = {"prompt_2": None, "prompt_3": None}
+
+    def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+        hidden, pooled = self.rows_of(prompts)
+        words = {"encoder_hidden_states": hidden, "pooled_projections": pooled}
+        return self.network(hidden_states=x, timestep=timesteps, return_dict=False, **words)[0]
+
+
+KINDS: dict[str, type[DiffusersFolder]] = {
+    "DDPMPipeline": Pixels,
+    "DDIMPipeline": Pixels,
+    "StableDiffusionPipeline": StableDiffusion,
+    "StableDiffusionXLPipeline": StableDiffusionXL,
+    "StableDiffusion3Pipeline": StableDiffusion3,
+}
+"""diffusers' pipelines -> how their networks are asked."""
+
+
+def folder_of(path: str | Path | None) -> Path:
+    """The folder, absolute. Raises ValueError unless it has a model_index.json."""
+    if path is not None and (Path(path) / "model_index.json").is_file():
+        return Path(path).resolve()
+    what = "not given" if path is None else "has no model_index.json" if Path(path).is_dir() else "no such folder"
+    raise ValueError(f"model.path={path and str(path)!r}: {what}; must be the folder of a diffusers pipeline")
+
+
+def refusal(folder: Path, why: str) -> ValueError:
+    """One line about a folder that cannot be opened."""
+    return ValueError(f"model.path={str(folder)!r}: {' '.join(why.split())[:400]}")
+
+
+class Strict(logging.Handler):
+    """Raises ValueError where the libraries would warn that weights are not in the checkpoint, and make random ones."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if "newly initialized" in text:
+            raise ValueError(
+                f"weights are missing, {', '.join(re.findall(r'[a-z][a-z0-9_.]*[.](?:weight|bias)', text)[:3])}, ..."
+            )
+
+
+@contextmanager
+def in_one_line(folder: Path) -> Iterator[None]:
+    """Whatever goes wrong inside, in any of the libraries, becomes one ValueError that names the folder."""
+    listening = [logging.getLogger(name).handlers for name in ("diffusers", "transformers")]
+    strict = Strict()
+    for handlers in listening:
+        handlers.insert(0, strict)  # before the one that prints
+    try:
+        yield
+    except Exception as error:
+        raise refusal(folder, f"cannot be opened ({type(error).__name__}: {error})") from error
+    finally:
+        for handlers in listening:
+            handlers.remove(strict)
+
+
+def parts_of(folder: Path) -> tuple[str, dict[str, str | None]]:
+    """The pipeline's class, and its components: name -> class, None where it is left out."""
+    with in_one_line(folder):
+        index = json.loads((folder / "model_index.json").read_text())
+        parts = {name: None if name in UNUSED else value[1] for name, value in index.items() if isinstance(value, list)}
+        kind = index["_class_name"]
+    for name, class_name in parts.items():
+        if class_name is not None and not (folder / name).is_dir():
+            raise refusal(folder, f"its component {name}/ is missing")
+    return kind, parts
+
+
+def training_of(folder: Path, parts: Mapping[str, str | None]) -> tuple[Schedule, Parametrisation]:
+    """What the scheduler says of the network's training: the schedule, and what is predicted."""
+    import diffusers
+
+    with in_one_line(folder):
+        scheduler = getattr(diffusers, str(parts["scheduler"])).from_pretrained(folder / "scheduler", local_files_only=True)
+        config, flow = scheduler.config, isinstance(scheduler, diffusers.FlowMatchEulerDiscreteScheduler)
+        output = "flow_prediction" if flow else config.prediction_type
+        if output not in OUTPUTS:
+            raise ValueError(f"prediction_type={output!r}: known are {', '.join(OUTPUTS)}")
+        if output != "flow_prediction":
+            return TableSchedule(scheduler.alphas_cumprod), OUTPUTS[output]
+        if config.get("use_dynamic_shifting"):
+            raise ValueError(
+                "use_dynamic_shifting=True: a schedule that changes with the size of the picture is not known here"
+            )
+        n = config.num_train_timesteps
+        return RectifiedFlow(1 / n, n, config.get("shift" if flow else "flow_shift", 1.0)), OUTPUTS[output]
+
+
+def schedule_of(path: str | Path | None) -> Schedule:
+    """The schedule that the checkpoint in this folder was trained on. Raises ValueError, naming model.path."""
+    folder = folder_of(path)
+    return training_of(folder, parts_of(folder)[1])[0]
+
+
+def fingerprint_of(folder: Path, names: Iterable[str]) -> str:
+    """sha256 over all files of these components, and over model_index.json."""
+    files = [folder / "model_index.json", *(path for name in names for path in (folder / name).rglob("*") if path.is_file())]
+    whole = hashlib.sha256()
+    for path in sorted(files):
+        with path.open("rb") as file:
+            whole.update(f"{path.relative_to(folder).as_posix()} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+@lru_cache(maxsize=2)
+def opened(folder: Path, dtype: torch.dtype, device: str, variant: str | None) -> DiffusersFolder:
+    """`DiffusersFolder.of`, remembered: the runs of a sweep share one network."""
+    kind, parts = parts_of(folder)
+    if kind not in KINDS:
+        raise refusal(folder, f"is a {kind}; known are {', '.join(KINDS)}")
+    if issubclass(KINDS[kind], Latents) and find_spec("transformers") is None:
+        raise refusal(folder, f"a {kind} needs the package transformers (pip install transformers)")
+    import diffusers
+
+    schedule, parametrisation = training_of(folder, parts)
+    options: dict[str, Any] = {name: None for name, class_name in parts.items() if class_name is None}
+    if "safety_checker" in options:
+        options["requires_safety_checker"] = False
+    with in_one_line(folder):
+        dtypes = {"default": dtype, "vae": torch.promote_types(dtype, torch.float32)}
+        load = getattr(diffusers, kind).from_pretrained
+        options["low_cpu_mem_usage"] = find_spec("accelerate") is not None  # said aloud, its absence is no warning
+        pipe = load(folder, dtype=dtypes, variant=variant, local_files_only=True, **options).to(device)
+        for name, part in pipe.components.items():
+            if isinstance(part, torch.nn.Module):
+                part.eval().requires_grad_(False)
+            files = getattr(part, "vocab_files_names", {}).values()  # without any of them a tokenizer opens, and knows no word
+            if files and not any((folder / name / file).is_file() for file in files):
+                raise ValueError(f"none of {', '.join(files)} in {name}/")
+        fingerprint = fingerprint_of(folder, [name for name, class_name in parts.items() if class_name is not None])
+        model = KINDS[kind](pipe, schedule, parametrisation, dtype, device, fingerprint)
+        for more in ("num_class_embeds", "class_embed_type", "time_cond_proj_dim"):
+            if model.network.config.get(more) is not None:
+                raise ValueError(f"{more}={model.network.config[more]!r}: a network that asks for a class or a guidance scale")
+    return model

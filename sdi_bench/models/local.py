@@ -1,0 +1,214 @@
+"""Denoisers in closed form, of images that a prompt weighs: whole images (they memorise) or windows (they generalise)."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from .. import require
+from ..guidance import Prompt
+from ..levels import Level, expand
+from .base import Conds, Prediction
+from .words import Words
+
+CHUNK = 16
+"""Images whose distances are taken at once: what fits a core's cache."""
+
+LEAST = -80.0
+"""Weights below e^-80 of the largest count as that: far below rounding, and still no denormal numbers, which are slow."""
+
+
+class Support(NamedTuple):
+    """The images a prompt means, [m, channels, height, width] in [-1, 1], and their log weights; the weights sum to 1."""
+
+    images: Tensor
+    log_weights: Tensor
+
+
+@dataclass(frozen=True)
+class Prior(ABC):
+    """D(x) = m(x) + a·width²/v·(x - a·m(x)), v = b² + a²·width², m a weighted mean of the images that the prompt means.
+
+    images: uint8 [n, channels, height, width]. words: what a prompt makes of them. shrink: k >= 1, a pixel of the model is the
+    mean of k x k of theirs. width > 0: standard deviation of the kernel that blurs each image, in units of [-1, 1].
+    held: caption -> images that are no part of the model, for `data`. defaults: the prompts that are sampled when none is
+    asked for. dtype: of the sums over pixels. Raises ValueError, naming the field, otherwise.
+    """
+
+    images: UInt8[np.ndarray, "n channels height width"]
+    words: Words
+    shrink: int = 1
+    width: float = 0.02
+    held: Mapping[str, UInt8[np.ndarray, "k channels height width"]] = field(default_factory=dict)
+    defaults: tuple[str, ...] = ()
+    dtype: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        require.number("model.width", self.width, above=0)
+        if self.words.n != len(self.images):
+            raise ValueError(f"model.words: {self.words.n} rows for {len(self.images)} images")
+        if self.shrink < 1 or any(side % self.shrink for side in self.images.shape[2:]):
+            raise ValueError(f"model.shrink={self.shrink!r}: must divide the images' {self.images.shape[2:]} pixels")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        channels, height, width = self.images.shape[1:]
+        return channels, height // self.shrink, width // self.shrink
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return self.defaults
+
+    @cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(self.images.tobytes())
+        for name, texts in self.words.fields.items():
+            digest.update("\n".join([name, *texts]).encode())
+        return digest.hexdigest()
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        self.words.check(prompt)
+
+    @cached_property
+    def _supports(self) -> Callable[[Prompt, torch.device], Support]:
+        @lru_cache(maxsize=128)
+        def support(prompt: Prompt, device: torch.device) -> Support:
+            index, log_weights = self.words.weigh(prompt)
+            return Support(
+                self.seen(self.images[index]).to(device, self.dtype), torch.from_numpy(log_weights).to(device, self.dtype)
+            )
+
+        return support
+
+    def support(self, prompt: Prompt, device: torch.device | str = "cpu") -> Support:
+        """The images a prompt means."""
+        return self._supports(prompt, torch.device(device))
+
+    def seen(self, images: UInt8[np.ndarray, "m channels height width"]) -> Float[Tensor, "m *shape"]:
+        """Images as the model has them, float64 in [-1, 1]."""
+        channels, height, width = self.shape
+        tiles = images.reshape(len(images), channels, height, self.shrink, width, self.shrink)
+        return torch.from_numpy(tiles.mean((3, 5)) / 127.5 - 1)
+
+    def pick(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> Float[Tensor, "batch *shape"]:
+        """An image of the model's for each prompt, drawn by its weight."""
+        weighed = {prompt: self.words.weigh(prompt) for prompt in set(prompts)}
+        chosen = [weighed[p][0][np.argmax(weighed[p][1] + rng.gumbel(size=len(weighed[p][0])))] for p in prompts]
+        return self.seen(self.images[chosen])
+
+    def data(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> Float[Tensor, "batch *shape"]:
+        """Real images for these prompts: held ones where there are any of this caption, else the model's own."""
+        images = self.pick(prompts, rng)
+        for i, prompt in enumerate(prompts):
+            if prompt is not None and prompt in self.held:
+                images[i] = self.seen(rng.choice(self.held[prompt], 1))[0]
+        return images
+
+    def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
+        """Row by row, since each has images and weights of its own: a row's bits do not depend on the batch. A thread a row."""
+        x, grad = x.to(torch.float64), torch.is_grad_enabled()
+        signal, noise = level.a.expand(len(x)).tolist(), level.b.expand(len(x)).tolist()
+
+        def mean(row: int, prompt: Prompt) -> Tensor:
+            with torch.set_grad_enabled(grad):  # which every thread has for itself
+                return self.mean(x[row].to(self.dtype), signal[row], noise[row], self.support(prompt, x.device)).to(torch.float64)
+
+        rows = [(row, prompt) for prompts in conds for row, prompt in enumerate(prompts)]
+        n_threads = torch.get_num_threads() if x.device.type == "cpu" else 1
+        if min(n_threads, len(rows)) > 1:
+            with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                means = torch.stack(list(pool.map(lambda pair: mean(*pair), rows))).reshape(len(conds), *x.shape)
+        else:
+            means = torch.stack([mean(*pair) for pair in rows]).reshape(len(conds), *x.shape)
+        a, b = expand(level.a, x), expand(level.b, x)
+        v, gap = b.square() + (a * self.width).square(), x - a * means
+        return Prediction(means + a * self.width**2 / v * gap, b / v * gap)
+
+    @abstractmethod
+    def mean(self, x: Float[Tensor, "c h w"], a: float, b: float, support: Support) -> Float[Tensor, "c h w"]:
+        """The weighted mean m(x) of the images at the level (a, b)."""
+
+    def whole(self, x: Float[Tensor, "c h w"], a: float, b: float, support: Support) -> Float[Tensor, "c h w"]:
+        """Weights of whole images, softmax(log weight_i - |x - a·x_i|² / 2v)."""
+        v = b * b + (a * self.width) ** 2
+        distance = torch.cat([(x - a * chunk).square().flatten(1).sum(1) for chunk in support.images.split(CHUNK)])
+        fit = support.log_weights - distance / (2 * v)
+        return torch.tensordot(fit.softmax(0), support.images, 1)
+
+
+@dataclass(frozen=True)
+class WeightedImages(Prior):
+    """The exact posterior mean of the law "an image that the prompt means, blurred by the kernel".
+
+    It can only return training images and blends of them: the memorising limit.
+    """
+
+    def sample(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> Float[Tensor, "batch *shape"]:
+        """Draws of the law: a training image by its weight, plus the kernel's noise."""
+        images = self.pick(prompts, rng)
+        return images + self.width * torch.from_numpy(rng.standard_normal(tuple(images.shape)))
+
+    def mean(self, x: Float[Tensor, "c h w"], a: float, b: float, support: Support) -> Float[Tensor, "c h w"]:
+        return self.whole(x, a, b, support)
+
+
+@dataclass(frozen=True)
+class Local(Prior):
+    """Each pixel's posterior mean from a window around it (Kamb and Ganguli, arXiv 2412.20292; Niedoba et al., 2411.19339).
+
+        m(x)_p = sum_i w_i(p)·x_i(p),   w(p) = softmax(log weight_i - |x - a·x_i|²_window(p) / 2v)
+
+    The window shrinks as sigma falls, so parts of several images join where they agree, and samples are new. It is not the
+    score of any density: its Jacobian is not symmetric, and eq. 8 of arXiv 2405.15891 has no root that is known to be unique.
+
+    windows: pairs (sigma, half-width in pixels), rising: the half-width from this sigma up; below the first one the first's.
+    A window that covers the image from each of its pixels leaves the weights of whole images.
+    """
+
+    windows: tuple[tuple[float, int], ...] = ((0.0, 4),)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sigmas = [sigma for sigma, _ in self.windows]
+        if not self.windows or sigmas != sorted(set(sigmas)) or min(half_width for _, half_width in self.windows) < 0:
+            raise ValueError(f"model.windows={self.windows!r}: must be pairs (sigma, half-width >= 0), sigma rising")
+
+    def half_width(self, sigma: float) -> int:
+        """Of the square window at this level, in pixels."""
+        return next((half_width for start, half_width in reversed(self.windows) if start <= sigma), self.windows[0][1])
+
+    @cached_property
+    def _bands(self) -> Callable[[int, int, torch.device], Tensor]:
+        @lru_cache(maxsize=64)
+        def band(size: int, half_width: int, device: torch.device) -> Tensor:
+            place = torch.arange(size, device=device)
+            return ((place[:, None] - place).abs() <= half_width).to(self.dtype)
+
+        return band
+
+    def mean(self, x: Float[Tensor, "c h w"], a: float, b: float, support: Support) -> Float[Tensor, "c h w"]:
+        height, width = x.shape[-2:]
+        half_width = self.half_width(b / a if a > 0 else np.inf)
+        if half_width >= max(height, width) - 1:
+            return self.whole(x, a, b, support)
+        return self.windowed(x, a, b, support, half_width)
+
+    def windowed(
+        self, x: Float[Tensor, "c h w"], a: float, b: float, support: Support, half_width: int
+    ) -> Float[Tensor, "c h w"]:
+        """Weights of windows, a set for each pixel."""
+        rows, columns = (self._bands(size, half_width, x.device) for size in x.shape[-2:])
+        distances = [(x - a * chunk).square().sum(1) for chunk in support.images.split(CHUNK)]
+        fit = rows @ torch.cat(distances) @ columns  # sums over windows
+        fit = support.log_weights[:, None, None] - fit / (2 * (b * b + (a * self.width) ** 2))
+        weights = (fit - fit.amax(0).detach()).clamp(min=LEAST).exp()
+        pairs = zip(weights.split(CHUNK), support.images.split(CHUNK), strict=True)
+        return sum((w[:, None] * chunk).sum(0) for w, chunk in pairs) / weights.sum(0)
