@@ -13,6 +13,18 @@ from .draws import Item
 from .measure import diverged
 from .stats import Estimate, groups_of, jackknife, mean_of
 
+EXPLAINED = {
+    "contrast, sharpness, saturation": "contrast, sharpness, saturation: log ratio to data; 0 is as the data, below 0 is less.",
+    "energy, sliced_w2": 'energy, sliced W2: distance to the law of the data; perfect samples get what "data" gets.',
+    "modes": "modes: share of the modes that data would meet.",
+    "nearest": "nearest: distance to the nearest training image (no direction).",
+    "rprec": 'rprec: share that suits its own prompt best of 100 captions; chance is 0.01, the ceiling is what "data" gets.',
+    "tclip": "tclip: 100·cos of picture and prompt, by a scorer trained on the built-in world (in its domain only).",
+    "view": 'view: share that a classifier sees from the side asked for; chance is 0.25, the ceiling is what "data" gets.',
+    "fd_effnet": "fd_effnet: Fréchet distance to real pictures on EfficientNet-Lite0 features (not FID).",
+}
+"""What stands under the table, by the measures it is about."""
+
 ROW_USES = ("conditional", "unconditional", "inversion", "other")
 
 
@@ -117,11 +129,9 @@ def render(frame: pd.DataFrame) -> str:
 def notes(frame: pd.DataFrame, reference: Entry) -> list[str]:
     """The lines under the table: what the numbers are held against, and why cells are empty."""
     ceiling = other_seed(reference)
-    lines = [
-        "± is half of a 95 % interval (delete-a-group jackknife over seeds). contrast, sharpness: log ratio to data; 0 is as",
-        'the data, below 0 is less. energy, sliced W2: distance to the law of the data; perfect samples get what "data" gets.',
-        "modes: share of the modes that data would meet. nearest: distance to the nearest training image (no direction).",
-    ]
+    shown = set(frame.loc[frame["point"].notna(), "measure"])
+    lines = ["± is half of a 95 % interval (delete-a-group jackknife over seeds)."]
+    lines += [text for names, text in EXPLAINED.items() if shown & set(names.split(", "))]
     if ceiling is not None:
         lines.append(
             f'to reference: rms distance to the same item of "{reference.label}"; another seed of the same prompt is '

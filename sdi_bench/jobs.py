@@ -161,10 +161,11 @@ def summarise(plans: Sequence[tuple[Plan, Plan]]) -> None:
         csv, text = results / f"sweep-{name}.csv", results / f"sweep-{name}.txt"
         write_whole(csv, frame.to_csv(index=False).encode())
         write_whole(text, table.encode())
-        chosen = [i for i, item in enumerate(items) if item.seed == items[0].seed][:10]
-        columns = {entry.label: entry.images[chosen] if entry.images.ndim == 4 else entry.images for entry in entries}
         picture = results / f"sweep-{name}.png"
-        pictures.side_by_side(
-            picture, columns, [pictures.name_of(items[i]) for i in chosen], "the same items in rows: prompt · seed"
-        )
+        if reference.images.ndim == 4:
+            chosen = [i for i, item in enumerate(items) if item.seed == items[0].seed][:12]
+            columns = {pictures.name_of(items[i]): np.stack([entry.images[i] for entry in entries]) for i in chosen}
+            pictures.side_by_side(picture, columns, [entry.label for entry in entries], "the same items in columns: prompt · seed")
+        else:
+            pictures.side_by_side(picture, {entry.label: entry.images for entry in entries}, [], "")
         print("written:", csv, text, picture, *(entry.folder for entry in entries if entry.folder), sep="\n  ")

@@ -1,5 +1,6 @@
 """Pictures of samples: a grid per run, runs side by side for a sweep."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def name_of(item: Item) -> str:
 
 
 def side_by_side(path: Path, columns: Mapping[str, np.ndarray], rows: Sequence[str], title: str) -> None:
-    """Items in rows (named by `rows`), runs in columns; points of a plane become scatter plots instead. Writes a PNG."""
+    """Pictures in columns and rows (named by `rows`); points of a plane become a scatter plot a column. Writes a PNG."""
     import matplotlib  # slow to import, and only needed here
 
     matplotlib.use("Agg")
@@ -43,7 +44,7 @@ def side_by_side(path: Path, columns: Mapping[str, np.ndarray], rows: Sequence[s
         layout="constrained",
     )
     for j, (column, images) in enumerate(columns.items()):
-        axes[0, j].set_title(column, fontsize=8)
+        axes[0, j].set_title("\n".join(textwrap.wrap(column, 16)), fontsize=7)
         if first.ndim == 4:
             for i, name in enumerate(rows):
                 axes[i, j].imshow(shown(images[i]), interpolation="nearest" if images.shape[-1] < 64 else "antialiased")

@@ -4,6 +4,7 @@ import difflib
 import itertools
 import re
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,7 @@ def main() -> None:
     }:
         job()
         return
+    warnings.showwarning = lambda message, *_: print(f"sdi_bench.run: {message}", file=sys.stderr)
     try:
         plans = preflight(argv)
         unique = {(plan.folder.path, plan.items): plan for pair in plans for plan in reversed(pair)}.values()

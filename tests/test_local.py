@@ -129,6 +129,18 @@ def test_chunks_change_nothing(model, monkeypatch) -> None:
     torch.testing.assert_close(model.predict(x, level, [PROMPTS]).x0, before.x0, rtol=0, atol=1e-14)
 
 
+def test_threads_change_nothing() -> None:
+    """A row's sums are one thread's, however many work."""
+    x, level, n = noisy_images(), at((0.6, 0.8)), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = WINDOWS.predict(x, level, [PROMPTS])
+        torch.set_num_threads(2)
+        assert torch.equal(WINDOWS.predict(x, level, [PROMPTS]).x0, alone.x0)
+    finally:
+        torch.set_num_threads(n)
+
+
 def a_pixel_less(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Local, "half_width", lambda self, sigma: 1)
 

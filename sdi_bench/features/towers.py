@@ -34,8 +34,8 @@ def buckets(text: str) -> tuple[int, ...]:
     return tuple(zlib.crc32(part.encode()) % BUCKETS for part in parts)
 
 
-class Towers(nn.Module):
-    """EfficientNet-Lite0 features and captions -> unit vectors; their product is the score."""
+class Standard(nn.Module):
+    """Features less their mean over their standard deviation, both of the train images."""
 
     mean: Tensor
     deviation: Tensor
@@ -44,14 +44,25 @@ class Towers(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(WIDTH))
         self.register_buffer("deviation", torch.ones(WIDTH))
-        self.log_scale = nn.Parameter(torch.tensor(3.0))
-        self.picture = nn.Sequential(nn.Dropout(0.5), nn.Linear(WIDTH, 320), nn.GELU(), nn.Dropout(0.5), nn.Linear(320, JOINT))
+
+    def forward(self, features: Float[Tensor, "n 1280"]) -> Float[Tensor, "n 1280"]:
+        return (features - self.mean) / self.deviation
+
+
+class Towers(nn.Module):
+    """EfficientNet-Lite0 features and captions -> unit vectors; their product is the score."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.picture = nn.Sequential(
+            *(Standard(), nn.Dropout(0.5), nn.Linear(WIDTH, 320), nn.GELU(), nn.Dropout(0.5), nn.Linear(320, JOINT))
+        )
         self.bag = nn.EmbeddingBag(BUCKETS, 64, mode="mean")
         self.text = nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, JOINT))
 
     def pictures(self, features: Float[Tensor, "n 1280"]) -> Float[Tensor, "n 128"]:
         """Unit vectors of pictures."""
-        return functional.normalize(self.picture((features - self.mean) / self.deviation), dim=1)
+        return functional.normalize(self.picture(features), dim=1)
 
     def texts(self, captions: Sequence[str]) -> Float[Tensor, "n 128"]:
         """Unit vectors of captions."""
@@ -86,7 +97,7 @@ def distractors(prompt: str, pool: Sequence[str]) -> Int[np.ndarray, " 99"]:
     return np.random.default_rng(zlib.crc32(prompt.encode())).choice(others, N_CAPTIONS - 1, replace=False)
 
 
-def retrieved(found: Float[np.ndarray, "n 128"], prompts: Sequence[str], pool: Sequence[str]) -> Float[np.ndarray, " n"]:
+def retrieved(found: Float[np.ndarray, "n d"], prompts: Sequence[str], pool: Sequence[str]) -> Float[np.ndarray, " n"]:
     """1.0 where a picture's vector is nearer to its prompt than to all the prompt's distractors in the pool, else 0.0.
 
     pool: at least 100 different captions.

@@ -6,14 +6,14 @@ classifier of views. Writes weights and CARD.md with what was measured on images
 
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
@@ -25,12 +25,13 @@ from . import effnet
 from .build import half, write
 from .frechet import frechet, moments, onto, projected, reference
 from .towers import Towers, pictures, retrieved, texts
-from .views import VIEWS, views
+from .views import VIEWS, classifier, views
 
-EPOCHS, BATCH, RATE, DECAY = 100, 512, 6e-3, 0.1
+BATCH = 512
+SHARPNESS = 25.0
+"""Of the softmax over cosines: what it learned to be, where it was left free."""
 DIRECTIONS = 128
 SIDES = (64, 32)
-VIEW_EPOCHS, VIEW_DECAY = 30, 0.1
 
 
 def augmented(world: World) -> dict[str, Float[np.ndarray, "n 3 h w"]]:
@@ -51,60 +52,69 @@ def kept(folder: Path, images: Float[np.ndarray, "n 3 h w"]) -> Float[np.ndarray
     return np.load(path)
 
 
-def contrastive(pictures: Float[Tensor, "n d"], texts: Float[Tensor, "n d"], scale: Tensor, said: Sequence[str]) -> Tensor:
+def contrastive(pictures: Float[Tensor, "n d"], texts: Float[Tensor, "n d"], said: Sequence[str]) -> Tensor:
     """CLIP's loss (arXiv 2103.00020); pictures with the same caption are each other's positives, not negatives."""
     number = {caption: i for i, caption in enumerate(dict.fromkeys(said))}
     which = torch.tensor([number[caption] for caption in said])
     target = (which[:, None] == which).float()
     target = target / target.sum(dim=1, keepdim=True)
-    scores = scale * pictures @ texts.T
+    scores = SHARPNESS * pictures @ texts.T
     return (functional.cross_entropy(scores, target) + functional.cross_entropy(scores.T, target)) / 2
 
 
-def towers(features: Sequence[Float[np.ndarray, "n 1280"]], captions: Sequence[Sequence[str]], seed: int = 0) -> Towers:
+def fit(
+    net: nn.Module, loss: Callable[[Int[np.ndarray, " b"], np.random.Generator], Tensor], n: int, n_epochs: int, rate: float
+) -> None:
+    """Minimise loss(places of a batch, rng) by AdamW over n_epochs of n pictures; rates rise to `rate` and fall again."""
+    rng = np.random.default_rng(0)
+    optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, n_epochs * (n // BATCH))
+    for _ in tqdm(range(n_epochs), type(net).__name__):
+        for chosen in rng.permutation(n)[: n // BATCH * BATCH].reshape(-1, BATCH):
+            optimizer.zero_grad()
+            loss(chosen, rng).backward()
+            optimizer.step()
+            schedule.step()
+    net.eval()
+
+
+def scale(features: Float[np.ndarray, "n 1280"]) -> dict[str, Tensor]:
+    """The weights of towers.Standard."""
+    return {"mean": torch.tensor(features.mean(axis=0)), "deviation": torch.tensor(features.std(axis=0) + 1e-3)}
+
+
+def trained_towers(features: Sequence[Float[np.ndarray, "n 1280"]], captions: Sequence[Sequence[str]]) -> Towers:
     """Towers trained on several features of each picture and all its captions, the first of which is said half of the time."""
-    rng = np.random.default_rng(seed)
+    stacked = torch.tensor(np.stack(features))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         net = Towers()
-        net.mean.copy_(torch.tensor(features[0].mean(axis=0)))
-        net.deviation.copy_(torch.tensor(features[0].std(axis=0) + 1e-3))
-        stacked = torch.tensor(np.stack(features))
-        n_steps = EPOCHS * (len(captions) // BATCH)
-        decayed = [value for name, value in net.named_parameters() if name != "log_scale"]
-        groups = [{"params": decayed, "weight_decay": DECAY}, {"params": [net.log_scale], "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, RATE)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, n_steps)
-        for _ in tqdm(range(EPOCHS), "towers"):
-            order = rng.permutation(len(captions))
-            for start in range(0, len(order) - BATCH + 1, BATCH):
-                chosen = order[start : start + BATCH]
-                said = [captions[i][0 if rng.random() < 0.5 else int(rng.integers(len(captions[i])))] for i in chosen]
-                pictures = net.pictures(stacked[rng.integers(len(features), size=BATCH), chosen])
-                loss = contrastive(pictures, net.texts(said), net.log_scale.exp().clamp(max=100), said)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-    return net.eval()
+        net.picture[0].load_state_dict(scale(features[0]))
+
+        def loss(chosen: Int[np.ndarray, " b"], rng: np.random.Generator) -> Tensor:
+            said = [captions[i][0 if rng.random() < 0.5 else int(rng.integers(len(captions[i])))] for i in chosen]
+            found = net.pictures(stacked[rng.integers(len(features), size=len(chosen)), chosen])
+            return contrastive(found, net.texts(said), said)
+
+        fit(net, loss, len(captions), n_epochs=100, rate=6e-3)
+    return net
 
 
-def classifier(features: Float[np.ndarray, "n 1280"], labels: Int[np.ndarray, " n"], seed: int = 0) -> dict[str, Tensor]:
-    """A linear classifier, {weight, bias}: cross entropy, every class counting the same; the scale of features folded in."""
-    mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-3
-    x, y = torch.tensor((features - mean) / deviation), torch.tensor(labels)
+def trained_views(features: Sequence[Float[np.ndarray, "n 1280"]], labels: Int[np.ndarray, " n"]) -> nn.Sequential:
+    """A classifier trained by cross entropy on several features of each picture, every class counting the same."""
+    stacked, y = torch.tensor(np.stack(features)), torch.tensor(labels)
+    share = len(y) / torch.bincount(y, minlength=len(VIEWS))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = torch.nn.Linear(x.shape[1], len(VIEWS))
-        share = 1 / torch.bincount(y, minlength=len(VIEWS)).clamp(min=1)
-        optimizer = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=VIEW_DECAY)
-        for _ in tqdm(range(VIEW_EPOCHS), "views"):
-            for chosen in torch.randperm(len(x)).split(BATCH):
-                optimizer.zero_grad()
-                functional.cross_entropy(net(functional.dropout(x[chosen], 0.5)), y[chosen], weight=share).backward()
-                optimizer.step()
-    weight = net.weight.detach() / torch.tensor(deviation)
-    return {"weight": weight, "bias": net.bias.detach() - weight @ torch.tensor(mean)}
+        torch.manual_seed(0)
+        net = classifier()
+        net[0].load_state_dict(scale(features[0]))
+
+        def loss(chosen: Int[np.ndarray, " b"], rng: np.random.Generator) -> Tensor:
+            scores = net(stacked[rng.integers(len(features), size=len(chosen)), chosen])
+            return functional.cross_entropy(scores, y[chosen], weight=share, label_smoothing=0.1)
+
+        fit(net, loss, len(y), n_epochs=100, rate=1e-3)
+    return net
 
 
 def principal(features: Float[np.ndarray, "n 1280"]) -> dict[str, Tensor]:
@@ -196,7 +206,7 @@ None of these may be used inside an optimisation that it also judges: they are i
   same in lpips 0.1.4, BSD-2-Clause.
 - `fd_effnet`: mean and {directions} principal directions of train features; moments of train and val at 64 and at 32 pixels.
 - `towers`: pictures by 1,280 features -> 320 -> 128, text by hashed words and 4-grams -> 64 -> 256 -> 128; CLIP's loss.
-- `views`: linear on the features.
+- `views`: 1,280 features -> 64 -> 4; cross entropy.
 
 Weights are float16. The last three are trained here, in minutes on a CPU, on features (`{preprocessing}`) of the built-in
 world's train images as they are, mirrored, at 32 pixels, and with noise; val, tune and heldout images were not shown to them.
@@ -238,10 +248,10 @@ def main(folder: Path) -> None:
         for part, value in moments(onto(some, mean, directions))._asdict().items():
             found[f"{split}.{side}.{part}"] = torch.tensor(value, dtype=torch.float32)
     write("fd_effnet", basis | found)
-    write("towers", half(towers(list(seen.values()), captions(train)).state_dict()))
+    write("towers", half(trained_towers(list(seen.values()), captions(train)).state_dict()))
     named = (train.table["view"] != "").to_numpy()
     labels = np.array([VIEWS.index(view) for view in train.table["view"][named]])
-    write("views", half(classifier(np.concatenate([some[named] for some in seen.values()]), np.tile(labels, len(seen)))))
+    write("views", half(trained_views([some[named] for some in seen.values()], labels).state_dict()))
 
     real = {split: worlds[split] for split in unseen}
     card = CARD.format(

@@ -10,6 +10,9 @@ from .words import Words
 BOOSTS = {"concept": 1.0, "colour": 0.5, "view": 2.0, "style": 0.3, "words": 0.3}
 """How much a word counts where it stands; chosen on the `tune` prompts, like the temperature."""
 
+WINDOWS = ((0.0, 1), (0.5, 2), (0.8, 3), (1.3, 6), (2.3, 12), (4.0, 16), (6.5, 63))
+"""From this sigma up, the half-width at 64 pixels."""
+
 
 def parts(
     size: int, width: float, prompts: Sequence[str], boosts: Mapping[str, float], temperature: float, n_most: int, n_null: int
@@ -38,7 +41,7 @@ def weighted_images(
     boosts: Mapping[str, float] = BOOSTS,
     temperature: float = 0.03,
     n_most: int = 48,
-    n_null: int = 256,
+    n_null: int = 128,
 ) -> WeightedImages:
     """The optimal denoiser of the pictures that a prompt means: the memorising limit, and the exact oracle."""
     return WeightedImages(**parts(size, width, prompts, boosts, temperature, n_most, n_null))
@@ -61,7 +64,7 @@ def local(
     boosts: Mapping[str, float] = BOOSTS,
     temperature: float = 0.03,
     n_most: int = 48,
-    n_null: int = 256,
+    n_null: int = 128,
 ) -> Local:
     """The denoiser that works window by window. windows: (sigma, half-width at 64 pixels), halved with the size."""
     scaled = tuple((float(sigma), -(-int(half_width) * size // SIZE)) for sigma, half_width in windows)

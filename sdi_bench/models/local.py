@@ -119,7 +119,9 @@ class Prior(ABC):
 
         def mean(row: int, prompt: Prompt) -> Tensor:
             with torch.set_grad_enabled(grad):  # which every thread has for itself
-                return self.mean(x[row].to(self.dtype), signal[row], noise[row], self.support(prompt, x.device)).to(torch.float64)
+                return self.mean(x[row].to(self.dtype), signal[row], noise[row], self.support(prompt, x.device)).to(
+                    torch.float64
+                )
 
         rows = [(row, prompt) for prompts in conds for row, prompt in enumerate(prompts)]
         n_threads = torch.get_num_threads() if x.device.type == "cpu" else 1

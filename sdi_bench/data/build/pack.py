@@ -2,7 +2,7 @@
 
 A channel has 52 values, STEP·k with STEP = 5: black and white are kept, and since STEP is odd the nearest value is never
 more than 2 of 255 levels away (1.4 rms), no more than rounding to 6 bits costs, at two thirds of the bytes of all 256 values.
-An atlas stores k, so that neighbours differ by small whole numbers. Views of a model, drawings in one style lie side by side.
+An atlas stores k, so that neighbours differ by small whole numbers. A model's views lie side by side, a style's drawings too.
 """
 
 import gzip
@@ -33,16 +33,10 @@ def steps(pixels: UInt8[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
 
 def encoded(pictures: Sequence[Picture]) -> bytes:
     """Up to PER_ATLAS pictures as one WebP file; the last row is filled with white."""
-    grid = np.full(
-        (-(-len(pictures) // COLUMNS) * COLUMNS, SIZE, SIZE, 3), 255 // STEP, np.uint8
-    )
+    grid = np.full((-(-len(pictures) // COLUMNS) * COLUMNS, SIZE, SIZE, 3), 255 // STEP, np.uint8)
     for place, picture in zip(grid, pictures, strict=False):
         place[:] = steps(picture.pixels)
-    rows = (
-        grid.reshape(-1, COLUMNS, SIZE, SIZE, 3)
-        .transpose(0, 2, 1, 3, 4)
-        .reshape(-1, COLUMNS * SIZE, 3)
-    )
+    rows = grid.reshape(-1, COLUMNS, SIZE, SIZE, 3).transpose(0, 2, 1, 3, 4).reshape(-1, COLUMNS * SIZE, 3)
     file = io.BytesIO()
     Image.fromarray(rows).save(file, "webp", lossless=True, quality=100, method=6)
     return file.getvalue()
@@ -79,21 +73,13 @@ def pack(pictures: Sequence[Picture], splits: Sequence[str]) -> World:
     """
     parts = [pictures[i : i + PER_ATLAS] for i in range(0, len(pictures), PER_ATLAS)]
     with ThreadPoolExecutor() as pool:
-        files = {
-            atlas(i): content for i, content in enumerate(pool.map(encoded, parts))
-        }
-    text = frame(pictures, splits).to_csv(
-        index=False, lineterminator="\n", float_format="%g"
-    )
+        files = {atlas(i): content for i, content in enumerate(pool.map(encoded, parts))}
+    text = frame(pictures, splits).to_csv(index=False, lineterminator="\n", float_format="%g")
     files[TABLE] = gzip.compress(text.encode(), compresslevel=9, mtime=0)
     meshes = shipped.HERE / "meshes.npz"
-    size = sum(map(len, files.values())) + (
-        meshes.stat().st_size if meshes.exists() else 0
-    )
+    size = sum(map(len, files.values())) + (meshes.stat().st_size if meshes.exists() else 0)
     if size > LIMIT:
-        raise ValueError(
-            f"pictures={len(pictures)}: packed they and the meshes take {size} bytes; {LIMIT} would do"
-        )
+        raise ValueError(f"pictures={len(pictures)}: packed they and the meshes take {size} bytes; {LIMIT} would do")
     replace(files)
     world = read()
     replace({DIGEST: f"{world.digest()}\n".encode()})

@@ -27,11 +27,8 @@ WANTED = {"val": 2300, "tune": 512}
 TUNE_MODELS = 24
 STYLES_LEFT = 3
 """So many styles of a concept train, at least, when one of its drawings is in val or tune."""
-
-
 TWIN = 0.15
 """Two models are near twins if their pictures differ by less than this part of their ink (distance from white), at 16 x 16."""
-
 FIRST = {
     "headphones",
     "mixer",

@@ -1,0 +1,142 @@
+"""How good the built-in prior is: DDIM on the captions of the val (or tune) pictures, beside real pictures and copies.
+
+    python tests/benchmarks/builtin_prior.py                    # val: the published numbers
+    python tests/benchmarks/builtin_prior.py --split tune --widen 1 1.25 1.5 2
+    python tests/benchmarks/builtin_prior.py --windows          # the half-width that denoises unseen pictures best, by sigma
+
+One sample for each picture of the split, with its caption. Columns: fd_effnet to the split's real pictures; rprec (R@1 of 100
+captions, chance 0.01); the share of views named as asked (chance 0.25); novelty, LPIPS to the nearest training picture (of the
+ten nearest by features). Rows: the local prior, the memorising one, training pictures in the split's shares (the floor of
+fd_effnet), the split itself (the ceiling of rprec). ± is half of a 95 % interval, concepts left out in 20 groups.
+"""
+
+import argparse
+import time
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial.distance import cdist
+
+from sdi_bench.data.world import World
+from sdi_bench.draws import Item
+from sdi_bench.features import lpips, towers
+from sdi_bench.features.effnet import features
+from sdi_bench.features.frechet import frechet, moments, projected
+from sdi_bench.features.train import kept
+from sdi_bench.features.views import VIEWS, views
+from sdi_bench.grids import UniformT
+from sdi_bench.metrics.rprec import val_captions
+from sdi_bench.models.builtin import WINDOWS, local, weighted_images
+from sdi_bench.models.local import Prior
+from sdi_bench.predictor import Cost
+from sdi_bench.samplers import Ddim
+from sdi_bench.sampling import Job
+from sdi_bench.schedules import scaled_linear
+from sdi_bench.stats import jackknife, mean_of
+
+
+def samples(model: Prior, captions: Sequence[str], batch: int = 64) -> np.ndarray:
+    """DDIM-50 at gamma 1; the k-th picture of a caption has seed k."""
+    met: Counter[str] = Counter()
+    items = []
+    for caption in captions:
+        items.append(Item(caption, met[caption]))
+        met[caption] += 1
+    job, images = Job(model, Ddim(UniformT(50)), scaled_linear()), []
+    for k in range(0, len(items), batch):
+        *_, last = job.states(items[k : k + batch], Cost())
+        images.append(last.x0.numpy().astype(np.float32))
+    return np.concatenate(images)
+
+
+def novelty(images: np.ndarray, found: np.ndarray, train: World, known: np.ndarray) -> np.ndarray:
+    """LPIPS to the nearest training picture, sought among the ten nearest by features."""
+    out = []
+    for image, feature in zip(images, found, strict=True):
+        near = np.argsort(cdist(feature[None], known)[0])[:10]
+        real = train.images[near].astype(np.float32) / 127.5 - 1
+        out.append(lpips.distance(np.repeat(image[None], 10, 0), real).min())
+    return np.array(out)
+
+
+def row(name: str, images: np.ndarray, split: World, real: np.ndarray, train: World, known: np.ndarray, n_novel: int) -> str:
+    """A line of the table."""
+    found = features(images)
+    groups = np.array([zlib.crc32(concept.encode()) % 20 for concept in split.table["concept"]])
+    captions = list(split.table["caption"])
+    points, truth = projected(found), moments(projected(real))
+    distance = jackknife(lambda index: frechet(moments(points[index]), truth), groups)
+    pool = val_captions()
+    rprec = jackknife(mean_of(towers.retrieved(towers.pictures(found), captions, pool)), groups)
+    asked = (split.table["view"] != "").to_numpy()
+    right = np.array(VIEWS)[views(found)] == split.table["view"].to_numpy()
+    view = jackknife(mean_of(right[asked].astype(float)), groups[asked])
+    some = np.random.default_rng(0).choice(len(images), min(n_novel, len(images)), replace=False)
+    new = jackknife(mean_of(novelty(images[some], found[some], train, known)), groups[some])
+    cells = [f"{e.point:.{d}f} ±{(e.high - e.low) / 2:.{d}f}" for e, d in ((distance, 2), (rprec, 3), (view, 3), (new, 3))]
+    return f"{name:34s}  {len(images):5d}  " + "  ".join(f"{cell:>14s}" for cell in cells)
+
+
+def windows(split: World, n: int = 96) -> None:
+    """Print, at each sigma, the mean square error of the denoised picture by half-width, its caption given."""
+    widths, model, rng = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 63), local(), np.random.default_rng(0)
+    rows = rng.choice(len(split), n, replace=False)
+    print("sigma    " + "".join(f"{width:>8d}" for width in widths) + "   best half-width", flush=True)
+    for sigma in (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0):
+        errors, v = np.zeros(len(widths)), sigma**2 + model.width**2
+        for index in rows:
+            x0 = torch.from_numpy(split.images[index] / np.float32(127.5) - 1)
+            x = x0 + sigma * torch.from_numpy(rng.standard_normal(x0.shape).astype(np.float32))
+            support = model.support(split.table["caption"][index])
+            for k, width in enumerate(widths):
+                mean = model.windowed(x, 1.0, sigma, support, width)
+                errors[k] += float((mean + model.width**2 / v * (x - mean) - x0).square().mean()) / n
+        print(f"{sigma:<9g}" + "".join(f"{error:8.4f}" for error in errors) + f"   {widths[int(errors.argmin())]}", flush=True)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--split", choices=["val", "tune", "heldout"], default="val")
+    parser.add_argument("--widen", type=float, nargs="+", default=[1.0], help="factors on the windows' half-widths")
+    parser.add_argument("--temperature", type=float, nargs="+", default=[0.03])
+    parser.add_argument("--width", type=float, nargs="+", default=[0.02], help="of the kernel")
+    parser.add_argument("--novel", type=int, default=256, help="pictures whose novelty is measured")
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "sdi_bench", help="keeps features")
+    parser.add_argument("--windows", action="store_true", help="only calibrate the windows, on the tune pictures")
+    parser.add_argument("--bare", action="store_true", help="without the rows of real pictures and of the memorising prior")
+    options = parser.parse_args()
+    world = World.open()
+    if options.windows:
+        windows(world.where(split="tune"))
+        return
+    split, train = world.where(split=options.split), world.where(split="train")
+    real, known = (kept(options.cache, some.pixels()) for some in (split, train))
+    print(f"{'':34s}  {'n':>5s}  {'fd_effnet':>14s}  {'rprec':>14s}  {'view':>14s}  {'novelty':>14s}", flush=True)
+    rest = (split, real, train, known, options.novel)
+    captions = list(split.table["caption"])
+    for widen in options.widen:
+        for temperature in options.temperature:
+            for width in options.width:
+                scaled = tuple((sigma, max(1, round(half_width * widen))) for sigma, half_width in WINDOWS)
+                model = local(width=width, temperature=temperature, windows=scaled)
+                began = time.perf_counter()
+                images = samples(model, captions)
+                name = f"local x{widen:g}, T {temperature:g}, width {width:g}"
+                seconds = (time.perf_counter() - began) / len(images)
+                print(row(name, images, *rest) + f"  {seconds:.3f} s/image", flush=True)
+    if not options.bare:
+        print(row("empirical", samples(weighted_images(), captions), *rest), flush=True)
+        rng, table = np.random.default_rng(0), train.table
+        picks = [rng.choice(np.flatnonzero(table["domain"] == domain)) for domain in split.table["domain"]]
+        print(row("training pictures, same shares", train.pixels()[picks], *rest), flush=True)
+        print(row("the split's real pictures", split.pixels(), *rest), flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    main()
