@@ -399,7 +399,9 @@ def test_view_counts_only_samples_whose_prompt_asks(monkeypatch) -> None:
 
 
 def test_saturation_is_the_mean_chroma() -> None:
-    red, grey, deep = (np.broadcast_to(np.array(c)[:, None, None], (3, 32, 32)) for c in ([1.0, -1, -1], [0.3] * 3, [0.0, -1, -1]))
+    red, grey, deep = (
+        np.broadcast_to(np.array(c)[:, None, None], (3, 32, 32)) for c in ([1.0, -1, -1], [0.3] * 3, [0.0, -1, -1])
+    )
     found = Saturation().statistic(of(np.stack([red, grey, deep]), truth=np.stack([deep, grey])))  # 1, 0, 1/2 over 1/4
     assert found(np.arange(3)) == pytest.approx(np.log(2))
     assert found(np.array([0])) == pytest.approx(np.log(4))
@@ -443,7 +445,10 @@ HURT = {
     "view": [(one, -1)],
     "saturation": [(grey, -1), (vivid, +1)],
     "clipped": [(lambda images: 1.5 * images, +1)],
-    "diversity": [(lambda images: images[np.arange(len(images)) % 10], -1), (lambda images: images[:, :, :, ::-1] * np.where(np.arange(len(images)) % 2, -1, 1)[:, None, None, None], +1)],
+    "diversity": [
+        (lambda images: images[np.arange(len(images)) % 10], -1),
+        (lambda images: images[:, :, :, ::-1] * np.where(np.arange(len(images)) % 2, -1, 1)[:, None, None, None], +1),
+    ],
 }
 
 

@@ -18,7 +18,10 @@ from sdi_bench.models import Empirical, Gaussian, Mixture
 from sdi_bench.stats import Estimate, groups_of, jackknife
 
 FILES = sorted((Path(__file__).parent.parent / "conf" / "metric").glob("*.yaml"))
-METRICS = {path.stem: instantiate(OmegaConf.load(path), _convert_="all")[path.stem] for path in FILES}
+ON_COLOUR = {"clipped", "diversity", "fd_effnet", "rprec", "saturation", "tclip", "view"}  # in test_features.py
+METRICS = {
+    path.stem: instantiate(OmegaConf.load(path), _convert_="all")[path.stem] for path in FILES if path.stem not in ON_COLOUR
+}
 EXTRAS = {"frechet": "cleanfid"}
 
 
