@@ -1,8 +1,9 @@
 """What compares runs: distances to the paired reference, the table of a sweep, its csv."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from .draws import Item
+from .features import lpips
 from .measure import diverged
 from .stats import Estimate, groups_of, jackknife, mean_of
 
@@ -20,7 +22,7 @@ EXPLAINED = {
     "nearest": "nearest: distance to the nearest training image (no direction).",
     "rprec": 'rprec: share that suits its own prompt best of 100 captions; chance is 0.01, the ceiling is what "data" gets.',
     "tclip": "tclip: 100·cos of picture and prompt, by a scorer trained on the built-in world (in its domain only).",
-    "view": 'view: share that a classifier sees from the side asked for; chance is 0.25, the ceiling is what "data" gets.',
+    "view": "view: share seen from the side asked for, the mean over sides; one answer for all gets 1 / sides. Ceiling: data.",
     "fd_effnet": "fd_effnet: Fréchet distance to real pictures on EfficientNet-Lite0 features (not FID).",
 }
 """What stands under the table, by the measures it is about."""
@@ -41,17 +43,26 @@ class Entry:
     images: Float[np.ndarray, "n *shape"]
     measures: Mapping[str, Mapping[str, Any]]
     cost: Mapping[str, Any] | None = None
-    folder: str = ""
+    folder: Path | None = None
 
 
-def distance(a: Float[np.ndarray, "n *shape"], b: Float[np.ndarray, "n *shape"], items: Sequence[Item]) -> Estimate | None:
-    """Mean over items of the root mean square pixel difference; None if fewer than two items are finite in both."""
+Gap = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def rms(a: Float[np.ndarray, "n *shape"], b: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, " n"]:
+    """Root mean square pixel difference of each pair."""
+    return np.sqrt(np.square((a - b).reshape(len(a), -1)).mean(axis=1))
+
+
+def distance(
+    a: Float[np.ndarray, "n *shape"], b: Float[np.ndarray, "n *shape"], items: Sequence[Item], gap: Gap = rms
+) -> Estimate | None:
+    """Mean gap of an item in a and in b; None if fewer than two items are finite in both."""
     kept = ~(diverged(a) | diverged(b))
     if kept.sum() < 2:
         return None
-    gaps = (a - b)[kept].reshape(int(kept.sum()), -1)
     seeds = np.array([item.seed for item in items], dtype=np.int64)[kept]
-    return jackknife(mean_of(np.sqrt(np.square(gaps).mean(axis=1))), groups_of(seeds))
+    return jackknife(mean_of(gap(a[kept], b[kept])), groups_of(seeds))
 
 
 def other_seed(reference: Entry) -> Estimate | None:
@@ -75,17 +86,23 @@ def tidy(entries: Sequence[Entry], reference: Entry) -> pd.DataFrame:
     for entry in entries:
         measures = dict(entry.measures)
         if entry.cost is not None and entry is not reference:
-            to_reference = distance(entry.images, reference.images, entry.items)
-            measures["to_reference"] = {"unit": "rms pixel", "ideal": 0.0} | (
-                to_reference._asdict() if to_reference else {"undefined": "fewer than two items to compare"}
-            )
+            gaps: dict[str, tuple[str, Gap]] = {"to_reference": ("rms pixel", rms)}
+            if entry.images.shape[1:] in ((3, 64, 64), (3, 32, 32)):
+                gaps["lpips"] = ("LPIPS to the reference", lpips.distance)
+            for name, (unit, gap) in gaps.items():
+                to_reference = distance(entry.images, reference.images, entry.items, gap)
+                measures[name] = {"unit": unit, "ideal": 0.0} | (
+                    to_reference._asdict() if to_reference else {"undefined": "fewer than two items to compare"}
+                )
         cost = entry.cost or {}
         n = len(entry.items)
         per_image = {f"rows_{use}": cost["rows"][use] / n if cost else math.nan for use in ROW_USES}
         per_image |= {"seconds": cost.get("seconds", math.nan) / n, "peak_mb": cost.get("peak_mb", math.nan)}
         common = {"run": entry.label, "n": n, "diverged": int(diverged(entry.images).sum())}
         for name, values in measures.items():
-            records.append(common | {"measure": name} | dict(values) | per_image | {"folder": entry.folder})
+            records.append(
+                common | {"measure": name} | dict(values) | per_image | {"folder": entry.folder.name if entry.folder else ""}
+            )
     columns = ["run", "n", "diverged", "measure", "unit", "ideal", "point", "low", "high", "undefined"]
     frame = pd.DataFrame(records)
     return frame.reindex(columns=[*columns, *(c for c in frame.columns if c not in columns)])
@@ -126,17 +143,26 @@ def render(frame: pd.DataFrame) -> str:
     return "\n".join([shown[0], "-" * len(shown[0]), *shown[1:]])
 
 
-def notes(frame: pd.DataFrame, reference: Entry) -> list[str]:
+def notes(frame: pd.DataFrame, entries: Sequence[Entry], reference: Entry) -> list[str]:
     """The lines under the table: what the numbers are held against, and why cells are empty."""
     ceiling = other_seed(reference)
     shown = set(frame.loc[frame["point"].notna(), "measure"])
-    lines = ["± is half of a 95 % interval (delete-a-group jackknife over seeds)."]
+    lines = ["± is half of a 95 % interval (delete-a-group jackknife; from eight seeds on a group is whole seeds)."]
     lines += [text for names, text in EXPLAINED.items() if shown & set(names.split(", "))]
+    if "lpips" in shown:
+        lines.append("lpips: LPIPS (AlexNet, at these few pixels) to the same item of the reference.")
     if ceiling is not None:
         lines.append(
             f'to reference: rms distance to the same item of "{reference.label}"; another seed of the same prompt is '
             f"{cell(*ceiling)} away."
         )
+    for entry in (entry for entry in entries if entry.cost is None):
+        n_distinct = len(np.unique(entry.images.reshape(len(entry.images), -1), axis=0))
+        if n_distinct < len(entry.items):
+            source = "no part of the model" if entry.label == "data" else "the model's own"
+            lines.append(
+                f"{entry.label}: {n_distinct} real pictures of these prompts, {source}, repeated: its ± is no interval."
+            )
     missing = frame.dropna(subset=["undefined"])
     for (measure, why), rows in missing.groupby(["measure", "undefined"], sort=False):
         lines.append(f"no {measure} for {', '.join(dict.fromkeys(rows['run']))}: {why}.")

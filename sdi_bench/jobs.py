@@ -1,5 +1,6 @@
 """From a plan to finished files: shards, measures, the table and the pictures of a sweep."""
 
+import hashlib
 import platform
 import resource
 import sys
@@ -17,10 +18,11 @@ from tqdm import tqdm
 
 from . import __version__, pictures
 from .compare import Entry, notes, render, tidy
+from .data.shipped import sums
 from .draws import Item
 from .measure import N_TRUTH, fresh_data, measure
 from .metrics import Metric
-from .models.base import images_of
+from .models.base import HasData, images_of
 from .predictor import Cost
 from .samplers import State
 from .sampling import Job
@@ -123,7 +125,8 @@ def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
         "seconds": sum(shard.seconds for shard in shards),
         "peak_mb": max(shard.peak_mb for shard in shards),
     }
-    asked = digest([[[item.prompt, item.seed] for item in plan.items], plan.config["metric"]])
+    held_against = None if truth is None else hashlib.sha256(truth.tobytes()).hexdigest()
+    asked = digest([[[item.prompt, item.seed] for item in plan.items], plan.config["metric"], sums(), held_against])
     known = plan.folder.read_json("metrics.json")
     if known is None or known["asked"] != asked:
         guidance = plan.job.sampler.guidance
@@ -134,7 +137,7 @@ def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
         few = [i for i, item in enumerate(plan.items) if item.prompt in prompts and item.seed in seeds]
         pictures.grid(plan.folder.path / "samples.png", images[few], [plan.items[i] for i in few], plan.label)
         plan.folder.write_json("metrics.json", known)
-    return Entry(plan.label, plan.items, images, known["measures"], cost, str(plan.folder.path))
+    return Entry(plan.label, plan.items, images, known["measures"], cost, plan.folder.path)
 
 
 def summarise(plans: Sequence[tuple[Plan, Plan]]) -> None:
@@ -152,9 +155,10 @@ def summarise(plans: Sequence[tuple[Plan, Plan]]) -> None:
         if again is not None:
             guidance = reference_plan.job.sampler.guidance
             measures = measure(again, items, model, guidance, reference_plan.metrics, truth)
-            entries.append(Entry("data", items, again, measures))
+            known = not isinstance(model, HasData) or model.unseen([item.prompt for item in items])
+            entries.append(Entry("data" if known else "train data", items, again, measures))
         frame = tidy(entries, reference)
-        table = render(frame) + "\n\n" + "\n".join(notes(frame, reference)) + "\n"
+        table = render(frame) + "\n\n" + "\n".join(notes(frame, entries, reference)) + "\n"
         print("\n" + table)
         results = reference_plan.folder.path.parent
         name = digest([sorted(plan.folder.path.name for plan, _ in group), [[item.prompt, item.seed] for item in items]], 8)
@@ -165,7 +169,9 @@ def summarise(plans: Sequence[tuple[Plan, Plan]]) -> None:
         if reference.images.ndim == 4:
             chosen = [i for i, item in enumerate(items) if item.seed == items[0].seed][:12]
             columns = {pictures.name_of(items[i]): np.stack([entry.images[i] for entry in entries]) for i in chosen}
-            pictures.side_by_side(picture, columns, [entry.label for entry in entries], "the same items in columns: prompt · seed")
+            pictures.side_by_side(
+                picture, columns, [entry.label for entry in entries], "the same items in columns: prompt · seed"
+            )
         else:
             pictures.side_by_side(picture, {entry.label: entry.images for entry in entries}, [], "")
         print("written:", csv, text, picture, *(entry.folder for entry in entries if entry.folder), sep="\n  ")

@@ -70,6 +70,8 @@ def measure(
                 )
                 raise UndefinedError(few)
             point, low, high = jackknife(metric.statistic(context), groups)
+            if not np.isfinite([point, low, high]).all():
+                raise UndefinedError("too few items")
             found[name] = {"point": point, "low": low, "high": high, "unit": metric.unit, "ideal": metric.ideal}
         except UndefinedError as why:
             found[name] = {"undefined": str(why), "unit": metric.unit, "ideal": metric.ideal}

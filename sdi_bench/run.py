@@ -113,6 +113,7 @@ def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> tuple[P
         torch.empty(0, device=plain["device"])
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device={plain['device']!r}: not to be had here") from error
+    plain["metric"] = plain.get("metric") or {}
     built = {key: instantiate(plain[key], _convert_="all") for key in ("model", "schedule", "sampler", "metric", "reference")}
     model = built["model"]
     if isinstance(model, ExactModel) and not isinstance(model, HasData) and plain["device"] != "cpu":

@@ -25,8 +25,12 @@ class Job:
 
     def check(self, items: Sequence[Item]) -> None:
         """Raise ValueError, naming the field, before any network call, if this cannot run."""
-        for prompt in {item.prompt for item in items} | {self.sampler.guidance.negative}:
+        for prompt in {item.prompt for item in items}:
             self.model.check_prompt(prompt)
+        try:
+            self.model.check_prompt(self.sampler.guidance.negative)
+        except ValueError as error:
+            raise ValueError(f"negative_{error}") from error
         self.sampler.check(self.model, self.schedule)
 
     def states(self, items: Sequence[Item], cost: Cost) -> Iterator[State]:

@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from .draws import Item
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Raised whenever the numbers a configuration gives change: old results are then not mixed with new ones."""
 
 

@@ -62,7 +62,15 @@ def test_adding_a_sampler_is_what_contributing_says(tmp_path) -> None:
     assert "sampler/midpoint" in python("-c", check).stdout  # a yaml without an oracle is noticed
     path.write_text(path.read_text() + "\n\n" + oracle)
     assert python("-c", check).stdout.strip() == "[]"
-    words = ["model=digits", "sampler=midpoint", "seeds=0..1", "prompt=3", "grid.n_levels=5", "reference.grid.n_levels=5", "metric=[contrast]"]
+    words = [
+        "model=digits",
+        "sampler=midpoint",
+        "seeds=0..1",
+        "prompt=3",
+        "grid.n_levels=5",
+        "reference.grid.n_levels=5",
+        "metric=[contrast]",
+    ]
     done = python("-m", "sdi_bench.run", *words)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^midpoint .* 5/0/0/4 ", done.stdout, flags=re.M)

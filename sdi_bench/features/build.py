@@ -94,4 +94,9 @@ def build(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1]))
+    if len(sys.argv) != 2:
+        sys.exit("python -m sdi_bench.features.build FOLDER: where downloads are kept")
+    try:
+        build(Path(sys.argv[1]))
+    except ValueError as error:
+        sys.exit(f"sdi_bench.features.build: {error}")

@@ -39,7 +39,9 @@ class Context:
     def law(self) -> Float[np.ndarray, "m *shape"]:
         """The truth, for measures of the whole law. Raises UndefinedError where a perfect sampler would not give it."""
         if not self.same_law:
-            raise UndefinedError("a perfect sampler would give another law than the data's (real images, or guidance other than 1)")
+            raise UndefinedError(
+                "a perfect sampler would give another law than the data's (real images, or guidance other than 1)"
+            )
         return self.data()
 
     def pictures(self) -> None:

@@ -6,6 +6,7 @@ from ..features.effnet import features
 from ..features.frechet import frechet, moments, projected, reference
 from ..stats import Statistic
 from .base import Context, UndefinedError
+from .rprec import val_captions
 from .saturation import colour_pictures
 
 FLOOR = 1280
@@ -16,8 +17,8 @@ FLOOR = 1280
 class FdEffnet:
     """Fréchet distance to the val images of the same size, on 128 fixed principal directions of pooled features.
 
-    Biased upwards as 1/n: held against real images at equal n (CARD.md has them). Undefined for fewer than FLOOR samples
-    unless force.
+    Biased upwards as 1/n: held against real images at equal n (CARD.md has them). Undefined for fewer than FLOOR samples or
+    captions of val pictures, unless force.
     """
 
     force: bool = False
@@ -29,5 +30,7 @@ class FdEffnet:
         colour_pictures(context)
         if n < FLOOR and not self.force:
             raise UndefinedError(f"n below floor ({FLOOR})")
+        if not self.force and len(set(context.prompts) & set(val_captions())) < FLOOR:
+            raise UndefinedError(f"the prompts are no match for the reference: needs {FLOOR} captions of val pictures")
         points, val = projected(features(context.images)), reference("val", side)
         return lambda index: frechet(moments(points[index]), val)

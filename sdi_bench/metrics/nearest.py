@@ -15,7 +15,7 @@ from .energy import flat
 def distances(context: Context) -> np.ndarray:
     """Root mean square distance from every sample to every centre of the model, [n, centres]. Raises UndefinedError."""
     if not isinstance(context.model, Empirical | Mixture):
-        raise UndefinedError("the model has no training images")
+        raise UndefinedError("for models of labelled images or mixtures only")
     return cdist(flat(context.images), flat(context.model.centres.numpy()))
 
 

@@ -16,7 +16,10 @@ ASKED = re.compile(rf"\b({'|'.join(VIEWS)}) view\b")
 
 @dataclass(frozen=True)
 class View:
-    """Share of samples seen from the asked side, of those whose prompt asks. Chance is 1/4; for real images see CARD.md."""
+    """Share of samples seen from the asked side, the mean over the k sides asked for; real images: CARD.md.
+
+    Any constant answer gets 1/k, so that is chance, whatever the shares of the sides.
+    """
 
     unit: str = "share"
     ideal: float | None = None
@@ -27,5 +30,10 @@ class View:
         asked = np.array([VIEWS.index(match[1]) if match else -1 for match in found])
         if (asked < 0).all():
             raise UndefinedError("no prompt asks for a view")
-        right = np.where(asked < 0, np.nan, views(features(context.images)) == asked)
-        return lambda index: float(np.nanmean(right[index]))
+        right = views(features(context.images)) == asked
+
+        def balanced(index: np.ndarray) -> float:
+            sides = np.unique(asked[index][asked[index] >= 0])
+            return float(np.mean([right[index][asked[index] == side].mean() for side in sides])) if len(sides) else np.nan
+
+        return balanced

@@ -70,7 +70,10 @@ class HasData(Protocol):
     """A model that knows real images."""
 
     def data(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> Float[Tensor, "batch *image_shape"]:
-        """Real images for these prompts, one each, drawn at random; float64."""
+        """Real images for these prompts, one each; float64."""
+
+    def unseen(self, prompts: Sequence[Prompt]) -> bool:
+        """True if the model was not made from any of them."""
 
 
 @runtime_checkable

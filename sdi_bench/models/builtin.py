@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .. import require
 from ..data.world import SIZE, World
 from .local import Local, WeightedImages
 from .words import Words
@@ -11,7 +12,8 @@ BOOSTS = {"concept": 1.0, "colour": 0.5, "view": 2.0, "style": 0.3, "words": 0.3
 """How much a word counts where it stands; chosen on the `tune` prompts, like the temperature."""
 
 WINDOWS = ((0.0, 1), (0.5, 2), (0.8, 3), (1.3, 6), (2.3, 12), (4.0, 16), (6.5, 63))
-"""From this sigma up, the half-width at 64 pixels."""
+"""From this sigma up, the half-width at 64 pixels. Below sigma 2 about what denoises unseen (`tune`) pictures best; above
+it wider, for what is best there, 6 to 8 pixels, gives samples that do not hang together (tests/benchmarks/builtin_prior.py)."""
 
 
 def parts(
@@ -20,16 +22,18 @@ def parts(
     """What both priors are made of. size: 64, 32, 16 or 8 pixels, else ValueError; the rest as in Prior and Words."""
     if size not in (64, 32, 16, 8):
         raise ValueError(f"model.size={size!r}: must be 64, 32, 16 or 8")
+    if isinstance(prompts, str) or not isinstance(prompts, Sequence):
+        raise ValueError(f"model.prompts={prompts!r}: must be a list of prompts")
     train, val = World.open().where("train"), World.open().where("val")
     fields = {name: tuple(train.table[name]) for name in BOOSTS}
-    words = Words(fields, dict(boosts), float(temperature), n_most, n_null)
+    words = Words(fields, dict(boosts), temperature, n_most, n_null)
     held = {str(caption): val.images[rows] for caption, rows in val.table.groupby("caption").indices.items()}
     return {
         "images": train.images,
         "held": held,
         "words": words,
         "shrink": SIZE // size,
-        "width": float(width),
+        "width": width,
         "defaults": tuple(prompts),
     }
 
@@ -50,16 +54,7 @@ def weighted_images(
 def local(
     size: int = SIZE,
     width: float = 0.02,
-    windows: Sequence[tuple[float, int]] = (
-        (0.0, 2),
-        (0.35, 3),
-        (0.5, 4),
-        (0.8, 6),
-        (1.3, 12),
-        (2.3, 20),
-        (4.0, 30),
-        (6.5, 64),
-    ),
+    windows: Sequence[Sequence[float]] = WINDOWS,
     prompts: Sequence[str] = (),
     boosts: Mapping[str, float] = BOOSTS,
     temperature: float = 0.03,
@@ -67,5 +62,10 @@ def local(
     n_null: int = 128,
 ) -> Local:
     """The denoiser that works window by window. windows: (sigma, half-width at 64 pixels), halved with the size."""
+    for pair in windows:
+        if not isinstance(pair, Sequence) or len(pair) != 2:
+            raise ValueError(f"model.windows: {pair!r} must be a pair (sigma, half-width)")
+        require.number("model.windows: sigma", pair[0], at_least=0)
+        require.count("model.windows: half-width", pair[1], least=0)
     scaled = tuple((float(sigma), -(-int(half_width) * size // SIZE)) for sigma, half_width in windows)
     return Local(**parts(size, width, prompts, boosts, temperature, n_most, n_null), windows=scaled)

@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -72,6 +73,8 @@ class Prior(ABC):
         digest = hashlib.sha256(self.images.tobytes())
         for name, texts in self.words.fields.items():
             digest.update("\n".join([name, *texts]).encode())
+        for caption, images in self.held.items():
+            digest.update(caption.encode() + images.tobytes())
         return digest.hexdigest()
 
     def check_prompt(self, prompt: Prompt) -> None:
@@ -105,12 +108,16 @@ class Prior(ABC):
         return self.seen(self.images[chosen])
 
     def data(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> Float[Tensor, "batch *shape"]:
-        """Real images for these prompts: held ones where there are any of this caption, else the model's own."""
-        images = self.pick(prompts, rng)
+        """Real images for these prompts: held ones of this caption, each in turn, where there are any; else the model's own."""
+        images, met = self.pick(prompts, rng), Counter[Prompt]()
         for i, prompt in enumerate(prompts):
             if prompt is not None and prompt in self.held:
-                images[i] = self.seen(rng.choice(self.held[prompt], 1))[0]
+                images[i] = self.seen(self.held[prompt][met[prompt] % len(self.held[prompt])][None])[0]
+                met[prompt] += 1
         return images
+
+    def unseen(self, prompts: Sequence[Prompt]) -> bool:
+        return all(prompt in self.held for prompt in prompts)
 
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         """Row by row, since each has images and weights of its own: a row's bits do not depend on the batch. A thread a row."""
@@ -141,9 +148,9 @@ class Prior(ABC):
     def whole(self, x: Float[Tensor, "c h w"], a: float, b: float, support: Support) -> Float[Tensor, "c h w"]:
         """Weights of whole images, softmax(log weight_i - |x - a·x_i|² / 2v)."""
         v = b * b + (a * self.width) ** 2
-        distance = torch.cat([(x - a * chunk).square().flatten(1).sum(1) for chunk in support.images.split(CHUNK)])
-        fit = support.log_weights - distance / (2 * v)
-        return torch.tensordot(fit.softmax(0), support.images, 1)
+        chunks = [(x - a * chunk).square().flatten(1).sum(1, dtype=torch.float64) for chunk in support.images.split(CHUNK)]
+        fit = support.log_weights.to(torch.float64) - torch.cat(chunks) / (2 * v)
+        return torch.tensordot(fit.softmax(0).to(support.images.dtype), support.images, 1)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ class Words:
         require.number("model.temperature", self.temperature, above=0)
         require.count("model.n_most", self.n_most)
         require.count("model.n_null", self.n_null)
+        if not self.boosts:
+            raise ValueError("model.boosts: names no field")
         for name, boost in self.boosts.items():
             require.number(f"model.boosts.{name}", boost, above=0)
             if name not in self.fields:
@@ -59,6 +61,8 @@ class Words:
     def _matrix(self) -> tuple[dict[str, int], Float[np.ndarray, " words"], sparse.csr_array]:
         """Vocabulary, boosted idf as the prompt's words count, and the normed bags [images, words]."""
         entries: dict[tuple[int, str], float] = {}
+        if not self.boosts:
+            raise ValueError("model.boosts: names no field")
         for name, boost in self.boosts.items():
             for i, text in enumerate(self.fields[name]):
                 for word in tokens(text):

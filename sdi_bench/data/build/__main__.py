@@ -5,6 +5,7 @@ Needs the extra [build] and the clients apt-get, dpkg-deb (Debian) and npm. Usin
 
 import argparse
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -57,8 +58,8 @@ def main() -> None:
         old = None
     sh3f, packages = fetch.debian(cache), fetch.npm(cache)
     pictures = [*tqdm(objects(sh3f), desc="objects", total=MODELS * len(VIEWS), unit="", mininterval=5), *emoji(packages)]
-    write_meshes(sh3f)
     world = pack(pictures, splits(pictures))
+    write_meshes(sh3f)
     (shipped.HERE / "ATTRIBUTION.md").write_text(attribution(world.table), "utf-8")
     print(
         world.table.groupby(["split", "domain"]).agg(pictures=("instance", "size"), concepts=("concept", "nunique")).to_string()
@@ -69,4 +70,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"sdi_bench.data.build: {error}")
