@@ -11,9 +11,9 @@ from .words import Words
 BOOSTS = {"concept": 1.0, "colour": 0.5, "view": 2.0, "style": 0.3, "words": 0.3}
 """How much a word counts where it stands; chosen on the `tune` prompts, like the temperature."""
 
-WINDOWS = ((0.0, 1), (0.5, 2), (0.8, 3), (1.3, 6), (2.3, 12), (4.0, 16), (6.5, 63))
-"""From this sigma up, the half-width at 64 pixels. Below sigma 2 about what denoises unseen (`tune`) pictures best; above
-it wider, for what is best there, 6 to 8 pixels, gives samples that do not hang together (tests/benchmarks/builtin_prior.py)."""
+WINDOWS = ((0.0, 1), (0.5, 2), (0.8, 4), (1.3, 8), (2.3, 15), (4.0, 20), (6.5, 63))
+"""From this sigma up, the half-width at 64 pixels. Below sigma 0.8, where details form, what denoises unseen (`tune`) pictures
+best; above it wider: what is best there gives samples that do not hang together (results/README.md)."""
 
 
 def parts(
