@@ -141,9 +141,21 @@ def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> tuple[P
     return plans[0], plans[1]
 
 
+def quoted(argv: Sequence[str]) -> list[str]:
+    """The same command line, with prompts that hold ", " in quotes, or Hydra would take them for several values."""
+    words = []
+    for word in argv:
+        key, _, value = word.partition("=")
+        if key in ("prompt", "negative_prompt") and ", " in value and value[0] not in "['\"":
+            value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+            word = f"{key}={value}"
+        words.append(word)
+    return words
+
+
 def overrides_of(argv: Sequence[str]) -> list[list[str]]:
     """The jobs of a command line, each a list of overrides."""
-    options = get_args_parser().parse_args(list(argv))
+    options = get_args_parser().parse_args(quoted(argv))
     parsed = OverridesParser.create().parse_overrides(options.overrides)
     if options.multirun:
         return [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
@@ -222,6 +234,7 @@ def main() -> None:
     """Check the whole sweep, run it, show the table. Exit status 2 for bad input."""
     flags = [arg for arg in sys.argv[1:] if arg in ("-m", "--multirun")]
     argv = [*flags[:1], *(arg for arg in sys.argv[1:] if arg not in flags)]  # wherever -m stands
+    argv = quoted(argv)
     sys.argv[1:] = argv
     if {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion"} & {
         arg.split("=")[0] for arg in argv

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def test_every_sweep_the_readme_shows_is_accepted(tmp_path, monkeypatch) -> None
     commands = [line for block in blocks(README, "bash") for line in block.splitlines() if "sdi_bench.run" in line]
     assert len(commands) >= 4
     for line in commands:
-        words = line.split("#")[0].replace("'", "").split("sdi_bench.run")[1].split()
+        words = shlex.split(line.split("sdi_bench.run")[1], comments=True)
         assert run.preflight([*words, f"results={tmp_path}"])
 
 

@@ -293,10 +293,13 @@ def test_the_reference_is_of_the_shipped_pixels(side: int) -> None:
 def test_too_few_samples_are_refused_unless_forced(monkeypatch) -> None:
     monkeypatch.setattr("sdi_bench.metrics.fd_effnet.features", lambda images: np.ones((len(images), effnet.WIDTH), np.float32))
     few, enough = (np.zeros((n, 3, 32, 32), np.float32) for n in (1279, 1280))
+    said = list(val_captions()[:1280])
     with pytest.raises(UndefinedError, match=r"^n below floor \(1280\)$"):
         FdEffnet().statistic(of(few))
     assert value(FdEffnet(force=True), of(few)) > 0
-    assert value(FdEffnet(), of(enough)) == pytest.approx(value(FdEffnet(force=True), of(few)))
+    with pytest.raises(UndefinedError, match=r"^the prompts are no match for the reference"):
+        FdEffnet().statistic(of(enough, ["a sofa", *said[1:]]))
+    assert value(FdEffnet(), of(enough, said)) == pytest.approx(value(FdEffnet(force=True), of(few)))
 
 
 # -------------------------------------------------------------------------------------------------------------- towers

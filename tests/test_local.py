@@ -9,11 +9,16 @@ import torch
 import yaml
 from torch import Tensor
 
+from sdi_bench.grids import UniformT
+from sdi_bench.guidance import Guidance
 from sdi_bench.levels import Level
 from sdi_bench.models import builtin, local
 from sdi_bench.models.local import Local, Support, WeightedImages
 from sdi_bench.models.words import Words
+from sdi_bench.noise import Fresh, Previous
 from sdi_bench.run import conf_dir
+from sdi_bench.samplers import Annealed, Ddim, Distillation
+from sdi_bench.sampling import sample
 
 rng = np.random.default_rng(0)
 IMAGES = rng.integers(0, 256, (40, 3, 8, 8)).astype(np.uint8)
@@ -110,6 +115,19 @@ def test_gradients_are_finite_differences(model) -> None:
     with torch.no_grad():
         difference = (value(x + step * way) - value(x - step * way)) / (2 * step)
     assert float((slope * way).sum()) == pytest.approx(float(difference), rel=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 3.0])
+@pytest.mark.parametrize("model", [EXACT, WINDOWS], ids=["empirical", "local"])
+def test_carried_noise_is_ddim_on_these_too(model, gamma) -> None:
+    """V1 needs no score: any eps will do. 1e-9: rounding, amplified where windows change their mind; fresh noise is far off."""
+    grid, guidance = UniformT(12), Guidance(gamma)
+    ddim = sample(model, Ddim(grid, guidance), PROMPTS[:2], (0, 1))
+    carried, fresh = (
+        sample(model, Distillation(Annealed(grid), noise, guidance), PROMPTS[:2], (0, 1)) for noise in (Previous(), Fresh())
+    )
+    assert (carried - ddim).abs().max() <= 1e-9
+    assert (fresh - ddim).abs().max() > 0.1
 
 
 def test_the_window_denoiser_is_not_the_score_of_a_density() -> None:

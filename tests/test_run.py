@@ -97,7 +97,16 @@ def test_more_seeds_add_shards_and_overwrite_makes_them_again(monkeypatch, tmp_p
 
 
 def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_seen(tmp_path) -> None:
-    words = ["-m", "sampler=sds,sdi", "prompt=[3,8]", "seeds=0..127", "grid.n_levels=30", *SMALL[3:], "metric=[contrast]"]
+    words = [
+        "-m",
+        "model=digits",
+        "sampler=sds,sdi",
+        "prompt=[3,8]",
+        "seeds=0..127",
+        "grid.n_levels=30",
+        *SMALL[3:],
+        "metric=[contrast]",
+    ]
     call = [sys.executable, "-m", "sdi_bench.run", *words]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -211,6 +220,17 @@ def test_prompt_file_negative_prompt_and_one_seed(monkeypatch, tmp_path) -> None
     assert record["n"] == 2
     # 2 items x 6 levels, each with a row for the prompt and one for the negative prompt
     assert record["cost"]["rows"] == {"conditional": 12, "unconditional": 12, "inversion": 0, "other": 0}
+
+
+@pytest.mark.parametrize("flags", [[], ["-m"]])
+def test_a_prompt_may_hold_a_comma(tmp_path, flags) -> None:
+    said = "a driver's red sofa, side view"
+    words = [*flags, f"prompt={said}", "negative_prompt=owl, blue", "seeds=0", f"results={tmp_path}"]
+    ((plan, _),) = run.preflight(run.quoted(words))
+    assert [item.prompt for item in plan.items] == [said]
+    assert plan.job.sampler.guidance.negative == "owl, blue"
+    assert run.quoted(run.quoted(words)) == run.quoted(words)
+    assert len(run.preflight(["-m", "model=digits", "prompt=3,8", f"results={tmp_path}"])) == 2
 
 
 def test_seeds_can_be_swept_and_whole_numbers_name_the_same_run(monkeypatch, tmp_path, capsys) -> None:

@@ -26,7 +26,7 @@ def test_clean(words: list[str]) -> None:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = "import sys, sdi_bench; print([m for m in ('diffusers', 'hydra', 'torchmetrics', 'matplotlib') if m in sys.modules])"
+    code = "import sys, sdi_bench; print([m for m in ('diffusers', 'transformers', 'hydra', 'torchmetrics', 'matplotlib') if m in sys.modules])"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -38,7 +38,7 @@ def test_a_built_wheel_works_away_from_the_checkout(tmp_path) -> None:
     site = tmp_path / "site"
     wheel = next(tmp_path.glob("*.whl"))
     subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(site)], check=True)
-    run = ["sampler=sds", "seeds=0..1", "prompt=3", "grid.n_levels=3", "reference.grid.n_levels=3", "metric=[contrast]"]
+    run = ["sampler=sds", "seeds=0..1", "prompt=owl", "grid.n_levels=3", "reference.grid.n_levels=3", "metric=[contrast]"]
     code = "import sdi_bench; print(sdi_bench.__file__)"
     for words in (["-c", code], ["-m", "sdi_bench.run", *run]):
         env = os.environ | {"PYTHONPATH": str(site)}
