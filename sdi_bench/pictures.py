@@ -33,7 +33,7 @@ def side_by_side(path: Path, columns: Mapping[str, np.ndarray], rows: Sequence[s
     path.parent.mkdir(parents=True, exist_ok=True)
     n_rows = len(rows) if first.ndim == 4 else 1
     size = 0.75 if first.ndim == 4 else 2.6
-    label = 0.9
+    label = 0.3 + 0.06 * max(map(len, rows), default=0)
     figure, axes = plt.subplots(
         n_rows,
         len(columns),

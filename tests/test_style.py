@@ -26,7 +26,8 @@ def test_clean(words: list[str]) -> None:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = "import sys, sdi_bench; print([m for m in ('diffusers', 'transformers', 'hydra', 'torchmetrics', 'matplotlib') if m in sys.modules])"
+    heavy = ("diffusers", "transformers", "hydra", "torchmetrics", "matplotlib", "pandas")
+    code = f"import sys, sdi_bench; print([m for m in {heavy} if m in sys.modules])"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -352,6 +352,8 @@ def opened(folder: Path, dtype: torch.dtype, device: str, variant: str | None) -
         for name, part in pipe.components.items():
             if isinstance(part, torch.nn.Module):
                 part.eval().requires_grad_(False)
+                if dtype == torch.float64:  # also what diffusers keeps in float32
+                    part.to(dtype)
             files = getattr(part, "vocab_files_names", {}).values()  # without any of them a tokenizer opens, and knows no word
             if files and not any((folder / name / file).is_file() for file in files):
                 raise ValueError(f"none of {', '.join(files)} in {name}/")
