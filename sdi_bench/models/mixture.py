@@ -12,11 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .. import require
+from ..data.shipped import HERE, shipped
 from ..guidance import Guidance, Prompt
 from ..levels import Level, expand
 from .base import Conds, Prediction, check_known, float64
 
-DIGITS = Path(__file__).parent.parent / "data" / "digits.npz"
+DIGITS = HERE / "digits.npz"
 
 
 def row_norm(x: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch 1"]:
@@ -195,6 +196,7 @@ class Empirical(_Components):
         Raises ValueError, naming the file, if it cannot be read or is not such a set.
         """
         require.number("model.width", width, at_least=0)
+        path = shipped(DIGITS.name) if Path(path) == DIGITS else path
         try:
             with np.load(path, allow_pickle=False) as archive:
                 images, labels = archive["images"], archive["labels"]
