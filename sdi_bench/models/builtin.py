@@ -1,7 +1,10 @@
 """The built-in text-to-image priors: closed-form denoisers of the built-in world's training pictures (sdi_bench.data.world)."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
+
+import numpy as np
 
 from .. import require
 from ..data.world import SIZE, World
@@ -16,6 +19,14 @@ WINDOWS = ((0.0, 1), (0.5, 2), (0.8, 4), (1.3, 8), (2.3, 15), (4.0, 20), (6.5, 6
 best; above it wider: what is best there gives samples that do not hang together (results/README.md)."""
 
 
+@cache
+def pictures() -> tuple[World, Mapping[str, np.ndarray]]:
+    """The training pictures, and the val pictures by caption; the models of a sweep share them."""
+    val = World.open().where("val")
+    held = {str(caption): val.images[rows] for caption, rows in val.table.groupby("caption").indices.items()}
+    return World.open().where("train"), held
+
+
 def parts(
     size: int, width: float, prompts: Sequence[str], boosts: Mapping[str, float], temperature: float, n_most: int, n_null: int
 ) -> dict[str, Any]:
@@ -24,10 +35,9 @@ def parts(
         raise ValueError(f"model.size={size!r}: must be 64, 32, 16 or 8")
     if isinstance(prompts, str) or not isinstance(prompts, Sequence):
         raise ValueError(f"model.prompts={prompts!r}: must be a list of prompts")
-    train, val = World.open().where("train"), World.open().where("val")
+    train, held = pictures()
     fields = {name: tuple(train.table[name]) for name in BOOSTS}
     words = Words(fields, dict(boosts), temperature, n_most, n_null)
-    held = {str(caption): val.images[rows] for caption, rows in val.table.groupby("caption").indices.items()}
     return {
         "images": train.images,
         "held": held,
