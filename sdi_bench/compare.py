@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from .draws import Item
-from .features import lpips
+from .features import SHAPES, lpips
 from .measure import diverged
 from .stats import Estimate, groups_of, jackknife, mean_of
 
@@ -23,6 +23,7 @@ EXPLAINED = {
     "rprec": 'rprec: share that suits its own prompt best of 100 captions; chance is 0.01, the ceiling is what "data" gets.',
     "tclip": "tclip: 100·cos of picture and prompt, by a scorer trained on the built-in world (in its domain only).",
     "view": "view: share seen from the side asked for, the mean over sides; one answer for all gets 1 / sides. Ceiling: data.",
+    "lpips": "lpips: LPIPS (AlexNet, at these few pixels) to the same item of the reference.",
     "fd_effnet": "fd_effnet: Fréchet distance to real pictures on EfficientNet-Lite0 features (not FID).",
 }
 """What stands under the table, by the measures it is about."""
@@ -87,7 +88,7 @@ def tidy(entries: Sequence[Entry], reference: Entry) -> pd.DataFrame:
         measures = dict(entry.measures)
         if entry.cost is not None and entry is not reference:
             gaps: dict[str, tuple[str, Gap]] = {"to_reference": ("rms pixel", rms)}
-            if entry.images.shape[1:] in ((3, 64, 64), (3, 32, 32)):
+            if entry.images.shape[1:] in SHAPES:
                 gaps["lpips"] = ("LPIPS to the reference", lpips.distance)
             for name, (unit, gap) in gaps.items():
                 to_reference = distance(entry.images, reference.images, entry.items, gap)
@@ -149,8 +150,6 @@ def notes(frame: pd.DataFrame, entries: Sequence[Entry], reference: Entry) -> li
     shown = set(frame.loc[frame["point"].notna(), "measure"])
     lines = ["± is half of a 95 % interval (delete-a-group jackknife; from eight seeds on a group is whole seeds)."]
     lines += [text for names, text in EXPLAINED.items() if shown & set(names.split(", "))]
-    if "lpips" in shown:
-        lines.append("lpips: LPIPS (AlexNet, at these few pixels) to the same item of the reference.")
     if ceiling is not None:
         lines.append(
             f'to reference: rms distance to the same item of "{reference.label}"; another seed of the same prompt is '

@@ -20,7 +20,7 @@ from .compare import cell, distance
 from .draws import Item, PhiloxDraws, Purpose
 from .models.base import Denoiser, HasCodec, images_of
 from .predictor import Predictor
-from .run import conf_dir, explain, parse_prompts, parse_seeds
+from .run import conf_dir, explain, parse_prompts, parse_seeds, quoted
 from .samplers import Ddim
 from .samplers.ddim import invert, walk
 from .schedules import Schedule
@@ -64,7 +64,7 @@ def read_image(path: str, shape: tuple[int, ...]) -> Tensor:
 def run(argv: Sequence[str]) -> None:
     """Compose, check, invert, show. Raises ValueError, naming the field, for bad input."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = OmegaConf.to_container(compose("invert", list(argv)), resolve=True)
+        cfg = OmegaConf.to_container(compose("invert", quoted(argv)), resolve=True)
     assert isinstance(cfg, dict)
     model, schedule, grid, guidance = (
         instantiate(cfg[key], _convert_="all") for key in ("model", "schedule", "grid", "guidance")

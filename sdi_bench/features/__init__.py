@@ -6,6 +6,9 @@ from torch import Tensor
 
 from ..data.shipped import shipped
 
+SHAPES = ((3, 64, 64), (3, 32, 32))
+"""Of the pictures that the networks are asked about."""
+
 
 def weights(name: str) -> dict[str, Tensor]:
     """Tensors of the shipped file weights/<name>.safetensors, as float32. Raises ValueError if it is missing or damaged."""

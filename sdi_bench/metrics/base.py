@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from ..features import SHAPES
 from ..models.base import Denoiser
 from ..stats import Statistic
 
@@ -48,6 +49,12 @@ class Context:
         """Raises UndefinedError unless the samples are pictures."""
         if self.images.ndim != 4:
             raise UndefinedError("the samples are not pictures")
+
+    def colour_pictures(self) -> None:
+        """Raises UndefinedError unless the samples are colour pictures of a size that the metric networks know."""
+        self.pictures()
+        if self.images.shape[1:] not in SHAPES:
+            raise UndefinedError("the samples are not colour pictures of 64 or 32 pixels")
 
 
 @runtime_checkable

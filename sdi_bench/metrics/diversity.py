@@ -8,7 +8,6 @@ import torch
 from ..features.lpips import taps
 from ..stats import Statistic
 from .base import Context, UndefinedError
-from .saturation import colour_pictures
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Diversity:
     ideal: float | None = None
 
     def statistic(self, context: Context) -> Statistic:
-        colour_pictures(context)
+        context.colour_pictures()
         n = len(context.images)
         places: dict[str | None, list[int]] = {}
         for i, prompt in enumerate(context.prompts):

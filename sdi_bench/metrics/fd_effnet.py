@@ -7,7 +7,6 @@ from ..features.frechet import frechet, moments, projected, reference
 from ..stats import Statistic
 from .base import Context, UndefinedError
 from .rprec import val_captions
-from .saturation import colour_pictures
 
 FLOOR = 1280
 """Samples below which the bias of the distance drowns what it measures."""
@@ -27,7 +26,7 @@ class FdEffnet:
 
     def statistic(self, context: Context) -> Statistic:
         n, side = len(context.images), context.images.shape[-1]
-        colour_pictures(context)
+        context.colour_pictures()
         if n < FLOOR and not self.force:
             raise UndefinedError(f"n below floor ({FLOOR})")
         if not self.force and len(set(context.prompts) & set(val_captions())) < FLOOR:

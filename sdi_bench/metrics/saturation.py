@@ -6,14 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..stats import Statistic, mean_of
-from .base import Context, UndefinedError, log_ratio
-
-
-def colour_pictures(context: Context) -> None:
-    """Raises UndefinedError unless the samples are colour pictures of 64 x 64 or 32 x 32 pixels."""
-    context.pictures()
-    if context.images.shape[1:] not in {(3, 64, 64), (3, 32, 32)}:
-        raise UndefinedError("the samples are not colour pictures of 64 or 32 pixels")
+from .base import Context, log_ratio
 
 
 @dataclass(frozen=True)
@@ -24,7 +17,7 @@ class Saturation:
     ideal: float | None = 0.0
 
     def statistic(self, context: Context) -> Statistic:
-        colour_pictures(context)
+        context.colour_pictures()
         return log_ratio(chroma(context.images), chroma(context.data()))
 
 
@@ -36,7 +29,7 @@ class Clipped:
     ideal: float | None = None
 
     def statistic(self, context: Context) -> Statistic:
-        colour_pictures(context)
+        context.colour_pictures()
         return mean_of((np.abs(context.images) > 1 + 1 / 255).mean(axis=(1, 2, 3)))
 
 

@@ -8,12 +8,11 @@ from ..features import towers
 from ..features.effnet import features
 from ..stats import Statistic, mean_of
 from .base import Context, UndefinedError
-from .saturation import colour_pictures
 
 
 def captions(context: Context) -> list[str]:
     """The prompts. Raises UndefinedError where there is none to hold the sample against, or no colour picture."""
-    colour_pictures(context)
+    context.colour_pictures()
     asked = [prompt for prompt in context.prompts if prompt is not None]
     if len(asked) < len(context.prompts):
         raise UndefinedError("samples without a prompt have nothing to agree with")

@@ -9,7 +9,6 @@ from ..features.effnet import features
 from ..features.views import VIEWS, views
 from ..stats import Statistic
 from .base import Context, UndefinedError
-from .saturation import colour_pictures
 
 ASKED = re.compile(rf"\b({'|'.join(VIEWS)}) view\b")
 
@@ -25,7 +24,7 @@ class View:
     ideal: float | None = None
 
     def statistic(self, context: Context) -> Statistic:
-        colour_pictures(context)
+        context.colour_pictures()
         found = [ASKED.search(prompt or "") for prompt in context.prompts]
         asked = np.array([VIEWS.index(match[1]) if match else -1 for match in found])
         if (asked < 0).all():

@@ -1,8 +1,10 @@
 """How good the built-in prior is: DDIM on the captions of the val (or tune) pictures, beside real pictures and copies.
 
     python tests/benchmarks/builtin_prior.py                    # val: the published numbers
-    python tests/benchmarks/builtin_prior.py --split tune --widen 1 1.25 1.5 2
-    python tests/benchmarks/builtin_prior.py --windows          # the half-width that denoises unseen pictures best, by sigma
+    python tests/benchmarks/builtin_prior.py --split tune --temperature 0.03 0.05 --windows '[[0, 1], [0.5, 2], [6.5, 63]]'
+    python tests/benchmarks/builtin_prior.py --calibrate        # the half-width that denoises unseen pictures best, by sigma
+    python tests/benchmarks/builtin_prior.py --null             # how much "no prompt" depends on its number of pictures
+    python tests/benchmarks/builtin_prior.py --speed            # milliseconds a row
 
 One sample for each picture of the split, with its caption. Columns: fd_effnet to the split's real pictures; rprec (R@1 of 100
 captions, chance 0.01); the share seen from the side asked for, the mean over
@@ -12,10 +14,12 @@ fd_effnet), the split itself (the ceiling of rprec). ± is half of a 95 % interv
 """
 
 import argparse
+import json
 import time
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -83,11 +87,11 @@ def row(name: str, images: np.ndarray, split: World, real: np.ndarray, train: Wo
     view = jackknife(balanced, groups[asked])
     some = np.random.default_rng(0).choice(len(images), min(n_novel, len(images)), replace=False)
     new = jackknife(mean_of(novelty(images[some], found[some], train, known)), groups[some])
-    cells = [f"{e.point:.{d}f} ±{(e.high - e.low) / 2:.{d}f}" for e, d in ((distance, 2), (rprec, 3), (view, 3), (new, 3))]
+    cells = [f"{round(e.point, d) + 0.0:.{d}f} ±{e.half:.{d}f}" for e, d in ((distance, 2), (rprec, 3), (view, 3), (new, 3))]
     return f"{name:34s}  {len(images):5d}  " + "  ".join(f"{cell:>14s}" for cell in cells)
 
 
-def windows(split: World, n: int = 96) -> None:
+def calibrate(split: World, n: int = 96) -> None:
     """Print, at each sigma, the mean square error of the denoised picture by half-width, its caption given."""
     widths, model, rng = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 63), local(), np.random.default_rng(0)
     rows = rng.choice(len(split), n, replace=False)
@@ -104,41 +108,75 @@ def windows(split: World, n: int = 96) -> None:
         print(f"{sigma:<9g}" + "".join(f"{error:8.4f}" for error in errors) + f"   {widths[int(errors.argmin())]}", flush=True)
 
 
+def null(split: World, n: int = 12) -> None:
+    """Print the rms difference of the unconditional prediction from that of 4,096 pictures, by the number of pictures."""
+    numbers, rng = (64, 128, 256, 1024), np.random.default_rng(0)
+    priors, most = [local(n_null=number) for number in numbers], local(n_null=4096)
+    rows = rng.choice(len(split), n, replace=False)
+    print(f"sigma    4096 to the truth{''.join(f'{number:>8d}' for number in numbers)}   rms over {n} pictures", flush=True)
+    for sigma in (0.1, 0.3, 1.0, 3.0, 10.0):
+        errors = np.zeros(1 + len(priors))
+        for index in rows:
+            x0 = torch.from_numpy(split.images[index] / np.float32(127.5) - 1)
+            x = x0 + sigma * torch.from_numpy(rng.standard_normal(x0.shape).astype(np.float32))
+            best, *others = (model.mean(x, 1.0, sigma, model.support(None)) for model in (most, *priors))
+            errors += [float((a - b).square().mean()) / n for a, b in [(best, x0), *((other, best) for other in others)]]
+        first, *rest = np.sqrt(errors)
+        print(f"{sigma:<9g}{first:17.3f}{''.join(f'{value:8.3f}' for value in rest)}", flush=True)
+
+
+def speed(n: int = 32) -> None:
+    """Print the time of a row, the median of seven batches, at four levels."""
+    model, x, schedule = local(), torch.randn(n, 3, 64, 64, dtype=torch.float64), scaled_linear()
+    captions = val_captions()[:: len(val_captions()) // n][:n]
+    print(f"milliseconds a row, {torch.get_num_threads()} threads, batches of {n}")
+    for t in (0.05, 0.2, 0.4, 0.9):
+        level, times = schedule.level(t), {}
+        for name, prompts in (("conditional", captions), ("no prompt", [None] * n)):
+            model.predict(x, level, [prompts])
+            began = [time.perf_counter()]
+            for _ in range(7):
+                model.predict(x, level, [prompts])
+                began.append(time.perf_counter())
+            times[name] = 1000 / n * float(np.median(np.diff(began)))
+        print(f"sigma {float(level.sigma):6.2f}   " + "   ".join(f"{name} {ms:.2f}" for name, ms in times.items()), flush=True)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", choices=["val", "tune", "heldout"], default="val")
-    parser.add_argument("--widen", type=float, nargs="+", default=[1.0], help="factors on the windows' half-widths")
+    parser.add_argument("--windows", type=json.loads, nargs="+", default=[WINDOWS], help="pairs (sigma, half-width) as JSON")
     parser.add_argument("--temperature", type=float, nargs="+", default=[0.03])
     parser.add_argument("--width", type=float, nargs="+", default=[0.02], help="of the kernel")
     parser.add_argument("--novel", type=int, default=256, help="pictures whose novelty is measured")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "sdi_bench", help="keeps features")
-    parser.add_argument("--windows", action="store_true", help="only calibrate the windows, on the tune pictures")
+    parser.add_argument("--calibrate", action="store_true", help="only calibrate the windows, on the tune pictures")
+    parser.add_argument("--null", action="store_true", help='only look at the pictures of "no prompt"')
+    parser.add_argument("--speed", action="store_true", help="only time a row")
     parser.add_argument("--bare", action="store_true", help="without the rows of real pictures and of the memorising prior")
     options = parser.parse_args()
     world = World.open()
-    if options.windows:
-        windows(world.where(split="tune"))
+    if options.calibrate or options.null or options.speed:
+        if options.calibrate:
+            calibrate(world.where(split="tune"))
+        if options.null:
+            null(world.where(split="val"))
+        if options.speed:
+            speed()
         return
     split, train = world.where(split=options.split), world.where(split="train")
     real, known = (kept(options.cache, some.pixels()) for some in (split, train))
     print(f"{'':34s}  {'n':>5s}  {'fd_effnet':>14s}  {'rprec':>14s}  {'view':>14s}  {'novelty':>14s}", flush=True)
     rest = (split, real, train, known, options.novel)
     captions = list(split.table["caption"])
-    for widen in options.widen:
-        for temperature in options.temperature:
-            for width in options.width:
-                scaled = tuple((sigma, max(1, round(half_width * widen))) for sigma, half_width in WINDOWS)
-                model = local(width=width, temperature=temperature, windows=scaled)
-                began = time.perf_counter()
-                images = samples(model, captions)
-                name = (
-                    "builtin"
-                    if (widen, temperature, width) == (1, 0.03, 0.02)
-                    else f"x{widen:g} T {temperature:g} width {width:g}"
-                )
-                seconds = (time.perf_counter() - began) / len(images)
-                print(row(name, images, *rest) + f"  {seconds:.3f} s/image", flush=True)
+    for windows, temperature, width in product(options.windows, options.temperature, options.width):
+        model = local(width=width, temperature=temperature, windows=windows)
+        began = time.perf_counter()
+        images = samples(model, captions)
+        seconds = (time.perf_counter() - began) / len(images)
+        name = f"{','.join(str(half_width) for _, half_width in windows)} T {temperature:g}"
+        print(row(name, images, *rest) + f"  {seconds:.3f} s/image", flush=True)
     if not options.bare:
         print(row("empirical", samples(weighted_images(), captions), *rest), flush=True)
         rng, table = np.random.default_rng(0), train.table

@@ -14,7 +14,8 @@ from PIL import Image, ImageChops
 from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
-from .picture import SIZE, Picture
+from ..world import SIZE
+from .picture import Picture
 
 MARGIN = 3
 """White pixels on each side of the longer extent, in every style."""

@@ -19,7 +19,8 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from ..cameras import VIEWS
-from .picture import SIZE, Picture
+from ..world import SIZE
+from .picture import Picture
 from .render import load, render
 
 LICENCES = {

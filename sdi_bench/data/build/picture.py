@@ -5,9 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import UInt8
 
-SIZE = 64
-"""Pixels a side of a packed picture."""
-
 
 @dataclass(frozen=True)
 class Picture:

@@ -13,7 +13,7 @@ from numba import njit
 from PIL import Image
 
 from ..cameras import Camera
-from .picture import SIZE
+from ..world import SIZE
 
 SAMPLES = 4
 """A side of a pixel."""

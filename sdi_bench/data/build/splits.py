@@ -17,7 +17,8 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
-from .picture import SIZE, Picture
+from ..world import SIZE
+from .picture import Picture
 
 HELDOUT = {"object": 30, "emoji": 60}
 """Concepts held out, none of which more than MOST_MODELS models show: chairs, tables and sofas train."""
