@@ -69,6 +69,7 @@ def test_a_picture_of_ones_own_is_inverted(monkeypatch, tmp_path) -> None:
         (["image=/nowhere.png", "prompt=3"], "image='/nowhere.png': not a readable picture"),
         (["inversion_scale=null"], "inversion_scale=None: must be a finite number"),
         (["prompt=x"], "prompt='x': this model knows"),
+        (["prompt=a cat, side view"], "prompt='a cat, side view': this model knows"),
     ],
 )
 def test_bad_input_is_one_line(monkeypatch, tmp_path, capsys, words: list[str], said: str) -> None:
