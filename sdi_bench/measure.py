@@ -49,7 +49,7 @@ def measure(
     metrics: Mapping[str, Metric],
     truth: np.ndarray | None,
 ) -> dict[str, dict[str, Any]]:
-    """metric -> {point, low, high, unit, ideal}, or {undefined: why}. Diverged items are left out, and counted elsewhere."""
+    """metric -> {point, low, high}, or {undefined: why}, and what the metric says of itself. Diverged items are left out, and counted elsewhere."""
     kept = ~diverged(images)
     context = Context(
         images[kept],
@@ -61,6 +61,7 @@ def measure(
     groups = groups_of(np.array([item.seed for item, keep in zip(items, kept, strict=True) if keep], dtype=np.int64))
     found: dict[str, dict[str, Any]] = {}
     for name, metric in metrics.items():
+        about = {"n_used": int(kept.sum()), "unit": metric.unit, "ideal": metric.ideal, "preprocessing": metric.preprocessing}
         try:
             if len(groups) < 2:
                 few = (
@@ -72,7 +73,7 @@ def measure(
             point, low, high = jackknife(metric.statistic(context), groups)
             if not np.isfinite([point, low, high]).all():
                 raise UndefinedError("too few items")
-            found[name] = {"point": point, "low": low, "high": high, "unit": metric.unit, "ideal": metric.ideal}
+            found[name] = {"point": point, "low": low, "high": high} | about
         except UndefinedError as why:
-            found[name] = {"undefined": str(why), "unit": metric.unit, "ideal": metric.ideal}
+            found[name] = {"undefined": str(why)} | about
     return found

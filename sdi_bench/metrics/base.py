@@ -1,8 +1,8 @@
 """What a metric is: a statistic of a set of samples, with its unit and its direction."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -23,13 +23,20 @@ class Context:
     images: finite samples [n, *shape] in about [-1, 1]. prompts: of each. model: where they come from.
     truth: fresh draws of the data for the same prompts in the same shares, [m, *shape]; None if there are none.
     same_law: True if a perfect sampler would reproduce the data's law (gamma = 1, and data drawn from the model itself).
+    seeds: of each sample. What distributions are held against, [m, *shape]: real, real pictures; samples, the model's own by
+    DDIM, same prompts and guidance, other seeds. paired: the reference's picture of each item, [n, *shape], NaN where it has
+    diverged. Each is None where there is none.
     """
 
     images: Float[np.ndarray, "n *shape"]
     prompts: Sequence[str | None]
-    model: Denoiser
+    model: Denoiser | None
     truth: Float[np.ndarray, "m *shape"] | None
     same_law: bool
+    seeds: Sequence[int] = ()
+    real: Float[np.ndarray, "m *shape"] | None = None
+    samples: Float[np.ndarray, "m *shape"] | None = None
+    paired: Float[np.ndarray, "n *shape"] | None = None
 
     def data(self) -> Float[np.ndarray, "m *shape"]:
         """The truth. Raises UndefinedError where there is none."""
@@ -57,18 +64,18 @@ class Context:
             raise UndefinedError("the samples are not colour pictures of 64 or 32 pixels")
 
 
-@runtime_checkable
-class Metric(Protocol):
-    """A measure of a set of samples."""
+class Metric(ABC):
+    """A measure of a set of samples.
 
-    @property
-    def unit(self) -> str:
-        """Of the value."""
+    unit: of the value. ideal: the value of perfect samples, nearer is better; inf where higher is better; None where no value
+    is good or bad in itself. preprocessing: what images go through before they are looked at; None: pixels as they are.
+    """
 
-    @property
-    def ideal(self) -> float | None:
-        """The value of perfect samples, nearer is better; None where no value is good or bad in itself."""
+    unit: str
+    ideal: float | None = None
+    preprocessing: str | None = None
 
+    @abstractmethod
     def statistic(self, context: Context) -> Statistic:
         """The measure as a function of a subset of the samples. Raises UndefinedError."""
 

@@ -6,15 +6,15 @@ import numpy as np
 from jaxtyping import Float
 
 from ..stats import Statistic
-from .base import Context, log_ratio
+from .base import Context, Metric, log_ratio
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Contrast(Metric):
     """log of (standard deviation of the pixels within an image, averaged over images) over the data's; 0 is as the data."""
 
-    unit: str = "log ratio to data"
-    ideal: float | None = 0.0
+    unit = "log ratio to data"
+    ideal = 0.0
 
     def statistic(self, context: Context) -> Statistic:
         context.pictures()

@@ -7,18 +7,17 @@ import torch
 
 from ..features.lpips import taps
 from ..stats import Statistic
-from .base import Context, UndefinedError
+from .base import Context, Metric, UndefinedError
 
 
 @dataclass(frozen=True)
-class Diversity:
+class Diversity(Metric):
     """Mean LPIPS of pairs of samples of the same prompt. No direction: 0 is one picture again and again, noise is far apart.
 
     Undefined unless some prompt has three samples: an interval leaves some out.
     """
 
-    unit: str = "LPIPS"
-    ideal: float | None = None
+    unit = "LPIPS"
 
     def statistic(self, context: Context) -> Statistic:
         context.colour_pictures()

@@ -7,19 +7,19 @@ from jaxtyping import Float
 from scipy.spatial.distance import cdist, pdist
 
 from ..stats import Statistic
-from .base import Context, UndefinedError
+from .base import Context, Metric, UndefinedError
 
 
 @dataclass(frozen=True)
-class Energy:
+class Energy(Metric):
     """2 E|X - Y| - E|X - X'| - E|Y - Y'|, X samples, Y data (Szekely and Rizzo 2013), |.| the root mean square over pixels.
 
     Unbiased (pairs of distinct samples only), so it can be a little below 0 when the laws agree. 0 only if they do.
     Undefined for fewer than three samples, where no pair is left once one is left out.
     """
 
-    unit: str = "rms pixel"
-    ideal: float | None = 0.0
+    unit = "rms pixel"
+    ideal = 0.0
 
     def statistic(self, context: Context) -> Statistic:
         x, y = flat(context.images), flat(context.law())

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from ..features.effnet import features
+from ..features.effnet import PREPROCESSING, features
 from ..features.frechet import frechet, moments, projected, reference
 from ..stats import Statistic
-from .base import Context, UndefinedError
+from .base import Context, Metric, UndefinedError
 from .rprec import val_captions
 
 FLOOR = 1280
@@ -13,7 +13,7 @@ FLOOR = 1280
 
 
 @dataclass(frozen=True)
-class FdEffnet:
+class FdEffnet(Metric):
     """Fréchet distance to the val images of the same size, on 128 fixed principal directions of pooled features.
 
     Biased upwards as 1/n: held against real images at equal n (CARD.md has them). Undefined for fewer than FLOOR samples or
@@ -21,8 +21,9 @@ class FdEffnet:
     """
 
     force: bool = False
-    unit: str = "feature²"
-    ideal: float | None = 0.0
+    unit = "feature²"
+    ideal = 0.0
+    preprocessing = PREPROCESSING
 
     def statistic(self, context: Context) -> Statistic:
         n, side = len(context.images), context.images.shape[-1]

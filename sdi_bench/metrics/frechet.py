@@ -8,19 +8,19 @@ import numpy as np
 import torch
 
 from ..stats import Statistic
-from .base import Context, UndefinedError
+from .base import Context, Metric, UndefinedError
 
 
 @dataclass(frozen=True)
-class Frechet:
+class Frechet(Metric):
     """|m - m'|² + tr(C + C' - 2 (C C')^1/2) of the pixels' means and covariances (Heusel et al., arXiv 1706.08500).
 
     In pixel space, not on network features: it compares two moments only. Computed by clean-fid (arXiv 2104.11222).
     Undefined for fewer samples than twice the pixels (the covariance is not determined) and without the extra `fid`.
     """
 
-    unit: str = "pixel²"
-    ideal: float | None = 0.0
+    unit = "pixel²"
+    ideal = 0.0
 
     def statistic(self, context: Context) -> Statistic:
         y = context.law().reshape(len(context.law()), -1)

@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 
 from ..models import Empirical, Mixture
 from ..stats import Statistic, mean_of
-from .base import Context, UndefinedError
+from .base import Context, Metric, UndefinedError
 from .energy import flat
 
 
@@ -20,22 +20,21 @@ def distances(context: Context) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Nearest:
+class Nearest(Metric):
     """Root mean square distance to the nearest training image. No direction: 0 is a copy, good here, bad elsewhere."""
 
-    unit: str = "rms pixel"
-    ideal: float | None = None
+    unit = "rms pixel"
 
     def statistic(self, context: Context) -> Statistic:
         return mean_of(distances(context).min(axis=1))
 
 
 @dataclass(frozen=True)
-class Modes:
+class Modes(Metric):
     """Distinct nearest training images over the number that as many draws of the data would meet; below 1 modes are lost."""
 
-    unit: str = "ratio to data"
-    ideal: float | None = 1.0
+    unit = "ratio to data"
+    ideal = 1.0
 
     def statistic(self, context: Context) -> Statistic:
         context.law()

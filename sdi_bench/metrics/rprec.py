@@ -1,25 +1,27 @@
 """Retrieval precision: is a sample's own prompt the one among many that suits it best? After R-precision (arXiv 1711.10485)."""
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
 from ..data.world import World
 from ..features import towers
-from ..features.effnet import features
+from ..features.effnet import PREPROCESSING, features
 from ..stats import Statistic, mean_of
-from .base import Context
+from .base import Context, Metric
 from .tclip import captions
 
 
 @dataclass(frozen=True)
-class Rprec:
+class Rprec(Metric):
     """Share of samples that score higher with their own prompt than with 99 other val captions (R@1 of 100). Chance is 1 %.
 
     The others are the same for every sample of a prompt. Higher is better up to what real images get (CARD.md).
     """
 
-    unit: str = "share"
-    ideal: float | None = None
+    unit = "share"
+    ideal = math.inf
+    preprocessing = PREPROCESSING
 
     def statistic(self, context: Context) -> Statistic:
         asked = captions(context)

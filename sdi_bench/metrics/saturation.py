@@ -6,15 +6,15 @@ import numpy as np
 from jaxtyping import Float
 
 from ..stats import Statistic, mean_of
-from .base import Context, log_ratio
+from .base import Context, Metric, log_ratio
 
 
 @dataclass(frozen=True)
-class Saturation:
+class Saturation(Metric):
     """log of the mean chroma of pixels over the data's; 0 is as the data, above is more vivid."""
 
-    unit: str = "log ratio to data"
-    ideal: float | None = 0.0
+    unit = "log ratio to data"
+    ideal = 0.0
 
     def statistic(self, context: Context) -> Statistic:
         context.colour_pictures()
@@ -22,11 +22,10 @@ class Saturation:
 
 
 @dataclass(frozen=True)
-class Clipped:
+class Clipped(Metric):
     """Share of values more than half an 8-bit step beyond [-1, 1]. No direction: a prior's own kernel puts some there."""
 
-    unit: str = "share"
-    ideal: float | None = None
+    unit = "share"
 
     def statistic(self, context: Context) -> Statistic:
         context.colour_pictures()

@@ -6,15 +6,15 @@ import numpy as np
 from jaxtyping import Float
 
 from ..stats import Statistic
-from .base import Context, log_ratio
+from .base import Context, Metric, log_ratio
 
 
 @dataclass(frozen=True)
-class Sharpness:
+class Sharpness(Metric):
     """log of (share of the power spectrum above half the Nyquist frequency) over the data's; below 0 is over-smoothed."""
 
-    unit: str = "log ratio to data"
-    ideal: float | None = 0.0
+    unit = "log ratio to data"
+    ideal = 0.0
 
     def statistic(self, context: Context) -> Statistic:
         context.pictures()

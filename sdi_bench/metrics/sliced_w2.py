@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..stats import Statistic
-from .base import Context
+from .base import Context, Metric
 
 
 @dataclass(frozen=True)
-class SlicedW2:
+class SlicedW2(Metric):
     """Root mean square over random directions of the 1-D Wasserstein-2 distance (Bonneel et al. 2015), in pixel units.
 
     Biased upwards for few samples: read it against the row of fresh data, which has the same n.
@@ -17,8 +17,8 @@ class SlicedW2:
     """
 
     n_directions: int = 128
-    unit: str = "pixel"
-    ideal: float | None = 0.0
+    unit = "pixel"
+    ideal = 0.0
 
     def statistic(self, context: Context) -> Statistic:
         y = context.law().reshape(len(context.law()), -1)

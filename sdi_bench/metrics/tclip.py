@@ -1,13 +1,14 @@
 """Agreement of picture and prompt as a cosine, after CLIPScore (Hessel et al., arXiv 2104.08718) but with our own scorer."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..features import towers
-from ..features.effnet import features
+from ..features.effnet import PREPROCESSING, features
 from ..stats import Statistic, mean_of
-from .base import Context, UndefinedError
+from .base import Context, Metric, UndefinedError
 
 
 def captions(context: Context) -> list[str]:
@@ -20,11 +21,12 @@ def captions(context: Context) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Tclip:
+class Tclip(Metric):
     """Mean of 100·max(cos, 0) of each sample and its prompt. Higher is better up to what real images get (CARD.md)."""
 
-    unit: str = "100 cos"
-    ideal: float | None = None
+    unit = "100 cos"
+    ideal = math.inf
+    preprocessing = PREPROCESSING
 
     def statistic(self, context: Context) -> Statistic:
         asked = captions(context)

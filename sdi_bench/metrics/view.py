@@ -1,27 +1,29 @@
 """Whether an object is seen from the side that was asked for."""
 
+import math
 import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..features.effnet import features
+from ..features.effnet import PREPROCESSING, features
 from ..features.views import VIEWS, views
 from ..stats import Statistic
-from .base import Context, UndefinedError
+from .base import Context, Metric, UndefinedError
 
 ASKED = re.compile(rf"\b({'|'.join(VIEWS)}) view\b")
 
 
 @dataclass(frozen=True)
-class View:
+class View(Metric):
     """Share of samples seen from the asked side, the mean over the k sides asked for; real images: CARD.md.
 
     Any constant answer gets 1/k, so that is chance, whatever the shares of the sides.
     """
 
-    unit: str = "share"
-    ideal: float | None = None
+    unit = "share"
+    ideal = math.inf
+    preprocessing = PREPROCESSING
 
     def statistic(self, context: Context) -> Statistic:
         context.colour_pictures()
