@@ -49,7 +49,7 @@ def measure(
     metrics: Mapping[str, Metric],
     truth: np.ndarray | None,
 ) -> dict[str, dict[str, Any]]:
-    """metric -> {point, low, high}, or {undefined: why}, with n_used, unit, ideal and preprocessing. The diverged are left out."""
+    """metric -> {point, low, high} or {undefined: why}, and n_used, unit, ideal, preprocessing. The diverged are left out."""
     kept = ~diverged(images)
     context = Context(
         images[kept],

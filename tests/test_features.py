@@ -282,7 +282,7 @@ def test_the_basis_is_orthonormal_and_centred_on_train() -> None:
 def test_the_reference_is_of_the_shipped_pixels(side: int) -> None:
     """The mean of 288 of the pictures is off by no more than chance allows: on average 1 in units of its standard error."""
     chosen = np.linspace(0, len(VAL) - 1, 288).astype(int)
-    points = frechet.projected(effnet.features(VAL.pixels(side)[chosen]))
+    points = effnet.projected(effnet.features(VAL.pixels(side)[chosen]))
     known = frechet.reference("val", side)
     share = (points.mean(axis=0) - known.mean) ** 2 / np.diag(known.covariance) * 288
     assert share.mean() < 2

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -107,3 +108,35 @@ def features(images: Float[np.ndarray, "n 3 h w"], device: str = "cpu") -> Float
 
 KEPT: dict[str, np.ndarray] = {}
 """Features by the hash of the images, oldest first."""
+
+
+def onto(
+    features: Float[np.ndarray, "n 1280"], mean: Float[np.ndarray, " 1280"], basis: Float[np.ndarray, "1280 d"]
+) -> Float[np.ndarray, "n d"]:
+    """(features - mean)·basis in float64."""
+    return (features.astype(np.float64) - mean) @ basis.astype(np.float64)
+
+
+def projected(features: Float[np.ndarray, "n 1280"]) -> Float[np.ndarray, "n 128"]:
+    """Features on the shipped basis: principal directions of the features of the built-in world's train images."""
+    found = weights("fd_effnet")
+    return onto(features, found["mean"].numpy(), found["basis"].numpy())
+
+
+@dataclass(frozen=True)
+class Effnet:
+    """EfficientNet-Lite0's pooled features: all 1,280, or on the 128 principal directions of the built-in world's train images."""
+
+    principal: bool = False
+
+    @property
+    def preprocessing(self) -> str:
+        return f"{PREPROCESSING}/pca128" if self.principal else PREPROCESSING
+
+    @property
+    def floor(self) -> int:
+        return 1280 if self.principal else 2048
+
+    def __call__(self, images: Float[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, "n d"]:
+        found = features(images)
+        return projected(found) if self.principal else found

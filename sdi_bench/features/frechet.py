@@ -35,19 +35,6 @@ def frechet(a: Moments, b: Moments) -> float:
     return float(np.square(a.mean - b.mean).sum() + np.trace(a.covariance) + np.trace(b.covariance) - 2 * cross)
 
 
-def onto(
-    features: Float[np.ndarray, "n 1280"], mean: Float[np.ndarray, " 1280"], basis: Float[np.ndarray, "1280 d"]
-) -> Float[np.ndarray, "n d"]:
-    """(features - mean)·basis in float64."""
-    return (features.astype(np.float64) - mean) @ basis.astype(np.float64)
-
-
-def projected(features: Float[np.ndarray, "n 1280"]) -> Float[np.ndarray, "n 128"]:
-    """Features on the shipped basis: principal directions of the features of the built-in world's train images."""
-    found = weights("fd_effnet")
-    return onto(features, found["mean"].numpy(), found["basis"].numpy())
-
-
 @cache
 def reference(split: str, side: int) -> Moments:
     """Moments of the split ("train" or "val") of the built-in world at side x side pixels (64 or 32), on the basis."""

@@ -23,7 +23,7 @@ from ..data.world import DOMAINS, World
 from ..stats import jackknife, mean_of
 from . import effnet
 from .build import half, write
-from .frechet import frechet, moments, onto, projected, reference
+from .frechet import frechet, moments, reference
 from .towers import Towers, pictures, retrieved, texts
 from .views import VIEWS, classifier, views
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ..features.effnet import PREPROCESSING, features
-from ..features.frechet import frechet, moments, projected, reference
+from ..features.effnet import PREPROCESSING, features, projected
+from ..features.frechet import frechet, moments, reference
 from ..stats import Statistic
 from .base import Context, Metric, UndefinedError
 from .rprec import val_captions

@@ -29,8 +29,8 @@ from scipy.spatial.distance import cdist
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item
 from sdi_bench.features import lpips, towers
-from sdi_bench.features.effnet import features
-from sdi_bench.features.frechet import frechet, moments, projected
+from sdi_bench.features.effnet import features, projected
+from sdi_bench.features.frechet import frechet, moments
 from sdi_bench.features.train import kept
 from sdi_bench.features.views import VIEWS, views
 from sdi_bench.grids import UniformT
