@@ -125,7 +125,7 @@ def projected(features: Float[np.ndarray, "n 1280"]) -> Float[np.ndarray, "n 128
 
 @dataclass(frozen=True)
 class Effnet:
-    """EfficientNet-Lite0's pooled features: all 1,280, or on the 128 principal directions of the built-in world's train images."""
+    """EfficientNet-Lite0's pooled features: all 1,280, or on the 128 principal directions of the world's train images."""
 
     principal: bool = False
 

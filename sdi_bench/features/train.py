@@ -23,6 +23,7 @@ from ..data.world import DOMAINS, World
 from ..stats import jackknife, mean_of
 from . import effnet
 from .build import half, write
+from .effnet import onto, projected
 from .frechet import frechet, moments, reference
 from .towers import Towers, pictures, retrieved, texts
 from .views import VIEWS, classifier, views
