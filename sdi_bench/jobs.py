@@ -37,7 +37,7 @@ N_TRAJECTORY, N_TRAJECTORY_STATES = 8, 64
 
 @dataclass(frozen=True)
 class Plan:
-    """One run, ready to go: objects, items, and the folder that its choices name."""
+    """One run, ready to go: objects, items, and the folder that its choices name. part: (k, n), which n-th of the shards."""
 
     label: str
     job: Job
@@ -46,6 +46,7 @@ class Plan:
     folder: RunFolder
     config: Mapping[str, Any]
     batch_size: int
+    part: tuple[int, int] = (0, 1)
 
     @property
     def chunks(self) -> list[tuple[Item, ...]]:
@@ -105,7 +106,7 @@ def provenance(command: Sequence[str]) -> dict[str, Any]:
 
 def execute(plan: Plan) -> None:
     """Make what is missing of a run."""
-    missing = plan.missing
+    missing = [chunk for chunk in plan.chunks[plan.part[0] :: plan.part[1]] if not plan.folder.has(chunk)]
     if not missing:
         return
     plan.folder.write_text("config.yaml", yaml.safe_dump(dict(plan.config), sort_keys=False))
@@ -140,9 +141,9 @@ def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
     return Entry(plan.label, plan.items, images, known["measures"], cost, plan.folder.path)
 
 
-def summarise(plans: Sequence[tuple[Plan, Plan]]) -> None:
-    """The end of a sweep: one table, one csv, one picture per set of runs with the same reference."""
-    by_reference: dict[tuple[Path, tuple[Item, ...]], list[tuple[Plan, Plan]]] = {}
+def summarise(plans: Sequence[Sequence[Plan]]) -> None:
+    """The end of a sweep: one table, one csv, one picture per set of runs with the same reference (plans: run, reference)."""
+    by_reference: dict[tuple[Path, tuple[Item, ...]], list[Sequence[Plan]]] = {}
     for pair in plans:
         by_reference.setdefault((pair[1].folder.path, pair[1].items), []).append(pair)
     for group in by_reference.values():

@@ -11,6 +11,7 @@ from typing import Any
 
 import hydra
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
@@ -21,8 +22,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from . import require
-from .draws import Item
+from . import prompts, require
 from .jobs import Plan, execute, summarise
 from .models import ExactModel, HasData
 from .models.mixture import DIGITS
@@ -31,7 +31,7 @@ from .store import RESULTS_VERSION, RunFolder, digest, writable
 
 SETTINGS = (
     *("model", "schedule", "grid", "guidance", "sampler", "metric", "reference", "experiment", "prompt", "prompt_file"),
-    *("negative_prompt", "seeds", "results", "overwrite", "batch_size", "device"),
+    *("n_items", "part", "negative_prompt", "seeds", "results", "overwrite", "batch_size", "device"),
 )
 """What a configuration may hold at its top level."""
 
@@ -68,15 +68,9 @@ def parse_prompts(prompt: object, prompt_file: str | None, known: Sequence[str])
     if prompt_file is not None:
         if prompt is not None:
             raise ValueError(f"prompt_file={prompt_file!r}: give prompt or prompt_file, not both")
-        try:
-            lines = [line.strip() for line in Path(prompt_file).read_text().splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"prompt_file={prompt_file!r}: cannot be read ({error})") from error
-        chosen: list[Any] = [line for line in lines if line]
-        if not chosen:
-            raise ValueError(f"prompt_file={prompt_file!r}: holds no prompt")
-    elif prompt is None:
-        chosen = list(known)
+        return list(prompts.read(prompt_file))
+    if prompt is None:
+        chosen: list[Any] = list(known)
         if not chosen:
             raise ValueError("prompt=null: this model needs a prompt")
     else:
@@ -100,8 +94,16 @@ def as_floats(value: object) -> object:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> tuple[Plan, Plan]:
-    """(the run, its paired reference). Everything is checked; nothing is computed. Raises ValueError, naming the field."""
+def parse_part(value: object) -> tuple[int, int]:
+    """`1/4`: the second of four processes that share a sweep. Raises ValueError, naming the field."""
+    found = re.fullmatch(r"(\d+)/(\d+)", "0/1" if value is None else str(value))
+    if found is None or not int(found[1]) < int(found[2]):
+        raise ValueError(f"part={value!r}: must be k/n with k < n, like 0/2 and 1/2 for two processes that share the work")
+    return int(found[1]), int(found[2])
+
+
+def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> list[Plan]:
+    """[the run, its paired reference if it has one]. All is checked, nothing computed. Raises ValueError, naming the field."""
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     for key in plain:
         if key not in SETTINGS:
@@ -118,27 +120,31 @@ def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> tuple[P
     model = built["model"]
     if isinstance(model, ExactModel) and not isinstance(model, HasData) and plain["device"] != "cpu":
         raise ValueError(f"device={plain['device']!r}: this model runs on the CPU")
-    prompts = parse_prompts(plain["prompt"], plain["prompt_file"], model.prompts)
-    items = tuple(Item(prompt, seed) for seed in parse_seeds(plain["seeds"]) for prompt in prompts)
+    asked = parse_prompts(plain["prompt"], plain["prompt_file"], model.prompts)
+    items = tuple(prompts.items(asked, parse_seeds(plain["seeds"])))
+    if plain["n_items"] is not None:
+        require.count("n_items", plain["n_items"])
+        items = items[: plain["n_items"]]
+    sampler, reference, part = built["sampler"], built["reference"], parse_part(plain["part"])
+    wanted = [(sampler, label, [choices["sampler"], choices.get("noise@sampler.noise")])]
+    if reference is not None:
+        wanted.append((reference, f"ddim-{reference.n_states}", [f"ddim-{reference.n_states}"]))
     plans = []
-    for sampler, title, kind in (
-        (built["sampler"], label, [choices["sampler"], choices.get("noise@sampler.noise")]),
-        (built["reference"], f"ddim-{built['reference'].n_states}", [f"ddim-{built['reference'].n_states}"]),
-    ):
+    for sampler, title, kind in wanted:
         where = ("path", "device", "prompts")  # no choices: the fingerprint and the items say what is there
         chosen = {
             **{group: {k: v for k, v in plain[group].items() if k not in where} for group in ("model", "schedule")},
             "fingerprint": model.fingerprint,
-            "sampler": plain["sampler" if sampler is built["sampler"] else "reference"],
-            "prompts": prompts,
+            "sampler": plain["reference" if sampler is reference else "sampler"],
+            "prompts": asked if plain["prompt_file"] is None else digest(asked),
             "results_version": RESULTS_VERSION,
         }
         words = [choices["model"], *filter(None, kind), f"g{sampler.guidance.scale:g}"]
         path = Path(plain["results"]) / str(plain["experiment"]) / f"{'-'.join(words)}-{digest(as_floats(chosen))}"
         job = Job(model, sampler, built["schedule"], plain["device"])
         job.check(items)
-        plans.append(Plan(title, job, items, built["metric"], RunFolder(path), plain | chosen, plain["batch_size"]))
-    return plans[0], plans[1]
+        plans.append(Plan(title, job, items, built["metric"], RunFolder(path), plain | chosen, plain["batch_size"], part))
+    return plans
 
 
 def quoted(argv: Sequence[str]) -> list[str]:
@@ -165,25 +171,51 @@ def overrides_of(argv: Sequence[str]) -> list[list[str]]:
     return [list(options.overrides)]
 
 
-def labels_of(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """What tells the jobs apart: the sampler's name first, then what else varies."""
+def labelled(jobs: Sequence[Sequence[str]], row: str | None = None) -> list[tuple[Sequence[str], str]]:
+    """The jobs, each with what tells it apart: its row in the experiment or the sampler's name, then what else varies."""
     pairs = [dict(override.split("=", 1) for override in job if "=" in override) for job in jobs]
-    keys = list(dict.fromkeys(itertools.chain(*pairs)))
-    varied = [key for key in keys if len({job.get(key) for job in pairs}) > 1 and key != "sampler"]
+    told = "sampler" if row is None else "guidance.scale"  # an experiment's tables have a column for it
+    keys = [key for key in dict.fromkeys(itertools.chain(*pairs)) if key != told]
+    varied = [key for key in keys if len({job.get(key) for job in pairs}) > 1]
+    names = [
+        " ".join([row or job.get("sampler", "ddim"), *(f"{key.split('.')[-1]}={job.get(key)}" for key in varied)])
+        for job in pairs
+    ]
+    return list(zip(jobs, names, strict=True))
+
+
+def experiment_of(argv: Sequence[str]) -> str | None:
+    """The experiment of conf/experiments that a command line asks for."""
+    name = dict(word.split("=", 1) for word in argv if "=" in word).get("experiment")
+    return name if name and (conf_dir() / "experiments" / f"{name}.yaml").is_file() else None
+
+
+def sweeps_of(argv: Sequence[str], tier: str | None = None) -> list[tuple[str | None, list[str]]]:
+    """[(row, command line)] that a command line stands for: itself, or all rows of an experiment, with what else was said.
+
+    tier: only this one of the experiment's.
+    """
+    name = experiment_of(argv)
+    if name is None:
+        return [(None, list(argv))]
+    said = yaml.safe_load((conf_dir() / "experiments" / f"{name}.yaml").read_text())
+    rest = [word for word in argv if word not in ("-m", "--multirun")]
     return [
-        " ".join([job.get("sampler", "ddim"), *(f"{key.split('.')[-1]}={job.get(key)}" for key in varied)]) for job in pairs
+        (row, ["-m", *said["common"].split(), *part["all"].split(), *words.split(), *rest])
+        for key, part in said["tiers"].items()
+        if tier in (None, key)
+        for row, words in part["rows"].items()
     ]
 
 
-def preflight(argv: Sequence[str]) -> list[tuple[Plan, Plan]]:
+def preflight(argv: Sequence[str], tier: str | None = None) -> list[list[Plan]]:
     """Compose and check every job of the sweep before the first network call. Raises what is wrong with the first bad one."""
-    jobs = overrides_of(argv)
     plans = []
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for overrides, label in zip(jobs, labels_of(jobs), strict=True):
+        for overrides, label in [job for row, words in sweeps_of(argv, tier) for job in labelled(overrides_of(words), row)]:
             choices = compose("config", overrides, return_hydra_config=True).hydra.runtime.choices
             plans.append(plans_of(compose("config", overrides), choices, label))
-    for folder in {plan.folder.path.parent for plan, _ in plans}:
+    for folder in {plan.folder.path.parent for plan, *_ in plans}:
         writable(folder)
     return plans
 
@@ -225,9 +257,8 @@ def near_match(word: str, known: Sequence[str]) -> str:
 def job(cfg: DictConfig) -> None:
     """One job of the sweep, and the reference it is paired with."""
     choices = HydraConfig.get().runtime.choices
-    plan, reference = plans_of(cfg, choices, choices["sampler"])
-    execute(reference)
-    execute(plan)
+    for plan in reversed(plans_of(cfg, choices, choices["sampler"])):
+        execute(plan)
 
 
 def main() -> None:
@@ -251,9 +282,20 @@ def main() -> None:
         finished = [plan.label for plan in unique if not plan.missing]
         if finished:
             print(f"finished earlier, not run again: {', '.join(finished)}")
+        if experiment_of(argv):
+            for plan in unique:
+                execute(plan)
+            print(f"finished; to measure: python -m sdi_bench.evaluate experiment={experiment_of(argv)}")
+            return
         if len(finished) < len(unique):
             job()
-        summarise(plans)
+        if any(plan.missing for plan in unique):
+            print("this part is finished; once the others are, any of them given again shows the table")
+            return
+        if all(len(pair) == 2 for pair in plans):
+            summarise(plans)
+        else:
+            print("finished; without a reference there is no table")
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"sdi_bench.run: {explain(error, argv)}", file=sys.stderr)
         sys.exit(2)

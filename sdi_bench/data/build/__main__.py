@@ -15,7 +15,7 @@ from tqdm import tqdm
 from .. import shipped
 from ..cameras import VIEWS
 from ..world import World, read
-from . import fetch
+from . import fetch, prompts
 from .attribution import attribution
 from .emoji import emoji
 from .meshes import write_meshes
@@ -60,6 +60,7 @@ def main() -> None:
     pictures = [*tqdm(objects(sh3f), desc="objects", total=MODELS * len(VIEWS), unit="", mininterval=5), *emoji(packages)]
     world = pack(pictures, splits(pictures))
     write_meshes(sh3f)
+    prompts.write(world.table)
     (shipped.HERE / "ATTRIBUTION.md").write_text(attribution(world.table), "utf-8")
     print(
         world.table.groupby(["split", "domain"]).agg(pictures=("instance", "size"), concepts=("concept", "nunique")).to_string()
