@@ -20,7 +20,7 @@ from . import __version__, pictures
 from .compare import Entry, notes, render, tidy
 from .data.shipped import sums
 from .draws import Item
-from .measure import N_TRUTH, fresh_data, measure
+from .measure import N_TRUTH, fresh_data, measure, samples_of
 from .metrics import Metric
 from .models.base import HasData, images_of
 from .predictor import Cost
@@ -47,6 +47,11 @@ class Plan:
     config: Mapping[str, Any]
     batch_size: int
     part: tuple[int, int] = (0, 1)
+
+    @property
+    def gamma(self) -> float:
+        """Its guidance scale."""
+        return self.job.sampler.guidance.scale
 
     @property
     def chunks(self) -> list[tuple[Item, ...]]:
@@ -117,21 +122,25 @@ def execute(plan: Plan) -> None:
             plan.folder.write_shard(make_shard(plan, chunk, bar, keep_trajectory=chunk == plan.chunks[0]))
 
 
-def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
-    """A finished run as a row of the table; its measures are kept in metrics.json."""
-    shards = [plan.folder.read_shard(chunk) for chunk in plan.chunks]
-    images = np.concatenate([shard.images for shard in shards])
-    cost: dict[str, Any] = {
+def finished(folder: RunFolder, chunks: Sequence[Sequence[Item]]) -> tuple[np.ndarray, dict[str, Any]]:
+    """(images, cost: rows by use, seconds, peak_mb) of finished shards."""
+    shards = [folder.read_shard(chunk) for chunk in chunks]
+    cost = {
         "rows": {use: sum(shard.rows[use] for shard in shards) for use in shards[0].rows},
         "seconds": sum(shard.seconds for shard in shards),
         "peak_mb": max(shard.peak_mb for shard in shards),
     }
+    return np.concatenate([shard.images for shard in shards]), cost
+
+
+def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
+    """A finished run as a row of the table; its measures are kept in metrics.json."""
+    images, cost = finished(plan.folder, plan.chunks)
     held_against = None if truth is None else hashlib.sha256(truth.tobytes()).hexdigest()
     asked = digest([[[item.prompt, item.seed] for item in plan.items], plan.config["metric"], sums(), held_against])
     known = plan.folder.read_json("metrics.json")
     if known is None or known["asked"] != asked:
-        guidance = plan.job.sampler.guidance
-        measures = measure(images, plan.items, plan.job.model, guidance, plan.metrics, truth)
+        measures = measure(samples_of(images, plan.items, plan.job.model, plan.gamma, truth), plan.metrics)
         known = {"asked": asked, "n": len(plan.items), "cost": cost, "measures": measures}
         prompts = list(dict.fromkeys(item.prompt for item in plan.items))[:16]
         seeds = sorted({item.seed for item in plan.items})[:8]
@@ -154,8 +163,7 @@ def summarise(plans: Sequence[Sequence[Plan]]) -> None:
         entries = [entry_of(plan, truth) for plan, _ in group] + [reference]
         again = fresh_data(model, items, len(items), seed=1)
         if again is not None:
-            guidance = reference_plan.job.sampler.guidance
-            measures = measure(again, items, model, guidance, reference_plan.metrics, truth)
+            measures = measure(samples_of(again, items, model, reference_plan.gamma, truth), reference_plan.metrics)
             known = not isinstance(model, HasData) or model.unseen([item.prompt for item in items])
             entries.append(Entry("data" if known else "train data", items, again, measures))
         frame = tidy(entries, reference)

@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import json
 import re
 import sys
 import warnings
@@ -19,12 +20,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from . import prompts, require
 from .jobs import Plan, execute, summarise
-from .models import ExactModel, HasData
+from .models import Denoiser, ExactModel, HasData
 from .models.mixture import DIGITS
 from .sampling import Job
 from .store import RESULTS_VERSION, RunFolder, digest, writable
@@ -102,8 +103,11 @@ def parse_part(value: object) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> list[Plan]:
-    """[the run, its paired reference if it has one]. All is checked, nothing computed. Raises ValueError, naming the field."""
+def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str, models: dict[str, Denoiser] | None = None) -> list[Plan]:
+    """[the run, its paired reference if it has one]. All is checked, nothing computed. Raises ValueError, naming the field.
+
+    models: those that the plans of a sweep share, by their configuration; what is new is added.
+    """
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     for key in plain:
         if key not in SETTINGS:
@@ -116,8 +120,9 @@ def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str) -> list[Pl
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device={plain['device']!r}: not to be had here") from error
     plain["metric"] = plain.get("metric") or {}
-    built = {key: instantiate(plain[key], _convert_="all") for key in ("model", "schedule", "sampler", "metric", "reference")}
-    model = built["model"]
+    built = {key: instantiate(plain[key], _convert_="all") for key in ("schedule", "sampler", "metric", "reference")}
+    models, key = {} if models is None else models, json.dumps(plain["model"], sort_keys=True, default=str)
+    model = models[key] = models.get(key) or instantiate(plain["model"], _convert_="all")
     if isinstance(model, ExactModel) and not isinstance(model, HasData) and plain["device"] != "cpu":
         raise ValueError(f"device={plain['device']!r}: this model runs on the CPU")
     asked = parse_prompts(plain["prompt"], plain["prompt_file"], model.prompts)
@@ -184,37 +189,51 @@ def labelled(jobs: Sequence[Sequence[str]], row: str | None = None) -> list[tupl
     return list(zip(jobs, names, strict=True))
 
 
+def said_of(argv: Sequence[str], key: str) -> str | None:
+    """What a command line sets a key to."""
+    return dict(word.split("=", 1) for word in argv if "=" in word).get(key)
+
+
 def experiment_of(argv: Sequence[str]) -> str | None:
     """The experiment of conf/experiments that a command line asks for."""
-    name = dict(word.split("=", 1) for word in argv if "=" in word).get("experiment")
+    name = said_of(argv, "experiment")
     return name if name and (conf_dir() / "experiments" / f"{name}.yaml").is_file() else None
 
 
-def sweeps_of(argv: Sequence[str], tier: str | None = None) -> list[tuple[str | None, list[str]]]:
-    """[(row, command line)] that a command line stands for: itself, or all rows of an experiment, with what else was said.
+def sweeps_of(argv: Sequence[str]) -> list[tuple[str | None, list[str]]]:
+    """[(row, command line)] that a command line stands for: itself, or the rows of an experiment, with what else was said.
 
-    tier: only this one of the experiment's.
+    tier=, row=: only these of the experiment's. Raises ValueError for one that it has not.
     """
-    name = experiment_of(argv)
+    name, only = experiment_of(argv), {key: said_of(argv, key) for key in ("tier", "row")}
     if name is None:
         return [(None, list(argv))]
     said = yaml.safe_load((conf_dir() / "experiments" / f"{name}.yaml").read_text())
-    rest = [word for word in argv if word not in ("-m", "--multirun")]
-    return [
-        (row, ["-m", *said["common"].split(), *part["all"].split(), *words.split(), *rest])
-        for key, part in said["tiers"].items()
-        if tier in (None, key)
+    rest = [word for word in argv if word not in ("-m", "--multirun") and word.split("=")[0] not in only]
+    rows = [
+        ({"tier": tier, "row": row}, ["-m", *said["common"].split(), *part["all"].split(), *words.split(), *rest])
+        for tier, part in said["tiers"].items()
         for row, words in part["rows"].items()
     ]
+    for key, value in only.items():
+        known = list(dict.fromkeys(place[key] for place, _ in rows))
+        if value not in (None, *known):
+            raise ValueError(f"{key}={value}: {near_match(str(value), known)}")
+        rows = [(place, words) for place, words in rows if value in (None, place[key])]
+    return [(place["row"], words) for place, words in rows]
 
 
-def preflight(argv: Sequence[str], tier: str | None = None) -> list[list[Plan]]:
+def preflight(argv: Sequence[str]) -> list[list[Plan]]:
     """Compose and check every job of the sweep before the first network call. Raises what is wrong with the first bad one."""
-    plans = []
+    plans: list[list[Plan]] = []
+    models: dict[str, Denoiser] = {}
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for overrides, label in [job for row, words in sweeps_of(argv, tier) for job in labelled(overrides_of(words), row)]:
-            choices = compose("config", overrides, return_hydra_config=True).hydra.runtime.choices
-            plans.append(plans_of(compose("config", overrides), choices, label))
+        for overrides, label in [job for row, words in sweeps_of(argv) for job in labelled(overrides_of(words), row)]:
+            cfg = compose("config", overrides, return_hydra_config=True)
+            choices = cfg.hydra.runtime.choices
+            with open_dict(cfg):
+                del cfg.hydra
+            plans.append(plans_of(cfg, choices, label, models))
     for folder in {plan.folder.path.parent for plan, *_ in plans}:
         writable(folder)
     return plans

@@ -66,6 +66,25 @@ class RunFolder:
         """True if these items are finished."""
         return self.shard_path(items).exists()
 
+    def chunks(self) -> list[tuple[Item, ...]]:
+        """The items of every finished shard, by seed and prompt; a shard that a larger one repeats is left out."""
+        found: list[tuple[Item, ...]] = []
+        for path in sorted((self.path / "shards").glob("[!.]*.npz")):
+            try:
+                with np.load(path, allow_pickle=False) as archive:
+                    found.append(tuple(Item(prompt, seed) for prompt, seed in json.loads(str(archive["items"]))))
+            except (OSError, ValueError, KeyError, BadZipFile) as error:
+                raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
+        met: set[Item] = set()
+        kept = []
+        for chunk in sorted(found, key=len, reverse=True):
+            if met.isdisjoint(chunk):
+                kept.append(chunk)
+                met |= set(chunk)
+        if not kept:
+            raise ValueError(f"{self.path}: holds no finished shard")
+        return sorted(kept, key=lambda chunk: [(item.seed, item.prompt or "") for item in chunk])
+
     def write_shard(self, shard: Shard) -> None:
         """Keep finished items."""
         cost = {"rows": dict(shard.rows), "seconds": shard.seconds, "peak_mb": shard.peak_mb}

@@ -18,23 +18,24 @@ from sdi_bench.data.world import World
 from sdi_bench.features import effnet, frechet, lpips, towers
 from sdi_bench.features.build import Arrays
 from sdi_bench.features.views import VIEWS, views
-from sdi_bench.metrics import Clipped, Context, Diversity, FdEffnet, Metric, Rprec, Saturation, Tclip, UndefinedError, View
+from sdi_bench.metrics import Clipped, Context, Diversity, Metric, Rprec, Saturation, Tclip, UndefinedError, View
 from sdi_bench.metrics.rprec import val_captions
 from sdi_bench.models import Empirical
 from sdi_bench.stats import Estimate, jackknife
 
 MEBIBYTE = 2**20
 CONF = HERE.parent.parent / "conf" / "metric"
-NAMES = ("clipped", "diversity", "fd_effnet", "rprec", "saturation", "tclip", "view")
+DISTANCES = ("fd_effnet", "fd_effnet_ddim", "kd_effnet", "kd_effnet_ddim")
+NAMES = (*DISTANCES, "clipped", "diversity", "rprec", "saturation", "tclip", "view")
 METRICS = {name: instantiate(OmegaConf.load(CONF / f"{name}.yaml"), _convert_="all")[name] for name in NAMES}
 DIGITS = Empirical.of()
 VAL = World.open().where(split="val")
 
 
-def some(domain: str, n: int) -> World:
-    """n val pictures of a domain, spread over its models or drawings."""
+def some(domain: str, n: int, shift: int = 0) -> World:
+    """n val pictures of a domain, spread over its models or drawings; others for another shift."""
     world = VAL.where(domain=domain)
-    chosen = np.linspace(0, len(world) - 1, n).astype(int)
+    chosen = (np.linspace(0, len(world) - 1, n).astype(int) + shift) % len(world)
     return World(world.images[chosen], world.table.iloc[chosen].reset_index(drop=True))
 
 
@@ -42,6 +43,7 @@ OBJECTS, EMOJI = some("object", 160), some("emoji", 96)
 REAL = np.concatenate([OBJECTS.pixels(), EMOJI.pixels()])
 SAID = [*OBJECTS.table["caption"], *EMOJI.table["caption"]]
 FAIR = Context(REAL, SAID, DIGITS, REAL, same_law=True)
+OTHERS = np.concatenate([some("object", 160, 5).pixels(), some("emoji", 96, 5).pixels()])
 
 
 def value(metric: Metric, context: Context) -> float:
@@ -158,6 +160,7 @@ def test_what_a_screen_would_clip_is_clipped() -> None:
 def test_features_are_computed_once_for_the_same_images(monkeypatch) -> None:
     asked = []
     monkeypatch.setattr(effnet, "KEPT", {})
+    monkeypatch.setattr(effnet, "cached", lambda name, images, compute: compute(images))  # nothing on disk
     monkeypatch.setattr(effnet, "KEPT_BYTES", 2 * 4 * 2 * effnet.WIDTH)  # two sets of two pictures
 
     def counted(images: np.ndarray, device: str) -> np.ndarray:
@@ -254,7 +257,7 @@ def test_the_frechet_distance_is_that_of_the_matrix_square_root() -> None:
     assert frechet.frechet(b, a) == pytest.approx(want, rel=1e-10)
     assert frechet.frechet(a, a) == pytest.approx(0, abs=1e-9)
     assert frechet.frechet(a, a._replace(mean=a.mean + 3)) == pytest.approx(8 * 9, rel=1e-9)
-    assert frechet.frechet(a, a._replace(covariance=4 * a.covariance)) == pytest.approx(np.trace(a.covariance), rel=1e-9)
+    assert frechet.frechet(a, a._replace(scatter=4 * a.scatter)) == pytest.approx(np.trace(a.covariance), rel=1e-9)
 
 
 def test_moments_are_numpys() -> None:
@@ -290,16 +293,13 @@ def test_the_reference_is_of_the_shipped_pixels(side: int) -> None:
     assert 0.8 < spread[:32].mean() < 1.25
 
 
-def test_too_few_samples_are_refused_unless_forced(monkeypatch) -> None:
-    monkeypatch.setattr("sdi_bench.metrics.fd_effnet.features", lambda images: np.ones((len(images), effnet.WIDTH), np.float32))
-    few, enough = (np.zeros((n, 3, 32, 32), np.float32) for n in (1279, 1280))
-    said = list(val_captions()[:1280])
+def test_too_few_samples_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr("sdi_bench.features.effnet.features", lambda images: np.ones((len(images), effnet.WIDTH), np.float32))
+    few, enough = (replace(of(np.zeros((n, 3, 32, 32), np.float32)), real=REAL[:, :, ::2, ::2]) for n in (1279, 1280))
     with pytest.raises(UndefinedError, match=r"^n below floor \(1280\)$"):
-        FdEffnet().statistic(of(few))
-    assert value(FdEffnet(force=True), of(few)) > 0
-    with pytest.raises(UndefinedError, match=r"^the prompts are no match for the reference"):
-        FdEffnet().statistic(of(enough, ["a sofa", *said[1:]]))
-    assert value(FdEffnet(), of(enough, said)) == pytest.approx(value(FdEffnet(force=True), of(few)))
+        METRICS["fd_effnet"].statistic(few)
+    assert value(METRICS["fd_effnet"], enough) == pytest.approx(0, abs=1e-9)
+    assert METRICS["fd_effnet"].preprocessing != METRICS["kd_effnet"].preprocessing == effnet.PREPROCESSING
 
 
 # -------------------------------------------------------------------------------------------------------------- towers
@@ -442,7 +442,7 @@ def one(images: np.ndarray) -> np.ndarray:
 
 SAME_PROMPT = replace(FAIR, prompts=["a"] * len(REAL))
 HURT = {
-    "fd_effnet": [(blurred, +1), (noised, +1), (one, +1)],
+    **{name: [(blurred, +1), (noised, +1), (one, +1)] for name in DISTANCES},
     "rprec": [(noised, -1), (one, -1)],
     "tclip": [(noised, -1), (one, -1)],
     "view": [(one, -1)],
@@ -456,9 +456,10 @@ HURT = {
 
 
 def fair(name: str) -> tuple[Metric, Context]:
-    return replace(METRICS[name], force=True) if name == "fd_effnet" else METRICS[name], (
-        SAME_PROMPT if name == "diversity" else FAIR
-    )
+    metric, context = METRICS[name], SAME_PROMPT if name == "diversity" else FAIR
+    if name in DISTANCES:
+        context = replace(FAIR, real=None, samples=OTHERS) if name.endswith("_ddim") else replace(FAIR, real=OTHERS)
+    return replace(metric, force=True) if name.startswith("fd_") else metric, context
 
 
 @pytest.mark.parametrize(("name", "harm", "side"), [(name, *harm) for name in HURT for harm in HURT[name]])
@@ -481,7 +482,8 @@ def test_order_does_not_matter_and_a_subset_stands_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_only_colour_pictures_are_measured(name: str) -> None:
-    for shape in ((1, 8, 8), (3, 16, 16), (1, 64, 64), (2,)):
+    sizes = () if name in DISTANCES else ((3, 16, 16),)  # distances take any size that their features take
+    for shape in ((1, 8, 8), (1, 64, 64), (2,), *sizes):
         images = np.zeros((4, *shape))
         with pytest.raises(UndefinedError, match="pictures"):
             METRICS[name].statistic(Context(images, ["a sofa, front view"] * 4, DIGITS, images, same_law=True))

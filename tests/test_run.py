@@ -162,6 +162,8 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_see
         (["schedule=flow", "sampler=sdi", "sampler.noise.tau=null"], "noise=inversion: would be sought at sigma = infinity"),
         (["prompt=11"], "prompt='11': did you mean '1'?"),
         (["prompt_file=/nowhere"], "prompt_file='/nowhere': cannot be read"),
+        (["n_items=0"], "n_items=0: must be a whole number >= 1"),
+        (["part=2/2"], "part='2/2': must be k/n with k < n, like 0/2 and 1/2"),
         (["results=/proc/no"], "results='/proc/no/main': cannot write there"),
         (["sampler=sds,sdi"], "sampler=sds,sdi: several values need a sweep; add -m"),
         (["prompt=[3,'3']"], "prompt=[3, '3']: must be one prompt or a list of distinct ones"),

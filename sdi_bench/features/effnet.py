@@ -11,7 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..data.shipped import sums
 from . import weights
+from .cache import cached
 
 PREPROCESSING = "effnet-lite0/128/bicubic"
 """Clipped to [-1, 1], resized to 128 x 128 by antialiased bicubic interpolation, (x·255 - 127) / 128 with x in [0, 1]."""
@@ -95,10 +97,14 @@ def pooled(images: Float[np.ndarray, "n 3 h w"], device: str = "cpu") -> Float[n
 
 
 def features(images: Float[np.ndarray, "n 3 h w"], device: str = "cpu") -> Float[np.ndarray, "n 1280"]:
-    """pooled(), read-only, and computed once while the same images are asked for again."""
+    """pooled(), read-only; in memory while the same images are asked for again, and each picture's on disk (cache.py)."""
     single = np.ascontiguousarray(images, dtype=np.float32)
     key = f"{device} {single.shape} {hashlib.blake2b(single.tobytes()).hexdigest()}"
-    found = KEPT.pop(key) if key in KEPT else pooled(single, device)
+    if key in KEPT:
+        found = KEPT.pop(key)
+    else:
+        name = f"{PREPROCESSING}/{device}/{sums()['weights/effnet.safetensors']}"
+        found = cached(name, single, lambda missing: pooled(missing, device))
     found.setflags(write=False)
     KEPT[key] = found
     while len(KEPT) > 1 and sum(array.nbytes for array in KEPT.values()) > KEPT_BYTES:

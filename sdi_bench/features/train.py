@@ -246,7 +246,8 @@ def main(folder: Path) -> None:
         *(("train", side, seen[str(side)]) for side in SIDES),
         *(("val", side, kept(folder, val.pixels(side))) for side in SIDES),
     ):
-        for part, value in moments(onto(some, mean, directions))._asdict().items():
+        seen_by = moments(onto(some, mean, directions))
+        for part, value in (("n", seen_by.n), ("mean", seen_by.mean), ("covariance", seen_by.covariance)):
             found[f"{split}.{side}.{part}"] = torch.tensor(value, dtype=torch.float32)
     write("fd_effnet", basis | found)
     write("towers", half(trained_towers(list(seen.values()), captions(train)).state_dict()))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ..features import SHAPES
 from ..models.base import Denoiser
@@ -24,8 +24,8 @@ class Context:
     truth: fresh draws of the data for the same prompts in the same shares, [m, *shape]; None if there are none.
     same_law: True if a perfect sampler would reproduce the data's law (gamma = 1, and data drawn from the model itself).
     seeds: of each sample. What distributions are held against, [m, *shape]: real, real pictures; samples, the model's own by
-    DDIM, same prompts and guidance, other seeds. paired: the reference's picture of each item, [n, *shape], NaN where it has
-    diverged. Each is None where there is none.
+    DDIM, same prompts and guidance, other seeds [k, l]. paired: the reference's picture of each item, [n, *shape], NaN where it has
+    diverged. raw: the samples before they were rounded to 8 bits. Each is None where there is none.
     """
 
     images: Float[np.ndarray, "n *shape"]
@@ -34,9 +34,10 @@ class Context:
     truth: Float[np.ndarray, "m *shape"] | None
     same_law: bool
     seeds: Sequence[int] = ()
-    real: Float[np.ndarray, "m *shape"] | None = None
-    samples: Float[np.ndarray, "m *shape"] | None = None
+    real: Float[np.ndarray, "k *shape"] | None = None
+    samples: Float[np.ndarray, "l *shape"] | None = None
     paired: Float[np.ndarray, "n *shape"] | None = None
+    raw: Float[np.ndarray, "n *shape"] | None = None
 
     def data(self) -> Float[np.ndarray, "m *shape"]:
         """The truth. Raises UndefinedError where there is none."""
@@ -57,6 +58,19 @@ class Context:
         if self.images.ndim != 4:
             raise UndefinedError("the samples are not pictures")
 
+    def rgb(self) -> None:
+        """Raises UndefinedError unless the samples are colour pictures."""
+        self.pictures()
+        if self.images.shape[1] != 3:
+            raise UndefinedError("the samples are not colour pictures")
+
+    def asked(self) -> list[str]:
+        """The prompts. Raises UndefinedError where there is none to hold the sample against."""
+        found = [prompt for prompt in self.prompts if prompt is not None]
+        if len(found) < len(self.prompts):
+            raise UndefinedError("samples without a prompt have nothing to agree with")
+        return found
+
     def colour_pictures(self) -> None:
         """Raises UndefinedError unless the samples are colour pictures of a size that the metric networks know."""
         self.pictures()
@@ -69,15 +83,28 @@ class Metric(ABC):
 
     unit: of the value. ideal: the value of perfect samples, nearer is better; inf where higher is better; None where no value
     is good or bad in itself. preprocessing: what images go through before they are looked at; None: pixels as they are.
+    of_sets: a distance between sets, which says nothing of single samples.
     """
 
     unit: str
     ideal: float | None = None
     preprocessing: str | None = None
+    of_sets: bool = False
 
     @abstractmethod
     def statistic(self, context: Context) -> Statistic:
         """The measure as a function of a subset of the samples. Raises UndefinedError."""
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """The share of hits as a statistic. values: [n], 1.0 for a hit and 0.0 for a miss."""
+
+    values: Float[np.ndarray, " n"]
+
+    def __call__(self, index: Int[np.ndarray, " m"]) -> float:
+        """The share among some."""
+        return float(self.values[index].mean())
 
 
 def log_ratio(values: Float[np.ndarray, " n"], truth: Float[np.ndarray, " m"]) -> Statistic:

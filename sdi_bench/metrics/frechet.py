@@ -1,12 +1,10 @@
 """Fréchet distance to the data, through clean-fid."""
 
-import sys
 from dataclasses import dataclass
-from types import ModuleType
 
 import numpy as np
-import torch
 
+from ..features.inception import clean_fid
 from ..stats import Statistic
 from .base import Context, Metric, UndefinedError
 
@@ -27,7 +25,10 @@ class Frechet(Metric):
         x = context.images.reshape(len(context.images), -1)
         if min(len(x), len(y)) < 2 * x.shape[1]:
             raise UndefinedError(f"{len(x)} samples are too few for {x.shape[1]} pixels")
-        distance = clean_fid().frechet_distance
+        try:
+            distance = clean_fid().frechet_distance
+        except ValueError as error:
+            raise UndefinedError(str(error)) from error
         mean, covariance = y.mean(axis=0), np.cov(y, rowvar=False)
 
         def frechet(index: np.ndarray) -> float:
@@ -35,29 +36,3 @@ class Frechet(Metric):
             return float(distance(some.mean(axis=0), np.cov(some, rowvar=False), mean, covariance))
 
         return frechet
-
-
-def clean_fid() -> ModuleType:
-    """clean-fid's `fid` module, also beside a CPU torch. Raises UndefinedError if it is not installed.
-
-    clean-fid imports torchvision, whose wheels are built for CUDA. Beside a CPU torch two of its compiled operators are
-    missing, and the import fails; once they are declared it succeeds. Nothing here calls them.
-    """
-    try:
-        import torchvision  # noqa: F401
-    except ImportError as error:
-        raise UndefinedError("needs clean-fid: pip install 'sdi-bench[fid]'") from error
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        for operator in ("nms", "qnms"):
-            OPERATORS.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    try:
-        from cleanfid import fid
-    except ImportError as error:
-        raise UndefinedError("needs clean-fid: pip install 'sdi-bench[fid]'") from error
-    return fid
-
-
-OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
-"""Where the two operators are declared; they live as long as this object."""

@@ -7,9 +7,8 @@ from functools import cache
 from ..data.world import World
 from ..features import towers
 from ..features.effnet import PREPROCESSING, features
-from ..stats import Statistic, mean_of
-from .base import Context, Metric
-from .tclip import captions
+from ..stats import Statistic
+from .base import Context, Hits, Metric
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,9 @@ class Rprec(Metric):
     preprocessing = PREPROCESSING
 
     def statistic(self, context: Context) -> Statistic:
-        asked = captions(context)
-        return mean_of(towers.retrieved(towers.pictures(features(context.images)), asked, val_captions()))
+        context.colour_pictures()
+        asked = context.asked()
+        return Hits(towers.retrieved(towers.pictures(features(context.images)), asked, val_captions()))
 
 
 @cache

@@ -29,7 +29,7 @@ class Clipped(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         context.colour_pictures()
-        return mean_of((np.abs(context.images) > 1 + 1 / 255).mean(axis=(1, 2, 3)))
+        return mean_of((np.abs(context.images if context.raw is None else context.raw) > 1 + 1 / 255).mean(axis=(1, 2, 3)))
 
 
 def chroma(images: Float[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, " n"]:

@@ -8,16 +8,7 @@ import numpy as np
 from ..features import towers
 from ..features.effnet import PREPROCESSING, features
 from ..stats import Statistic, mean_of
-from .base import Context, Metric, UndefinedError
-
-
-def captions(context: Context) -> list[str]:
-    """The prompts. Raises UndefinedError where there is none to hold the sample against, or no colour picture."""
-    context.colour_pictures()
-    asked = [prompt for prompt in context.prompts if prompt is not None]
-    if len(asked) < len(context.prompts):
-        raise UndefinedError("samples without a prompt have nothing to agree with")
-    return asked
+from .base import Context, Metric
 
 
 @dataclass(frozen=True)
@@ -29,6 +20,7 @@ class Tclip(Metric):
     preprocessing = PREPROCESSING
 
     def statistic(self, context: Context) -> Statistic:
-        asked = captions(context)
+        context.colour_pictures()
+        asked = context.asked()
         cosine = (towers.pictures(features(context.images)) * towers.texts(asked)).sum(axis=1, dtype=np.float64)
         return mean_of(100 * cosine.clip(min=0))

@@ -1,0 +1,252 @@
+"""python -m analysis.benchmark2d: the tables and figures of the 2D benchmark, from its committed csv files alone.
+
+python -m sdi_bench.run experiment=benchmark2d         # hours: samples
+python -m sdi_bench.evaluate experiment=benchmark2d    # minutes: measures.csv, differences.csv, claims.csv
+python -m analysis.benchmark2d                         # seconds: tables.txt, gamma.png, kappa.png
+"""
+
+import argparse
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from sdi_bench.compare import cell
+from sdi_bench.store import write_whole
+
+from .text import lines
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+FOLDER = Path(__file__).resolve().parent.parent / "results" / "benchmark2d"
+
+BLOCKS = {
+    "test": {
+        "distances between laws (32 x 32, one item for each of 2,048 val pictures)": {
+            "fd_effnet": "FD real",
+            "fd_effnet_ddim": "FD ddim",
+            "kd_effnet": "KD real",
+            "kd_effnet_ddim": "KD ddim",
+            "precision": "precision",
+            "recall": "recall",
+            "density": "density",
+            "coverage": "coverage",
+        },
+        "text": {"rprec": "rprec", "tclip": "tclip", "view": "view"},
+        "look (log ratio to real pictures of the same captions; spectrum: dB)": {
+            "contrast": "contrast",
+            "sharpness": "sharpness",
+            "laplacian": "laplacian",
+            "spectrum": "spectrum",
+            "saturation": "saturation",
+            "clipped": "clipped",
+        },
+        "each item against the same item of ddim": {"lpips": "LPIPS", "ssim": "SSIM", "psnr": "PSNR", "rms": "rms"},
+    },
+    "seeds": {
+        "16 prompts, 16 seeds each: text and look": {
+            "rprec": "rprec",
+            "tclip": "tclip",
+            "contrast": "contrast",
+            "sharpness": "sharpness",
+            "laplacian": "laplacian",
+            "spectrum": "spectrum",
+            "saturation": "saturation",
+        },
+        "16 prompts, 16 seeds each: pairs with ddim of 200 levels, diversity": {
+            "lpips": "LPIPS",
+            "ssim": "SSIM",
+            "psnr": "PSNR",
+            "same_content": "same content",
+            "diversity": "diversity",
+            "vendi": "Vendi",
+        },
+    },
+    "test512": {
+        "equal network rows, and sdi at other gammas (n = 512)": {
+            "kd_effnet": "KD real",
+            "rprec": "rprec",
+            "tclip": "tclip",
+            "contrast": "contrast",
+            "sharpness": "sharpness",
+            "saturation": "saturation",
+        }
+    },
+    "floor": {
+        "ddim on other seeds: what no sampler can be told to beat": {
+            "fd_effnet": "FD real",
+            "kd_effnet": "KD real",
+            "precision": "precision",
+            "recall": "recall",
+            "rprec": "rprec",
+            "sharpness": "sharpness",
+        }
+    },
+}
+"""tier -> title -> measure -> how it is headed."""
+
+CURVES = {
+    "kd_effnet": "KD to real",
+    "rprec": "rprec",
+    "sharpness": "sharpness\n(log ratio)",
+    "saturation": "saturation\n(log ratio)",
+}
+
+
+def value(row: Mapping[str, float]) -> str:
+    """A point with its interval; a dash where it is not defined; ! where too many diverged."""
+    if pd.isna(row.get("point")):
+        return "-"
+    return cell(row["point"], row["low"], row["high"]) + ("!" if row.get("flagged") is True else "")
+
+
+def block(rows: pd.DataFrame, columns: Mapping[str, str]) -> str:
+    """The runs of a tier in lines, some measures in columns, cost at the end."""
+    body = []
+    for (gamma, run), group in rows.groupby(["gamma", "run"], sort=False):
+        cells = {row["measure"]: value(row) for row in group.to_dict("records")}
+        first = group.iloc[0]
+        used = "/".join(f"{first[f'rows_{use}']:.4g}" for use in ("conditional", "unconditional", "inversion", "other"))
+        lost = f"{first['diverged']}/{first['n']}"
+        body.append(
+            [str(run), f"{gamma:g}", *(cells.get(name, "-") for name in columns), used, f"{first['seconds']:.2f}", lost]
+        )
+    return lines(["run", "gamma", *columns.values(), "rows c/u/inv/oth", "s/image", "diverged"], body)
+
+
+def best(measures: pd.DataFrame, by: str) -> dict[str, float]:
+    """run -> the gamma of the tier `tune` where the measure is lowest."""
+    tune = measures[(measures["tier"] == "tune") & (measures["measure"] == by)].dropna(subset=["point"])
+    return {str(run): float(rows.loc[rows["point"].idxmin(), "gamma"]) for run, rows in tune.groupby("run")}
+
+
+def pairs(frame: pd.DataFrame) -> str:
+    """Differences, a line each."""
+    body = []
+    for row in frame.to_dict("records"):
+        p = "-" if pd.isna(row.get("p_holm")) else f"{row['p_holm']:.2g}"
+        about = [row[key] for key in ("claim",) if key in row]
+        said = row["verdict"] if isinstance(row.get("verdict"), str) else row.get("undefined", "-")
+        expected = [row["expected"]] if "expected" in row else []
+        effect = "-" if pd.isna(row.get("effect")) or math.isinf(row["effect"]) else f"{row['effect']:.2f}"
+        body.append(
+            [*about, f"{row['a']} - {row['b']}", f"{row['gamma']:g}", row["measure"], value(row), effect, p, said, *expected]
+        )
+    claim = ["claim"] if "claim" in frame else []
+    return lines(
+        [*claim, "a - b", "gamma", "measure", "difference", "effect", "p (Holm)", "verdict", *(["claimed"] if claim else [])],
+        body,
+    )
+
+
+def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFrame) -> str:
+    """All tables as text."""
+    parts = []
+    chosen = best(measures, "kd_effnet")
+    test = measures[measures["tier"] == "test"]
+    for tier, blocks in BLOCKS.items():
+        for title, columns in blocks.items():
+            rows = measures[measures["tier"] == tier]
+            if len(rows):
+                parts.append(f"{tier}: {title}\n\n{block(rows.sort_values('gamma', kind='stable'), columns)}")
+    if chosen:
+        own = pd.concat([test[(test["run"] == run) & (test["gamma"] == gamma)] for run, gamma in chosen.items()])
+        said = ", ".join(f"{run} {gamma:g}" for run, gamma in chosen.items())
+        columns = {
+            "fd_effnet": "FD real",
+            "kd_effnet": "KD real",
+            "rprec": "rprec",
+            "sharpness": "sharpness",
+            "saturation": "saturation",
+        }
+        body = block(own, columns) if len(own) else "none of these gammas was run on the test prompts"
+        parts.append(f"own best gamma, chosen on the tuning prompts by KD to real tuning pictures: {said}\n\n{body}")
+    if len(claims):
+        parts.append(f"claims of arXiv 2405.15891, on this prior\n\n{pairs(claims)}")
+    if len(differences):
+        for tier, rows in differences.groupby("tier", sort=False):
+            parts.append(f"{tier}: differences from ddim at the same gamma\n\n{pairs(rows)}")
+    return "\n\n\n".join(parts) + "\n"
+
+
+def prepare_curves(measures: pd.DataFrame) -> pd.DataFrame:
+    """The tier `tune`: run, gamma, measure, point, low, high."""
+    tune = measures[(measures["tier"] == "tune") & measures["measure"].isin(list(CURVES))]
+    return tune[["run", "gamma", "measure", "point", "low", "high"]].sort_values("gamma")
+
+
+def draw_curves(table: pd.DataFrame, path: Path) -> None:
+    """Each measure over gamma, a line a sampler with its interval."""
+    figure, axes = plt.subplots(1, len(CURVES), figsize=(3.0 * len(CURVES), 3.0), layout="constrained")
+    for axis, (measure, title) in zip(axes, CURVES.items(), strict=True):
+        for run, rows in table[table["measure"] == measure].groupby("run"):
+            axis.plot(rows["gamma"], rows["point"], marker="o", markersize=3, label=run)
+            axis.fill_between(rows["gamma"], rows["low"], rows["high"], alpha=0.15)
+        axis.set_xscale("log")
+        ticks = sorted(table["gamma"].unique())
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=7)
+        axis.minorticks_off()
+        axis.set_xlabel("guidance γ")
+        axis.set_title(title, fontsize=9)
+        if measure in ("sharpness", "saturation"):
+            axis.axhline(0, color="gray", linewidth=0.7)
+    axes[0].legend(fontsize=7)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def prepare_kappas(differences: pd.DataFrame) -> pd.DataFrame:
+    """Every sampler and kappa less ddim in the tier `seeds`: run, gamma, measure, point, low, high."""
+    some = differences[
+        (differences["tier"] == "seeds") & differences["measure"].isin(["sharpness", "saturation", "rprec", "lpips"])
+    ]
+    return some.rename(columns={"a": "run"})[["run", "gamma", "measure", "point", "low", "high"]].dropna()
+
+
+def draw_kappas(table: pd.DataFrame, path: Path) -> None:
+    """A line a run, its difference from ddim with interval, one panel a measure."""
+    measures = list(dict.fromkeys(table["measure"]))
+    runs = list(dict.fromkeys(table["run"]))[::-1]
+    figure, axes = plt.subplots(
+        1, len(measures), figsize=(2.6 * len(measures) + 1.6, 0.24 * len(runs) + 1.2), sharey=True, layout="constrained"
+    )
+    for axis, measure in zip(np.atleast_1d(axes), measures, strict=True):
+        for shift, (gamma, rows) in zip((0.15, -0.15), table[table["measure"] == measure].groupby("gamma"), strict=False):
+            places = [runs.index(run) + shift for run in rows["run"]]
+            errors = [rows["point"] - rows["low"], rows["high"] - rows["point"]]
+            axis.errorbar(rows["point"], places, xerr=errors, fmt="o", markersize=3, linewidth=1, label=f"γ {gamma:g}")
+        axis.axvline(0, color="gray", linewidth=0.7)
+        axis.set_title(f"{measure}, less ddim's", fontsize=9)
+        axis.set_yticks(range(len(runs)), runs, fontsize=7)
+    np.atleast_1d(axes)[-1].legend(fontsize=7)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Tables and figures beside the csv files."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.benchmark2d", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
+    folder = parser.parse_args().folder
+    measures, differences, claims = (read(folder / f"{name}.csv") for name in ("measures", "differences", "claims"))
+    text = tables(measures, differences, claims)
+    write_whole(folder / "tables.txt", text.encode())
+    draw_curves(prepare_curves(measures), folder / "gamma.png")
+    if len(differences):
+        draw_kappas(prepare_kappas(differences), folder / "kappa.png")
+    print(text)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A table; empty if there is none."""
+    return pd.read_csv(path) if path.exists() and path.stat().st_size > 2 else pd.DataFrame()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Inception-v3 as clean-fid runs it (arXiv 2104.11222): its resizing, its network file, its distances as the check."""
+
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from .clip import bytes_of
+
+FILE = "inception-2015-12-05.pt"
+BATCH = 32
+
+
+def clean_fid() -> ModuleType:
+    """clean-fid's `fid` module, also beside a CPU torch. Raises ValueError if it is not installed.
+
+    clean-fid imports torchvision, whose wheels are built for CUDA. Beside a CPU torch two of its compiled operators are
+    missing, and the import fails; once they are declared it succeeds. Nothing here calls them.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except ImportError as error:
+        raise ValueError("needs clean-fid: pip install 'sdi-bench[fid]'") from error
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        for operator in ("nms", "qnms"):
+            OPERATORS.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    try:
+        from cleanfid import fid
+    except ImportError as error:
+        raise ValueError("needs clean-fid: pip install 'sdi-bench[fid]'") from error
+    return fid
+
+
+OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
+"""Where the two operators are declared; they live as long as this object."""
+
+
+def places() -> list[Path]:
+    """Where the network's file is looked for when no path is given."""
+    named = [Path(os.environ["SDI_BENCH_INCEPTION"])] if "SDI_BENCH_INCEPTION" in os.environ else []
+    return [*named, Path.home() / ".cache" / "sdi_bench" / FILE, Path(tempfile.gettempdir()) / FILE]
+
+
+@cache
+def loaded(path: str, device: str) -> Any:
+    """clean-fid's wrapper around the network, which asks for the file's folder and downloads nothing here."""
+    clean_fid()
+    from cleanfid.inception_torchscript import InceptionV3W
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / FILE).symlink_to(Path(path).absolute())
+        try:
+            return InceptionV3W(folder, download=False).to(device).eval()
+        except (RuntimeError, AttributeError) as error:
+            raise ValueError(f"metric.fid.features.path={path!r}: not the TorchScript file {FILE}") from error
+
+
+@dataclass(frozen=True)
+class Inception:
+    """The 2,048 pooled features of FID. Pictures are clipped and rounded to 8 bits, then resized by clean-fid to 299.
+
+    path: of inception-2015-12-05.pt; None looks in places(). Raises ValueError if it is nowhere, before anything is run.
+    """
+
+    path: str | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        self.file()
+
+    def file(self) -> Path:
+        """The network's file. Raises ValueError, saying what is wanted and where to put it."""
+        tried = places() if self.path is None else [Path(self.path)]
+        for path in tried:
+            if path.is_file():
+                return path
+        raise ValueError(
+            f"metric.fid.features.path={self.path!r}: FID wants {FILE}, published with NVIDIA's StyleGAN2-ADA "
+            f"(pretrained/metrics); put it at {' or '.join(map(str, tried))}, or name it in SDI_BENCH_INCEPTION"
+        )
+
+    @property
+    def preprocessing(self) -> str:
+        return "inception-2015-12-05/299/clean-fid"
+
+    @property
+    def floor(self) -> int:
+        return 2048
+
+    def __call__(self, images: Float[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, "n 2048"]:
+        net = loaded(str(self.file()), self.device)
+        from cleanfid.resize import build_resizer
+
+        resize, parts = build_resizer("clean"), []
+        with torch.no_grad():
+            for start in range(0, len(images), BATCH):
+                sized = np.stack([resize(image) for image in bytes_of(images[start : start + BATCH])])
+                x = torch.as_tensor(sized.transpose(0, 3, 1, 2), device=self.device)
+                parts.append(net(x).double().cpu().numpy())
+        return np.concatenate(parts)

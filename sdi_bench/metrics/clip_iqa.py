@@ -1,0 +1,48 @@
+"""CLIP-IQA (Wang et al., arXiv 2207.12396), by torchmetrics."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..features.clip import bytes_of, require_folder, source
+from ..stats import Statistic, mean_of
+from .base import Context, Metric
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class ClipIqa(Metric):
+    """Mean probability that CLIP gives to the good one of two texts, "Good photo." against "Bad photo." for `quality`.
+
+    prompt: one of torchmetrics' names (quality, sharpness, real, noisiness, ...). folder: any CLIP in transformers' format,
+    whose position embeddings are kept (torchmetrics' own default drops them: its numbers are others). Raises ValueError.
+    """
+
+    folder: str | None
+    prompt: str = "quality"
+    device: str = "cpu"
+    unit = "probability"
+    ideal = math.inf
+
+    def __post_init__(self) -> None:
+        require_folder("clip_iqa", self.folder)
+
+    @property
+    def preprocessing(self) -> str:  # type: ignore[override]
+        return f"clip/{Path(str(self.folder)).name}/its own"
+
+    def statistic(self, context: Context) -> Statistic:
+        from torchmetrics.functional.multimodal import clip_image_quality_assessment
+
+        context.rgb()
+        # 0 to 255 with data_range 1: the processor divides by 255, and would once more what came in [0, 1]
+        pictures = torch.as_tensor(bytes_of(context.images).transpose(0, 3, 1, 2), device=self.device).float()
+        asked = (self.prompt,)
+        parts = [
+            clip_image_quality_assessment(part, source(str(self.folder), self.device), 1.0, asked).reshape(-1)
+            for part in pictures.split(BATCH)
+        ]
+        return mean_of(torch.cat(parts).double().cpu().numpy())

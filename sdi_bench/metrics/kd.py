@@ -1,0 +1,37 @@
+"""Kernel distance of the samples to other pictures, on features of a network."""
+
+from dataclasses import dataclass
+
+from ..features import kernel
+from ..features.base import Features
+from ..stats import Statistic
+from .base import Context, Metric, UndefinedError
+from .fd import held_against, require_against
+
+
+@dataclass(frozen=True)
+class Kd(Metric):
+    """Squared MMD, unbiased at any n, of the samples' features and those of real pictures, or of the model's DDIM samples.
+
+    KID only where features is Inception. below 0 half of the time for equal laws. against: real or samples. Its interval is
+    about the samples, the pictures held against taken as they are. Undefined below three samples. Raises ValueError.
+    """
+
+    features: Features
+    against: str = "real"
+    unit = "kernel"
+    ideal = 0.0
+    of_sets = True
+
+    def __post_init__(self) -> None:
+        require_against(self.against)
+
+    @property
+    def preprocessing(self) -> str:  # type: ignore[override]
+        return self.features.preprocessing
+
+    def statistic(self, context: Context) -> Statistic:
+        other = held_against(context, self.against)
+        if len(context.images) < 3:
+            raise UndefinedError(f"needs 3 samples, has {len(context.images)}")
+        return kernel.statistic(self.features(context.images), self.features(other))

@@ -1,0 +1,60 @@
+"""The Vendi score: how many different pictures a prompt has."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from ..features.base import Features
+from ..features.effnet import Effnet
+from ..stats import Statistic
+from .base import Context, Metric, UndefinedError
+
+
+@dataclass(frozen=True)
+class Vendi(Metric):
+    """exp of the entropy of the cosine kernel's eigenvalues (Friedman and Dieng, arXiv 2210.02410), averaged over prompts.
+
+    Between 1, one picture again and again, and the number of samples of a prompt, all orthogonal: compare at equal numbers.
+    No direction, as for diversity. Prompts with one sample do not count; undefined unless some prompt has three.
+    """
+
+    features: Features = Effnet()
+    unit = "pictures"
+
+    @property
+    def preprocessing(self) -> str:  # type: ignore[override]
+        return self.features.preprocessing
+
+    def statistic(self, context: Context) -> Statistic:
+        context.rgb()
+        n = len(context.images)
+        places: dict[str | None, list[int]] = {}
+        for i, prompt in enumerate(context.prompts):
+            places.setdefault(prompt, []).append(i)
+        if max(map(len, places.values()), default=0) < 3:
+            raise UndefinedError("no prompt has three samples")
+        points = self.features(context.images)
+        blocks = [(np.array(some), cosines(points[some])) for some in places.values() if len(some) > 1]
+
+        def mean(index: np.ndarray) -> float:
+            chosen = np.isin(np.arange(n), index)
+            kept = [kernel[np.ix_(chosen[some], chosen[some])] for some, kernel in blocks]
+            scores = [vendi(kernel) for kernel in kept if len(kernel) > 1]
+            return float(np.mean(scores)) if scores else np.nan
+
+        return mean
+
+
+def cosines(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n n"]:
+    """Cosines of the angles between points, none of them 0."""
+    units = points.astype(np.float64)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    return units @ units.T
+
+
+def vendi(kernel: Float[np.ndarray, "n n"]) -> float:
+    """exp(-sum λ log λ), λ the eigenvalues of kernel / n, 0 log 0 = 0 (arXiv 2210.02410, definition 1); the diagonal is 1."""
+    values = np.linalg.eigvalsh(kernel / len(kernel))
+    values = values[values > 0]
+    return float(np.exp(-(values * np.log(values)).sum()))

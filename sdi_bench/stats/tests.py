@@ -1,0 +1,58 @@
+"""What may be said of differences: adjusted p-values, equivalence, a verdict."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import t as student
+
+from .paired import Difference
+
+LEVEL = 0.05
+
+
+class Equivalence(NamedTuple):
+    """p: that the difference is as large as the margin; equal: p < 0.05."""
+
+    p: float
+    equal: bool
+
+
+def holm(p_values: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+    """p-values of k tests, adjusted so that any false one among them has its level (Holm 1979). Raises ValueError."""
+    if not ((p_values >= 0) & (p_values <= 1)).all():
+        raise ValueError(f"p_values: {p_values} must be in [0, 1]; leave out tests that could not be made")
+    order = np.argsort(p_values)
+    stepped = np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)).clip(max=1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = stepped
+    return adjusted
+
+
+def equivalent(difference: Difference, margin: float) -> Equivalence:
+    """Two one-sided t tests that the difference is inside ±margin (Schuirmann 1987); equal where both say so at 0.05.
+
+    That is where the 90 % interval is inside. margin: in the difference's unit, fixed before the data are seen; ValueError
+    unless above 0.
+    """
+    if not margin > 0:
+        raise ValueError(f"margin: {margin} must be above 0")
+    point, error, df = difference.estimate.point, difference.error, difference.df
+    if df < 1:
+        return Equivalence(1.0, False)
+    if error == 0:
+        return Equivalence(float(abs(point) >= margin), abs(point) < margin)
+    p = float(student.sf((margin - abs(point)) / error, df))
+    return Equivalence(p, p < LEVEL)
+
+
+def verdict(difference: Difference, margin: float | None, p_adjusted: float) -> str:
+    """What the data say of a - b: "equal within m", "differs, by less than m", "higher", "lower" or "not distinguishable".
+
+    margin: as in equivalent, m is printed by it; None where none was fixed, and then nothing is called equal.
+    p_adjusted: of the difference, by holm over all that is claimed together; below 0.05 it differs.
+    """
+    differs = p_adjusted < LEVEL
+    if margin is not None and equivalent(difference, margin).equal:
+        return f"differs, by less than {margin:g}" if differs else f"equal within {margin:g}"
+    return ("higher" if difference.estimate.point > 0 else "lower") if differs else "not distinguishable"
