@@ -9,6 +9,7 @@ import argparse
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -97,7 +98,7 @@ CURVES = {
 }
 
 
-def value(row: Mapping[str, float]) -> str:
+def value(row: Mapping[Any, Any]) -> str:
     """A point with its interval; a dash where it is not defined; ! where too many diverged."""
     if pd.isna(row.get("point")):
         return "-"
@@ -107,13 +108,20 @@ def value(row: Mapping[str, float]) -> str:
 def block(rows: pd.DataFrame, columns: Mapping[str, str]) -> str:
     """The runs of a tier in lines, some measures in columns, cost at the end."""
     body = []
-    for (gamma, run), group in rows.groupby(["gamma", "run"], sort=False):
-        cells = {row["measure"]: value(row) for row in group.to_dict("records")}
-        first = group.iloc[0]
+    for _, group in rows.groupby(["gamma", "run"], sort=False):
+        records = group.to_dict("records")
+        cells, first = {row["measure"]: value(row) for row in records}, records[0]
         used = "/".join(f"{first[f'rows_{use}']:.4g}" for use in ("conditional", "unconditional", "inversion", "other"))
         lost = f"{first['diverged']}/{first['n']}"
         body.append(
-            [str(run), f"{gamma:g}", *(cells.get(name, "-") for name in columns), used, f"{first['seconds']:.2f}", lost]
+            [
+                first["run"],
+                f"{first['gamma']:g}",
+                *(cells.get(name, "-") for name in columns),
+                used,
+                f"{first['seconds']:.2f}",
+                lost,
+            ]
         )
     return lines(["run", "gamma", *columns.values(), "rows c/u/inv/oth", "s/image", "diverged"], body)
 
@@ -121,7 +129,8 @@ def block(rows: pd.DataFrame, columns: Mapping[str, str]) -> str:
 def best(measures: pd.DataFrame, by: str) -> dict[str, float]:
     """run -> the gamma of the tier `tune` where the measure is lowest."""
     tune = measures[(measures["tier"] == "tune") & (measures["measure"] == by)].dropna(subset=["point"])
-    return {str(run): float(rows.loc[rows["point"].idxmin(), "gamma"]) for run, rows in tune.groupby("run")}
+    lowest = tune.sort_values("point").drop_duplicates("run")
+    return dict(zip(lowest["run"], lowest["gamma"], strict=True))
 
 
 def pairs(frame: pd.DataFrame) -> str:
@@ -147,17 +156,16 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
     """All tables as text."""
     parts = []
     chosen = best(measures, "kd_effnet")
-    test = measures[measures["tier"] == "test"]
+    test = measures[measures["tier"] == "test512"]
     for tier, blocks in BLOCKS.items():
-        for title, columns in blocks.items():
+        for title, shown in blocks.items():
             rows = measures[measures["tier"] == tier]
             if len(rows):
-                parts.append(f"{tier}: {title}\n\n{block(rows.sort_values('gamma', kind='stable'), columns)}")
+                parts.append(f"{tier}: {title}\n\n{block(rows.sort_values('gamma', kind='stable'), shown)}")
     if chosen:
         own = pd.concat([test[(test["run"] == run) & (test["gamma"] == gamma)] for run, gamma in chosen.items()])
         said = ", ".join(f"{run} {gamma:g}" for run, gamma in chosen.items())
         columns = {
-            "fd_effnet": "FD real",
             "kd_effnet": "KD real",
             "rprec": "rprec",
             "sharpness": "sharpness",
@@ -168,8 +176,8 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
     if len(claims):
         parts.append(f"claims of arXiv 2405.15891, on this prior\n\n{pairs(claims)}")
     if len(differences):
-        for tier, rows in differences.groupby("tier", sort=False):
-            parts.append(f"{tier}: differences from ddim at the same gamma\n\n{pairs(rows)}")
+        for name, rows in differences.groupby("tier", sort=False):
+            parts.append(f"{name}: differences from ddim at the same gamma\n\n{pairs(rows)}")
     return "\n\n\n".join(parts) + "\n"
 
 

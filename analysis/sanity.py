@@ -72,7 +72,7 @@ def spoilt(size: int) -> list[tuple[str, float, Samples]]:
     val, rng = World.open().where("val"), np.random.default_rng(0)
     order = rng.permutation(len(val))
     images, table = val.pixels(size).astype(float), val.table
-    some, rest = order[:N], images[order[N:]]
+    some, rest = order[:N], rounded(images[order[N:]])
     clean = images[some]
     items = [Item(caption, i) for i, caption in enumerate(table["caption"].iloc[some])]
     clusters = labels(items)

@@ -24,7 +24,6 @@ EXPLAINED = {
     "tclip": "tclip: 100·cos of picture and prompt, by a scorer trained on the built-in world (in its domain only).",
     "view": "view: share seen from the side asked for, the mean over sides; one answer for all gets 1 / sides. Ceiling: data.",
     "lpips": "lpips: LPIPS (AlexNet, at these few pixels) to the same item of the reference.",
-    "fd_effnet": "fd_effnet: Fréchet distance to real pictures on EfficientNet-Lite0 features (not FID).",
 }
 """What stands under the table, by the measures it is about."""
 

@@ -1,5 +1,6 @@
 """Inception-v3 as clean-fid runs it (arXiv 2104.11222): its resizing, its network file, its distances as the check."""
 
+import importlib.util
 import os
 import sys
 import tempfile
@@ -11,33 +12,39 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-
-from .clip import bytes_of
+from jaxtyping import Float, UInt8
 
 FILE = "inception-2015-12-05.pt"
 BATCH = 32
 
 
-def clean_fid() -> ModuleType:
-    """clean-fid's `fid` module, also beside a CPU torch. Raises ValueError if it is not installed.
+NEEDS = "needs clean-fid: pip install 'sdi-bench[fid]'"
 
-    clean-fid imports torchvision, whose wheels are built for CUDA. Beside a CPU torch two of its compiled operators are
-    missing, and the import fails; once they are declared it succeeds. Nothing here calls them.
+
+def mend_torchvision() -> None:
+    """Let torchvision, where it is installed, be imported beside a CPU torch: clean-fid, transformers and torchmetrics do so.
+
+    Its wheels are built for CUDA. Beside a CPU torch two of its compiled operators are missing, and the import fails; once
+    they are declared it succeeds. Nothing here calls them.
     """
     try:
         import torchvision  # noqa: F401
-    except ImportError as error:
-        raise ValueError("needs clean-fid: pip install 'sdi-bench[fid]'") from error
+    except ImportError:
+        return
     except RuntimeError:
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
         for operator in ("nms", "qnms"):
             OPERATORS.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+def clean_fid() -> ModuleType:
+    """clean-fid's `fid` module, also beside a CPU torch. Raises ValueError if it is not installed."""
+    mend_torchvision()
     try:
         from cleanfid import fid
     except ImportError as error:
-        raise ValueError("needs clean-fid: pip install 'sdi-bench[fid]'") from error
+        raise ValueError(NEEDS) from error
     return fid
 
 
@@ -45,10 +52,16 @@ OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
 """Where the two operators are declared; they live as long as this object."""
 
 
+def bytes_of(images: Float[np.ndarray, "n 3 h w"]) -> UInt8[np.ndarray, "n h w 3"]:
+    """As picture files would hold them; images are clipped to [-1, 1]."""
+    return np.round((images.clip(-1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
 def places() -> list[Path]:
-    """Where the network's file is looked for when no path is given."""
-    named = [Path(os.environ["SDI_BENCH_INCEPTION"])] if "SDI_BENCH_INCEPTION" in os.environ else []
-    return [*named, Path.home() / ".cache" / "sdi_bench" / FILE, Path(tempfile.gettempdir()) / FILE]
+    """Where the network's file is looked for when no path is given: where SDI_BENCH_INCEPTION says, else in two folders."""
+    if os.environ.get("SDI_BENCH_INCEPTION"):
+        return [Path(os.environ["SDI_BENCH_INCEPTION"])]
+    return [Path.home() / ".cache" / "sdi_bench" / FILE, Path(tempfile.gettempdir()) / FILE]
 
 
 @cache
@@ -69,7 +82,8 @@ def loaded(path: str, device: str) -> Any:
 class Inception:
     """The 2,048 pooled features of FID. Pictures are clipped and rounded to 8 bits, then resized by clean-fid to 299.
 
-    path: of inception-2015-12-05.pt; None looks in places(). Raises ValueError if it is nowhere, before anything is run.
+    path: of inception-2015-12-05.pt; None looks in places(). Raises ValueError if it is nowhere, or clean-fid is not
+    installed, before anything is run.
     """
 
     path: str | None = None
@@ -77,6 +91,8 @@ class Inception:
 
     def __post_init__(self) -> None:
         self.file()
+        if importlib.util.find_spec("cleanfid") is None:
+            raise ValueError(NEEDS)
 
     def file(self) -> Path:
         """The network's file. Raises ValueError, saying what is wanted and where to put it."""

@@ -1,13 +1,15 @@
 """CLIPScore (Hessel et al., arXiv 2104.08718), by torchmetrics."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..features.clip import bytes_of, require_folder, source
+from ..features.clip import require_folder, source
+from ..features.inception import bytes_of
 from ..stats import Statistic, mean_of
 from .base import Context, Metric
 
@@ -16,28 +18,38 @@ from .base import Context, Metric
 class ClipScore(Metric):
     """Mean of 100·max(cos, 0) of a picture's and its prompt's CLIP embeddings. folder: any CLIP in transformers' format.
 
-    Numbers of two backbones are not comparable; prompts beyond 77 tokens are cut. Raises ValueError, naming the field.
+    Numbers of two backbones are not comparable; prompts beyond 77 tokens are cut, with a warning. name: of its node, for what
+    is said. Raises ValueError, naming the field.
     """
 
     folder: str | None
     device: str = "cpu"
+    name: str = "clip_score"
     unit = "100 cos"
     ideal = math.inf
 
     def __post_init__(self) -> None:
-        require_folder("clip_score", self.folder)
+        require_folder(self.name, self.folder)
 
     @property
     def preprocessing(self) -> str:  # type: ignore[override]
         return f"clip/{Path(str(self.folder)).name}/its own"
 
     def statistic(self, context: Context) -> Statistic:
+        context.rgb()
+        asked = context.asked()
+        model = source(str(self.folder), self.device)
         from torchmetrics.functional.multimodal import clip_score
 
-        context.rgb()
+        processor = model()[1]
+        n_cut = processor.n_cut(asked)
+        if n_cut:
+            said = (
+                f"metric.{self.name}: {n_cut} of {len(asked)} prompts are longer than {processor.limit} tokens, and cut there"
+            )
+            warnings.warn(said, stacklevel=2)
         pictures = torch.as_tensor(bytes_of(context.images).transpose(0, 3, 1, 2), device=self.device)
         values = [  # one by one: the public function gives a mean
-            clip_score(picture, prompt, source(str(self.folder), self.device))
-            for picture, prompt in zip(pictures, context.asked(), strict=True)
+            clip_score(picture, prompt, model) for picture, prompt in zip(pictures, asked, strict=True)
         ]
         return mean_of(np.array(values, dtype=np.float64))

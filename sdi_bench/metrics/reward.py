@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
-from ..features.clip import bytes_of
+from ..features.inception import bytes_of
 from ..stats import Statistic, mean_of
 from .base import Context, Metric
 
@@ -37,9 +38,14 @@ class Reward(Metric):
         context.rgb()
         asked = context.asked()
         assert self.function is not None  # __post_init__ has said so
-        values = np.asarray(self.function(bytes_of(context.images), asked), dtype=np.float64)
-        if values.shape != (len(asked),) or not np.isfinite(values).all():
-            raise ValueError(
-                f"metric.{self.name}: gave {values.shape} for {len(asked)} pictures, or a value that is not finite"
-            )
+        given = self.function(bytes_of(context.images), asked)
+        try:
+            values = torch.as_tensor(given, dtype=torch.float64).detach().cpu().numpy()
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"metric.{self.name}.function={self.function!r}: gave {given!r}, must be numbers") from error
+        if values.shape != (len(asked),):
+            raise ValueError(f"metric.{self.name}.function={self.function!r}: gave {values.shape}, must be ({len(asked)},)")
+        if not np.isfinite(values).all():
+            said = f"{(~np.isfinite(values)).sum()} of {len(asked)} values that are not finite"
+            raise ValueError(f"metric.{self.name}.function={self.function!r}: gave {said}")
         return mean_of(values)

@@ -79,13 +79,17 @@ def test_below_the_floor_it_refuses_unless_forced(file) -> None:
 def test_a_missing_or_wrong_file_is_one_line(tmp_path, monkeypatch) -> None:
     with pytest.raises(ValueError, match=rf"metric\.fid\.features\.path='/none': FID wants {FILE}.*put it at /none"):
         Inception("/none")
+    monkeypatch.delenv("SDI_BENCH_INCEPTION", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setenv("SDI_BENCH_INCEPTION", str(tmp_path / "here.pt"))
     monkeypatch.setattr("tempfile.tempdir", None)
-    with pytest.raises(ValueError, match=r"path=None: FID wants .*put it at .*here\.pt or .*name it in SDI_BENCH_INCEPTION"):
+    said = rf"path=None: FID wants .*put it at {tmp_path}/\.cache/.* or {tmp_path}/{FILE}, or name it in SDI_BENCH_INCEPTION"
+    with pytest.raises(ValueError, match=said):
         Inception()
-    wrong = tmp_path / "here.pt"
+    wrong = tmp_path / FILE
     wrong.write_bytes(b"no archive")
-    with pytest.raises(ValueError, match="not the TorchScript file"):
+    with pytest.raises(ValueError, match=f"path='{wrong}': not the TorchScript file"):
         Inception()(IMAGES)
+    monkeypatch.setenv("SDI_BENCH_INCEPTION", str(tmp_path / "here.pt"))  # a name is not replaced by what lies elsewhere
+    with pytest.raises(ValueError, match=rf"path=None: FID wants .*put it at {tmp_path}/here\.pt, or name it"):
+        Inception()
