@@ -13,7 +13,8 @@ from jaxtyping import Float, UInt8
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from .inception import bytes_of, mend_torchvision
+from .cache import cached
+from .inception import bytes_of, digest, mend_torchvision
 
 SIDE = 224
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -118,7 +119,7 @@ def cropped(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "224 224 3
 
 @dataclass(frozen=True)
 class ClipFeatures:
-    """CLIP's image embeddings with the preprocessing of clean-fid's CLIP-FID, of 8-bit pictures: cropped(), normalised.
+    """CLIP's image embeddings with the preprocessing of clean-fid's CLIP-FID, of 8-bit pictures; kept on disk.
 
     clean-fid loads OpenAI's ViT-B/32 by the package `clip`; here it is any CLIP folder, which the preprocessing id names.
     """
@@ -138,12 +139,18 @@ class ClipFeatures:
         return 2048
 
     def __call__(self, images: Float[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, "n d"]:
+        weights = sorted(str(path) for path in Path(str(self.folder)).iterdir() if path.suffix in (".safetensors", ".bin"))
+        name = f"{self.preprocessing}/{self.device}/{digest(f'{self.folder}/config.json', *weights)}"
+        return cached(name, bytes_of(images).astype(np.float32), self.embedded).astype(np.float64)
+
+    def embedded(self, pictures: Float[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n d"]:
+        """The embeddings of pictures of 0 to 255, computed."""
         model, _ = loaded(str(self.folder), self.device)
         mean, deviation = (torch.tensor(values, device=self.device)[:, None, None] for values in (MEAN, DEVIATION))
         parts = []
         with torch.no_grad():
-            for start in range(0, len(images), BATCH):
-                sized = np.stack([cropped(image) for image in bytes_of(images[start : start + BATCH])])
+            for start in range(0, len(pictures), BATCH):
+                sized = np.stack([cropped(picture) for picture in pictures[start : start + BATCH].astype(np.uint8)])
                 x = torch.as_tensor(sized.transpose(0, 3, 1, 2), device=self.device).float() / 255
-                parts.append(model.get_image_features((x - mean) / deviation).double().cpu().numpy())
+                parts.append(model.get_image_features((x - mean) / deviation).cpu().numpy())
         return np.concatenate(parts)

@@ -1,5 +1,6 @@
 """Inception-v3 as clean-fid runs it (arXiv 2104.11222): its resizing, its network file, its distances as the check."""
 
+import hashlib
 import importlib.util
 import os
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+
+from .cache import cached
 
 FILE = "inception-2015-12-05.pt"
 BATCH = 32
@@ -57,6 +60,16 @@ def bytes_of(images: Float[np.ndarray, "n 3 h w"]) -> UInt8[np.ndarray, "n h w 3
     return np.round((images.clip(-1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
+@cache
+def digest(*paths: str) -> str:
+    """Of the files' contents; read once."""
+    whole = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
+
+
 def places() -> list[Path]:
     """Where the network's file is looked for when no path is given: where SDI_BENCH_INCEPTION says, else in two folders."""
     if os.environ.get("SDI_BENCH_INCEPTION"):
@@ -80,7 +93,7 @@ def loaded(path: str, device: str) -> Any:
 
 @dataclass(frozen=True)
 class Inception:
-    """The 2,048 pooled features of FID. Pictures are clipped and rounded to 8 bits, then resized by clean-fid to 299.
+    """The 2,048 pooled features of FID, kept on disk. Pictures are clipped and rounded to 8 bits, then resized by clean-fid.
 
     path: of inception-2015-12-05.pt; None looks in places(). Raises ValueError if it is nowhere, or clean-fid is not
     installed, before anything is run.
@@ -114,13 +127,18 @@ class Inception:
         return 2048
 
     def __call__(self, images: Float[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, "n 2048"]:
+        name = f"{self.preprocessing}/{self.device}/{digest(str(self.file()))}"
+        return cached(name, bytes_of(images).astype(np.float32), self.pooled).astype(np.float64)
+
+    def pooled(self, pictures: Float[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n 2048"]:
+        """The features of pictures of 0 to 255, computed."""
         net = loaded(str(self.file()), self.device)
         from cleanfid.resize import build_resizer
 
         resize, parts = build_resizer("clean"), []
         with torch.no_grad():
-            for start in range(0, len(images), BATCH):
-                sized = np.stack([resize(image) for image in bytes_of(images[start : start + BATCH])])
+            for start in range(0, len(pictures), BATCH):
+                sized = np.stack([resize(picture) for picture in pictures[start : start + BATCH]])
                 x = torch.as_tensor(sized.transpose(0, 3, 1, 2), device=self.device)
-                parts.append(net(x).double().cpu().numpy())
+                parts.append(net(x).cpu().numpy())
         return np.concatenate(parts)

@@ -23,8 +23,8 @@ class Context:
     images: finite samples [n, *shape] in about [-1, 1]. prompts: of each. model: where they come from.
     truth: fresh draws of the data for the same prompts in the same shares, [m, *shape]; None if there are none.
     same_law: True if a perfect sampler would reproduce the data's law (gamma = 1, and data drawn from the model itself).
-    seeds: of each sample. What distributions are held against, [m, *shape]: real, real pictures; samples, the model's own by
-    DDIM, same prompts and guidance, other seeds [k, l]. paired: the reference's picture of each item, [n, *shape], NaN where it has
+    seeds: of each sample. What sets are held against: real, real pictures [k, *shape]; samples, the model's own by DDIM, same
+    prompts and guidance, other seeds [l, *shape]. paired: the reference's picture of each item, [n, *shape], NaN where it has
     diverged. raw: the samples before they were rounded to 8 bits. Each is None where there is none.
     """
 

@@ -50,6 +50,6 @@ class ClipScore(Metric):
             warnings.warn(said, stacklevel=2)
         pictures = torch.as_tensor(bytes_of(context.images).transpose(0, 3, 1, 2), device=self.device)
         values = [  # one by one: the public function gives a mean
-            clip_score(picture, prompt, model) for picture, prompt in zip(pictures, asked, strict=True)
+            float(clip_score(picture, prompt, model)) for picture, prompt in zip(pictures, asked, strict=True)
         ]
         return mean_of(np.array(values, dtype=np.float64))

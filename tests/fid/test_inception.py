@@ -57,6 +57,17 @@ def test_features_are_those_of_clean_fid_on_picture_files(file, folder) -> None:
     assert np.allclose(features, want, rtol=1e-6, atol=1e-6 * np.abs(want).max())
 
 
+def test_features_are_kept_for_the_file_s_content(file, tmp_path, monkeypatch) -> None:
+    first = Inception(file)(IMAGES)
+    with monkeypatch.context() as patch:
+        patch.setattr(Inception, "pooled", lambda *_: pytest.fail("computed again"))
+        assert np.array_equal(Inception(file)(IMAGES[::-1]), first[::-1])
+    torch.manual_seed(1)
+    other = tmp_path / "another.pt"
+    torch.jit.script(StandIn()).save(other)
+    assert not np.allclose(Inception(str(other))(IMAGES), first)
+
+
 def test_fid_and_kid_are_clean_fid_s(file) -> None:
     features = [Inception(file)(images) for images in (IMAGES, OTHERS)]
     context = Context(IMAGES, [None] * 12, None, None, same_law=False, real=OTHERS)
