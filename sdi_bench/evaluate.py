@@ -262,7 +262,7 @@ def experiment(name: str, settings: Mapping[str, Any]) -> dict[str, pd.DataFrame
             about = {"tier": tier, "command": made.command, "results": made.folder}
             measures += records(made.run, made.given, metrics, about)
             base = rows.get((part.get("baseline", row), gamma))
-            if base is not None and base is not made:
+            if base is not None and base is not made and base.run.items == made.run.items:
                 differences += [{"tier": tier} | pair for pair in judged(made, base, part["compared"], margins)]
         for claim in said["criteria"]["claims"]:
             a, b = (rows.get((claim[side], float(claim["gamma"]))) for side in ("a", "b"))
