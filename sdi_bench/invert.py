@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,33 +17,12 @@ from torch import Tensor
 from . import pictures, require
 from .compare import cell, distance
 from .draws import Item, PhiloxDraws, Purpose
-from .models.base import Denoiser, HasCodec, images_of
+from .models.base import HasCodec, images_of
 from .predictor import Predictor
 from .run import conf_dir, explain, parse_prompts, parse_seeds, quoted
 from .samplers import Ddim
-from .samplers.ddim import invert, walk
-from .schedules import Schedule
+from .samplers.ddim import round_trip
 from .store import RunFolder, writable
-
-
-class RoundTrip(NamedTuple):
-    """Images [n, *shape], the noise eps found for each (x at the noisiest level over b), and the images made from it."""
-
-    source: Tensor
-    noise: Tensor
-    back: Tensor
-
-
-@torch.no_grad()
-def round_trip(
-    model: Denoiser, schedule: Schedule, sampler: Ddim, x0: Tensor, prompts: Sequence[str | None], inversion_scale: float
-) -> RoundTrip:
-    """Invert x0 [n, *shape] along the sampler's grid at `inversion_scale`, then sample from there at the sampler's own."""
-    net = Predictor(model, schedule, sampler.guidance, tuple(prompts), x0.device)
-    levels = [level.to(x0.device) for level in sampler.grid.levels(schedule)]
-    x = invert(net, x0, levels, inversion_scale)
-    *_, last = walk(net, x, net(x, levels[0]), levels)
-    return RoundTrip(x0, x / float(levels[0].b), last.x0)
 
 
 def read_image(path: str, shape: tuple[int, ...]) -> Tensor:
@@ -86,12 +64,12 @@ def run(argv: Sequence[str]) -> None:
         source = read_image(cfg["image"], model.image_shape if latent else model.shape).to(cfg["device"])
         source = model.encode(source) if latent else source
     draws = PhiloxDraws(tuple(items), cfg["device"])
+    net = Predictor(model, schedule, guidance, tuple(item.prompt for item in items), cfg["device"])
     if cfg["image"] is None:
         with torch.no_grad():
-            net = Predictor(model, schedule, guidance, tuple(i.prompt for i in items), cfg["device"])
             *_, last = sampler.sample(net, draws)
         source = last.x0
-    trip = round_trip(model, schedule, sampler, source, [i.prompt for i in items], cfg["inversion_scale"])
+    trip = round_trip(net, source, grid.levels(schedule), cfg["inversion_scale"])
     trip = trip._replace(source=images_of(model, trip.source), back=images_of(model, trip.back))
     arrays = {name: value.cpu().numpy() for name, value in trip._asdict().items()}
     show(arrays, items, draws, cfg, folder)

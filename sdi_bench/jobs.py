@@ -24,6 +24,7 @@ from .measure import N_TRUTH, fresh_data, measure, samples_of
 from .metrics import Metric
 from .models.base import HasData, images_of
 from .predictor import Cost
+from .probes import Probe
 from .samplers import State
 from .sampling import Job
 from .store import RESULTS_VERSION, RunFolder, Shard, digest, write_whole
@@ -37,7 +38,10 @@ N_TRAJECTORY, N_TRAJECTORY_STATES = 8, 64
 
 @dataclass(frozen=True)
 class Plan:
-    """One run, ready to go: objects, items, and the folder that its choices name. part: (k, n), which n-th of the shards."""
+    """One run, ready to go: objects, items, and the folder that its choices name. part: (k, n), which n-th of the shards.
+
+    probe: measured along the path; its arrays are kept, and no images. place: (tier, row) in an experiment.
+    """
 
     label: str
     job: Job
@@ -47,6 +51,8 @@ class Plan:
     config: Mapping[str, Any]
     batch_size: int
     part: tuple[int, int] = (0, 1)
+    probe: Probe | None = None
+    place: tuple[str, str] | None = None
 
     @property
     def gamma(self) -> float:
@@ -97,6 +103,19 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
     return Shard(tuple(items), np.concatenate(images), rows, time.perf_counter() - began, peak_mb(plan.job.device))
 
 
+def make_probed(plan: Plan, items: Sequence[Item], bar: tqdm) -> None:
+    """Measure one shard with the plan's probe, in batches, and keep it."""
+    assert plan.probe is not None
+    cost, parts, began = Cost(), [], time.perf_counter()
+    for k in range(0, len(items), plan.batch_size):
+        batch = items[k : k + plan.batch_size]
+        parts.append(plan.probe.measure(plan.job, batch, cost))
+        bar.update(len(batch) * plan.job.sampler.n_states)
+    rows = {str(use): count for use, count in cost.rows.items()}
+    spent = {"rows": rows, "seconds": time.perf_counter() - began, "peak_mb": peak_mb(plan.job.device)}
+    plan.folder.write_probed(items, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, spent)
+
+
 def provenance(command: Sequence[str]) -> dict[str, Any]:
     """What a number needs to be believed."""
     return {
@@ -119,6 +138,9 @@ def execute(plan: Plan) -> None:
     total = sum(len(chunk) for chunk in missing) * plan.job.sampler.n_states
     with tqdm(total=total, desc=f"{plan.label:14s}", unit="steps", unit_scale=True, dynamic_ncols=True, mininterval=0.5) as bar:
         for chunk in missing:
+            if plan.probe is not None:
+                make_probed(plan, chunk, bar)
+                continue
             plan.folder.write_shard(make_shard(plan, chunk, bar, keep_trajectory=chunk == plan.chunks[0]))
 
 

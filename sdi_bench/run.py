@@ -4,6 +4,7 @@ import difflib
 import itertools
 import json
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -28,10 +29,22 @@ from .jobs import Plan, execute, summarise
 from .models import Denoiser, ExactModel, HasData
 from .models.mixture import DIGITS
 from .sampling import Job
-from .store import RESULTS_VERSION, RunFolder, digest, writable
+from .store import RESULTS_VERSION, Listed, RunFolder, digest, writable, write_index
 
 SETTINGS = (
-    *("model", "schedule", "grid", "guidance", "sampler", "metric", "reference", "experiment", "prompt", "prompt_file"),
+    *(
+        "model",
+        "schedule",
+        "grid",
+        "guidance",
+        "sampler",
+        "metric",
+        "reference",
+        "probe",
+        "experiment",
+        "prompt",
+        "prompt_file",
+    ),
     *("n_items", "part", "negative_prompt", "seeds", "results", "overwrite", "batch_size", "device"),
 )
 """What a configuration may hold at its top level."""
@@ -103,10 +116,16 @@ def parse_part(value: object) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str, models: dict[str, Denoiser] | None = None) -> list[Plan]:
+def plans_of(
+    cfg: DictConfig,
+    choices: Mapping[str, str | None],
+    label: str,
+    models: dict[str, Denoiser] | None = None,
+    place: tuple[str, str] | None = None,
+) -> list[Plan]:
     """[the run, its paired reference if it has one]. All is checked, nothing computed. Raises ValueError, naming the field.
 
-    models: those that the plans of a sweep share, by their configuration; what is new is added.
+    models: those that the plans of a sweep share, by their configuration; what is new is added. place: see Plan.
     """
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     for key in plain:
@@ -131,6 +150,9 @@ def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str, models: di
         require.count("n_items", plain["n_items"])
         items = items[: plain["n_items"]]
     sampler, reference, part = built["sampler"], built["reference"], parse_part(plain["part"])
+    probe = instantiate(plain["probe"], _convert_="all") if plain.get("probe") else None
+    if probe is not None:
+        reference = None  # nothing is sampled that it could be held against
     wanted = [(sampler, label, [choices["sampler"], choices.get("noise@sampler.noise")])]
     if reference is not None:
         wanted.append((reference, f"ddim-{reference.n_states}", [f"ddim-{reference.n_states}"]))
@@ -144,11 +166,16 @@ def plans_of(cfg: DictConfig, choices: Mapping[str, str], label: str, models: di
             "prompts": asked if plain["prompt_file"] is None else digest(asked),
             "results_version": RESULTS_VERSION,
         }
-        words = [choices["model"], *filter(None, kind), f"g{sampler.guidance.scale:g}"]
+        if probe is not None:
+            chosen["probe"], kind = plain["probe"], [*kind, choices["probe"]]
+        words = [*filter(None, [choices["model"], *kind]), f"g{sampler.guidance.scale:g}"]
         path = Path(plain["results"]) / str(plain["experiment"]) / f"{'-'.join(words)}-{digest(as_floats(chosen))}"
         job = Job(model, sampler, built["schedule"], plain["device"])
         job.check(items)
-        plans.append(Plan(title, job, items, built["metric"], RunFolder(path), plain | chosen, plain["batch_size"], part))
+        if probe is not None:
+            probe.check(job)
+        kept = (RunFolder(path), plain | chosen, plain["batch_size"], part, probe, place)
+        plans.append(Plan(title, job, items, built["metric"], *kept))
     return plans
 
 
@@ -200,8 +227,8 @@ def experiment_of(argv: Sequence[str]) -> str | None:
     return name if name and (conf_dir() / "experiments" / f"{name}.yaml").is_file() else None
 
 
-def sweeps_of(argv: Sequence[str]) -> list[tuple[str | None, list[str]]]:
-    """[(row, command line)] that a command line stands for: itself, or the rows of an experiment, with what else was said.
+def sweeps_of(argv: Sequence[str]) -> list[tuple[tuple[str, str] | None, list[str]]]:
+    """[((tier, row), command line)] that a command line stands for: itself, or an experiment's rows, with what else was said.
 
     tier=, row=: only these of the experiment's. Raises ValueError for one that it has not.
     """
@@ -211,7 +238,7 @@ def sweeps_of(argv: Sequence[str]) -> list[tuple[str | None, list[str]]]:
     said = yaml.safe_load((conf_dir() / "experiments" / f"{name}.yaml").read_text())
     rest = [word for word in argv if word not in ("-m", "--multirun") and word.split("=")[0] not in only]
     rows = [
-        ({"tier": tier, "row": row}, ["-m", *said["common"].split(), *part["all"].split(), *words.split(), *rest])
+        ({"tier": tier, "row": row}, ["-m", *shlex.split(" ".join([said["common"], part["all"], words])), *rest])
         for tier, part in said["tiers"].items()
         for row, words in part["rows"].items()
     ]
@@ -220,7 +247,7 @@ def sweeps_of(argv: Sequence[str]) -> list[tuple[str | None, list[str]]]:
         if value not in (None, *known):
             raise ValueError(f"{key}={value}: {near_match(str(value), known)}")
         rows = [(place, words) for place, words in rows if value in (None, place[key])]
-    return [(place["row"], words) for place, words in rows]
+    return [((place["tier"], place["row"]), words) for place, words in rows]
 
 
 def preflight(argv: Sequence[str]) -> list[list[Plan]]:
@@ -228,12 +255,13 @@ def preflight(argv: Sequence[str]) -> list[list[Plan]]:
     plans: list[list[Plan]] = []
     models: dict[str, Denoiser] = {}
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for overrides, label in [job for row, words in sweeps_of(argv) for job in labelled(overrides_of(words), row)]:
-            cfg = compose("config", overrides, return_hydra_config=True)
-            choices = cfg.hydra.runtime.choices
-            with open_dict(cfg):
-                del cfg.hydra
-            plans.append(plans_of(cfg, choices, label, models))
+        for place, words in sweeps_of(argv):
+            for overrides, label in labelled(overrides_of(words), place[1] if place else None):
+                cfg = compose("config", overrides, return_hydra_config=True)
+                choices = cfg.hydra.runtime.choices
+                with open_dict(cfg):
+                    del cfg.hydra
+                plans.append(plans_of(cfg, choices, label, models, place))
     for folder in {plan.folder.path.parent for plan, *_ in plans}:
         writable(folder)
     return plans
@@ -302,6 +330,9 @@ def main() -> None:
         if finished:
             print(f"finished earlier, not run again: {', '.join(finished)}")
         if experiment_of(argv):
+            runs = [plan for plan, *_ in plans if plan.place]
+            entries = [Listed(*plan.place, plan.label, plan.gamma, plan.folder) for plan in runs if plan.place]
+            write_index(runs[0].folder.path.parent, entries)
             for plan in unique:
                 execute(plan)
             print(f"finished; to measure: python -m sdi_bench.evaluate experiment={experiment_of(argv)}")
@@ -314,7 +345,7 @@ def main() -> None:
         if all(len(pair) == 2 for pair in plans):
             summarise(plans)
         else:
-            print("finished; without a reference there is no table")
+            print("finished; without a reference there is no table:", *(plan.folder.path for plan in unique), sep="\n  ")
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"sdi_bench.run: {explain(error, argv)}", file=sys.stderr)
         sys.exit(2)

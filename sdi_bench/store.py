@@ -1,6 +1,7 @@
 """The only reader and writer of results/, pictures apart.
 
 results/<experiment>/<choices>-<hash>/{config.yaml, provenance.json, shards/<hash of items>.npz, trajectory.npz, metrics.json}
+results/<experiment>/index.json: of an experiment of conf/experiments, which run is which row
 
 A run is a set of shards of items. A shard is written whole or not at all: a killed run loses the shard in hand.
 """
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
+import yaml
 from jaxtyping import Float
 
 from .draws import Item
@@ -103,6 +105,24 @@ class RunFolder:
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
 
+    def write_probed(self, items: Sequence[Item], arrays: Mapping[str, np.ndarray], cost: Mapping[str, Any]) -> None:
+        """Keep what a probe measured of some items: a shard of named arrays, the first axis the items."""
+        listed = [[item.prompt, item.seed] for item in items]
+        buffer = io.BytesIO()
+        extra = {"items": np.array(json.dumps(listed)), "cost": np.array(json.dumps(cost))}
+        np.savez_compressed(buffer, **arrays, **extra)  # type: ignore[arg-type]
+        write_whole(self.shard_path(items), buffer.getvalue())
+
+    def read_probed(self) -> tuple[list[Item], dict[str, np.ndarray]]:
+        """(items, named arrays) of all that a probe measured. Raises ValueError, naming the file, if one is damaged."""
+        items: list[Item] = []
+        parts: list[dict[str, np.ndarray]] = []
+        for chunk in self.chunks():
+            with np.load(self.shard_path(chunk), allow_pickle=False) as archive:
+                parts.append({name: archive[name] for name in archive.files if name not in ("items", "cost")})
+            items.extend(chunk)
+        return items, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
     def write_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """Keep named arrays (trajectory.npz: what the states of the first items looked like on the way)."""
         buffer = io.BytesIO()
@@ -125,6 +145,44 @@ class RunFolder:
     def remove(self) -> None:
         """Throw the run away."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run of an experiment: where it stands in the experiment's file, and its folder."""
+
+    tier: str
+    row: str
+    label: str
+    gamma: float
+    folder: RunFolder
+
+    def config(self) -> dict[str, Any]:
+        """What was chosen."""
+        found = yaml.safe_load((self.folder.path / "config.yaml").read_text())
+        assert isinstance(found, dict)
+        return found
+
+
+INDEX = "index.json"
+
+
+def write_index(experiment: Path, entries: Sequence[Listed]) -> None:
+    """Remember which runs make up an experiment; those of other rows stay as they are."""
+    place = RunFolder(experiment)
+    known = (place.read_json(INDEX) or {"runs": []})["runs"]
+    told = {(entry.tier, entry.row) for entry in entries}
+    rows = [row for row in known if (row["tier"], row["row"]) not in told]
+    rows += [{"tier": e.tier, "row": e.row, "label": e.label, "gamma": e.gamma, "folder": e.folder.path.name} for e in entries]
+    place.write_json(INDEX, {"runs": rows})
+
+
+def read_index(experiment: Path) -> list[Listed]:
+    """The runs of an experiment that have been asked for, finished or not. Raises ValueError if there is no index."""
+    found = RunFolder(experiment).read_json(INDEX)
+    if found is None:
+        raise ValueError(f"{experiment}: has no {INDEX}; run the experiment first")
+    return [Listed(**row | {"folder": RunFolder(experiment / row["folder"])}) for row in found["runs"]]
 
 
 def writable(folder: Path) -> None:

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 from sdi_bench import Ddim, Gaussian, Guidance, UniformLogSigma, invert
+from sdi_bench.predictor import Predictor
+from sdi_bench.samplers.ddim import round_trip
 from sdi_bench.schedules import Karras
 
 LINE = Gaussian.of({"c": ([1.0], [[0.25]])}, ([0.0], [[1.0]]))
@@ -19,7 +21,8 @@ def test_the_round_trip_on_a_gaussian_follows_its_closed_form() -> None:
     mu, variance = 1.0, 0.25
     sampler = Ddim(UniformLogSigma(30, 20.0, 0.01), Guidance())
     x0 = torch.tensor([[1.7], [0.2]], dtype=torch.float64)
-    trip = invert.round_trip(LINE, Karras(), sampler, x0, ["c", "c"], 1.0)
+    net = Predictor(LINE, Karras(), sampler.guidance, ("c", "c"))
+    trip = round_trip(net, x0, sampler.grid.levels(Karras()), 1.0)
     sigmas = np.geomspace(20.0, 0.01, 30)
     up = np.prod([1 + (high - low) * low / (variance + low**2) for high, low in zip(sigmas, sigmas[1:], strict=False)])
     down = np.prod([1 + (low - high) * high / (variance + high**2) for high, low in zip(sigmas, sigmas[1:], strict=False)])
@@ -32,7 +35,8 @@ def test_more_levels_make_a_better_round_trip() -> None:
     x0 = torch.tensor([[1.7]], dtype=torch.float64)
     errors = []
     for n in (20, 40, 80):
-        trip = invert.round_trip(LINE, Karras(), Ddim(UniformLogSigma(n, 20.0, 0.002)), x0, ["c"], 1.0)
+        net = Predictor(LINE, Karras(), Guidance(), ("c",))
+        trip = round_trip(net, x0, UniformLogSigma(n, 20.0, 0.002).levels(Karras()), 1.0)
         errors.append(float((trip.back - x0).abs()))
     assert errors[0] / errors[1] == pytest.approx(2, rel=0.2)  # first order up and down, errors add
     assert errors[1] / errors[2] == pytest.approx(2, rel=0.2)

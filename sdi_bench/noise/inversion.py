@@ -31,6 +31,9 @@ class Inversion(Kappa):
     entropy >= 0: noise of that standard deviation is added to kappa, that is, b·entropy to x(t), as eq. 11 reads
       when its H(t) is added to x(t). literal_entropy: add sqrt(1 - alpha_bar)·entropy to kappa instead, as printed.
     interval: the length in t of the last step, if it is to be fixed (ISM, arXiv 2311.11284, eq. 11); else null.
+    t_min in [0, 1): the network is asked at no lower time on the way up, though the steps begin at the lowest level. Off the
+      data an exact eps has no bound as sigma falls, and the first step multiplies it; a trained network's has. Ours, not the
+      paper's; null: no such bound.
     Raises ValueError, naming the field, for values out of range.
     """
 
@@ -40,6 +43,7 @@ class Inversion(Kappa):
     entropy: float = 0.3
     literal_entropy: bool = False
     interval: float | None = None
+    t_min: float | None = None
 
     def __post_init__(self) -> None:
         require.count("noise.n_steps", self.n_steps)
@@ -49,6 +53,8 @@ class Inversion(Kappa):
             require.number("noise.tau", self.tau, at_least=0, below=1)
         if self.interval is not None:
             require.number("noise.interval", self.interval, above=0, below=1)
+        if self.t_min is not None:
+            require.number("noise.t_min", self.t_min, at_least=0, below=1)
 
     def check(self, model: Denoiser, guidance: Guidance, noisiest: Level) -> None:
         if self.tau is None:
@@ -89,8 +95,9 @@ class Inversion(Kappa):
             whole = len(rows) == len(x0)  # the usual case: no row mask, no copies
             source, target = net.level(source_t).rows(rows), net.level(target_t).rows(rows)
             x_bar = x0 + added if whole else x0[rows] + added[rows]
-            x = noisy(x_bar, torch.zeros_like(x_bar), source)
-            eps = net(x, source, scale=self.guidance_scale, rows=None if whole else rows, use=Use.INVERSION).eps
+            asked = source if self.t_min is None else net.level(source_t.clamp(min=self.t_min)).rows(rows)
+            x = noisy(x_bar, torch.zeros_like(x_bar), asked)
+            eps = net(x, asked, scale=self.guidance_scale, rows=None if whole else rows, use=Use.INVERSION).eps
             rise = expand(target.sigma - source.sigma, eps) * eps
             added = added + rise if whole else added.index_add(0, rows, rise)
             eps_s = eps if whole else eps_s.index_copy(0, rows, eps)

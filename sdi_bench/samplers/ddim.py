@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..draws import Draws
@@ -61,6 +63,23 @@ def invert(net: Predictor, x0: Tensor, levels: Sequence[Level], scale: float) ->
     for src, dst in zip(rising, rising[1:], strict=False):
         x = step(x, net(x, src, scale=scale, use=Use.INVERSION).eps, src, dst)
     return x
+
+
+class RoundTrip(NamedTuple):
+    """Images [n, *shape], the noise eps found for each (x at the noisiest level over b), and the images made from it."""
+
+    source: Tensor
+    noise: Tensor
+    back: Tensor
+
+
+@torch.no_grad()
+def round_trip(net: Predictor, x0: Tensor, levels: Sequence[Level], inversion_scale: float) -> RoundTrip:
+    """Invert x0 [n, *shape] along the levels, given noisiest first, at `inversion_scale`; sample from there at the net's."""
+    levels = [level.to(x0.device) for level in levels]
+    x = invert(net, x0, levels, inversion_scale)
+    *_, last = walk(net, x, net(x, levels[0]), levels)
+    return RoundTrip(x0, x / float(levels[0].b), last.x0)
 
 
 def after(x: Tensor, x0: Tensor, eps: Tensor, src: Level, dst: Level) -> Tensor:

@@ -6,9 +6,16 @@ MUTANTS = [
     Mutant(
         row="V8a",
         file="noise/inversion.py",
-        old="x = noisy(x_bar, torch.zeros_like(x_bar), source)\n            eps = net(x, source,",
-        new="x = noisy(x_bar, torch.zeros_like(x_bar), target)\n            eps = net(x, target,",
+        old="asked = source if self.t_min is None",
+        new="asked = target if self.t_min is None",
         why="the prediction is asked for at the destination of its step: the same limit, 9 % off at 10 steps",
+    ),
+    Mutant(
+        row="V8a",
+        file="noise/inversion.py",
+        old="rise = expand(target.sigma - source.sigma, eps)",
+        new="rise = expand(target.sigma - asked.sigma, eps)",
+        why="the bound on where the network is asked moves the start of the step as well: invisible without a bound",
     ),
     Mutant(
         row="V8a",

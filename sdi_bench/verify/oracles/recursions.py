@@ -144,10 +144,13 @@ class Inverted(NamedTuple):
     shift_s: Number
 
 
-def inverted(case: Case, t: float, gamma: float, n_steps: int, interval: float | None = None) -> Inverted:
+def inverted(
+    case: Case, t: float, gamma: float, n_steps: int, interval: float | None = None, t_min: float | None = None
+) -> Inverted:
     """x_bar + (sigma_k+1 - sigma_k)·(A·x_bar - B), A and B at the source sigma_k, from x_bar = x0 at the lowest level.
 
-    max(1, int(n_steps·t)) steps uniform in t; with `interval`, up to t - interval and then one step to t.
+    max(1, int(n_steps·t)) steps uniform in t; with `interval`, up to t - interval and then one step to t; with `t_min`, A and B
+    at no lower time.
     """
     start = float(case.schedule.lowest.t)
     end = t if interval is None else max(t - interval, start)
@@ -155,8 +158,9 @@ def inverted(case: Case, t: float, gamma: float, n_steps: int, interval: float |
     times = times if interval is None else np.append(times, t)
     sigmas = [float(case.schedule.level(time).sigma) for time in times]
     slope, shift = np.ones_like(case.cond.mean), np.zeros_like(case.cond.mean)
+    bound = 0.0 if t_min is None else float(case.schedule.level(t_min).sigma)
     for sigma, sigma_next in pairwise(sigmas):
-        A, B = case.eps(sigma, gamma)
+        A, B = case.eps(max(sigma, bound), gamma)
         slope_s, shift_s = A * slope, A * shift - B
         slope, shift = slope + (sigma_next - sigma) * slope_s, shift + (sigma_next - sigma) * shift_s
     return Inverted(sigmas[-1], slope, shift, slope_s, shift_s)
@@ -172,7 +176,7 @@ def invert(case: Case, noise: Inversion) -> Transition:
     """x_bar' = x0 + sigma'·(x_bar - x0)/sigma + sigma'·h·z; h = entropy, times sqrt(1 - alpha_bar) as eq. 11 prints it."""
 
     def step(ends: Ends) -> tuple[Number, Number, Number]:
-        found = inverted(case, sought(case, ends, noise.tau), noise.guidance_scale, noise.n_steps, noise.interval)
+        found = inverted(case, sought(case, ends, noise.tau), noise.guidance_scale, noise.n_steps, noise.interval, noise.t_min)
         ratio = ends.sigma_next / found.sigma
         h = noise.entropy * (found.sigma / math.sqrt(1 + found.sigma**2) if noise.literal_entropy else 1)
         return 1 + ratio * (found.slope - 1), ratio * found.shift, (ends.sigma_next * h) ** 2
@@ -188,6 +192,7 @@ def inversion(case: Case) -> Iterator[Claim]:
         Inversion(case.gamma, n_steps=10, tau=0.0, entropy=0.0),
         Inversion(1.0, n_steps=1, tau=None, entropy=0.3),
         Inversion(0.0, n_steps=7, tau=0.1, entropy=0.3, literal_entropy=True),
+        Inversion(-1.0, n_steps=10, tau=None, entropy=0.0, t_min=0.15),
         Inversion(1e12, n_steps=4, tau=None, entropy=0.0),  # overflows
     ]
     for noise in noises:
