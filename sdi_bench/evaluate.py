@@ -251,7 +251,7 @@ def experiment(name: str, settings: Mapping[str, Any]) -> dict[str, pd.DataFrame
     differences: list[dict[str, Any]] = []
     claims: list[dict[str, Any]] = []
     for tier, part in said["tiers"].items():
-        if settings["tier"] not in (None, tier):
+        if settings["tier"] not in (None, tier) or "metrics" not in part:  # runs with a probe have none
             continue
         rows = rows_of(words, tier, part, settings["uint8"])
         lacking = [f"{plan.label} at gamma {plan.gamma:g}" for plan, *_ in preflight([*words, f"tier={tier}"]) if plan.missing]
@@ -263,12 +263,13 @@ def experiment(name: str, settings: Mapping[str, Any]) -> dict[str, pd.DataFrame
             measures += records(made.run, made.given, metrics, about)
             base = rows.get((part.get("baseline", row), gamma))
             if base is not None and base is not made and base.run.items == made.run.items:
-                differences += [{"tier": tier} | pair for pair in judged(made, base, part["compared"], margins)]
+                differences += [{"tier": tier} | pair for pair in judged(made, base, part.get("compared", []), margins)]
         for claim in said["criteria"]["claims"]:
             a, b = (rows.get((claim[side], float(claim["gamma"]))) for side in ("a", "b"))
             if claim["tier"] == tier and a is not None and b is not None:
                 found = judged(a, b, list(claim["expects"]), margins)
-                claims += [{"claim": claim["says"], "expected": claim["expects"][pair["measure"]]} | pair for pair in found]
+                about = {"claim": claim["says"], "tier": tier}
+                claims += [about | {"expected": claim["expects"][pair["measure"]]} | pair for pair in found]
     return {"measures": pd.DataFrame(measures), "differences": verdicts(differences), "claims": verdicts(claims)}
 
 

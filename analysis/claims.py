@@ -1,0 +1,172 @@
+"""python -m analysis.claims: what the paper holds, against what was measured. Writes claims.csv and claims.txt.
+
+Reads conf/claims.yaml (criteria, fixed before the runs were measured), results/published/verify.txt, claims.csv of the
+experiments that were evaluated, and the probes of the experiment `understanding`; runs=, output=: folders, by default
+results/understanding.
+"""
+
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from sdi_bench.compare import cell
+from sdi_bench.draws import Item
+from sdi_bench.run import conf_dir, near_match
+from sdi_bench.stats import difference, holm, verdict
+from sdi_bench.store import write_whole
+
+from .plot import FOLDER
+from .runs import Runs
+from .text import lines
+
+RESULTS = FOLDER.parent
+
+
+def outcome(said: str, expects: str) -> str:
+    """holds, does not hold or not distinguishable, from a verdict of stats.verdict; equality stands on an equivalence test."""
+    held = said.startswith(("equal", "differs, by less")) if expects == "equal" else said == expects
+    return "holds" if held else "not distinguishable" if said == "not distinguishable" else "does not hold"
+
+
+def identities(names: Sequence[str], proven: str) -> list[dict[str, Any]]:
+    """Rows of verify.txt: by construction, and proven numerically. Raises ValueError for a row that is not there."""
+    found = []
+    for name in names:
+        line = next((line.split() for line in proven.splitlines() if line.startswith(f"{name} ")), None)
+        if line is None:
+            raise ValueError(f"identity={name}: no such row of verify.txt")
+        held = "by construction" if line[1] == "holds" else "does not hold"
+        about = {"on": "exact models", "what": name, "measure": "deviation over tolerance", "outcome": held}
+        found.append(about | {"point": float(line[2]) / float(line[3]), "n": int(line[4])})
+    return found
+
+
+def evaluated(experiment: str, says: str, results: Path) -> list[dict[str, Any]]:
+    """Rows of an experiment's claims.csv. Raises ValueError if it has none of that name."""
+    path = results / experiment / "claims.csv"
+    frame = pd.read_csv(path) if path.is_file() else pd.DataFrame({"claim": []})
+    rows = frame[frame["claim"] == says].to_dict("records")
+    if not rows:
+        raise ValueError(f"{path}: no claim {says!r}; run python -m sdi_bench.evaluate experiment={experiment}")
+    found = []
+    for row in rows:
+        about: dict[str, Any] = {"on": "digits" if "digits" in row["tier"] else "builtin", "expects": row["expected"]}
+        about |= {"what": f"{row['a']} - {row['b']}, γ {row['gamma']:g}", "measure": row["measure"]}
+        if isinstance(row.get("verdict"), str):
+            about |= {key: row[key] for key in ("point", "low", "high", "verdict")} | {"p": row["p_holm"]}
+            about["outcome"] = outcome(row["verdict"], row["expected"])
+        else:
+            about |= {"outcome": "not measured", "verdict": row.get("undefined")}
+        found.append(about)
+    return found
+
+
+def values(runs: Runs, tier: str, side: Mapping[str, str], gamma: float, array: str, log: bool) -> dict[Item, float]:
+    """item -> the mean over places of a probe's array, of one kappa where it has several. Raises ValueError."""
+    run = next((run for run in runs.tier(tier) if run.row == side["row"] and run.gamma == gamma), None)
+    if run is None:
+        raise ValueError(f"{tier}: no finished run {side['row']!r} at gamma {gamma:g}")
+    items, arrays = run.probed
+    found = arrays[array]
+    if "kappa" in side:
+        names = list(run.config["probe"]["kappas"])
+        if side["kappa"] not in names:
+            raise ValueError(f"{tier}: kappa={side['kappa']!r}: {near_match(side['kappa'], names)}")
+        found = found[:, :, names.index(side["kappa"])]
+    means = (np.log(found) if log else found).mean(axis=1)
+    return dict(zip(items, means.tolist(), strict=True))
+
+
+def probed(said: Mapping[str, Any], runs: Runs) -> list[dict[str, Any]]:
+    """Paired differences of a probe's array, a row for each tier and each `b`; p-values by Holm over these rows."""
+    found, gaps = [], []
+    others = said["b"] if isinstance(said["b"], list) else [said["b"]]
+    for tier in said["tiers"]:
+        for other in others:
+            gamma, log = float(said.get("gamma", 1.0)), bool(said.get("log", False))
+            a, b = (values(runs, tier, side, gamma, said["array"], log) for side in (said["a"], other))
+            items = [item for item in a if item in b]
+            prompts = {item.prompt for item in items}
+            labels = np.array([str(item.seed if len(prompts) < 8 else item.prompt) for item in items])
+            names = [side.get("kappa", side["row"]) for side in (said["a"], other)]
+            about = {"on": tier.split()[-1], "what": f"{names[0]} - {names[1]}, γ {gamma:g}", "expects": said["expects"]}
+            about["measure"] = f"log {said['array']}" if log else said["array"]
+            pair = np.array([a[item] for item in items]), np.array([b[item] for item in items])
+            if not np.isfinite(pair).all():
+                lost = int((~np.isfinite(pair)).any(axis=0).sum())
+                found.append(about | {"outcome": "not measured", "verdict": f"{lost} of {len(items)} items not finite"})
+                continue
+            gap = difference(*pair, labels)
+            found.append(about | gap.estimate._asdict() | {"n": len(items), "p": gap.p})
+            gaps.append((found[-1], gap))
+    for (row, gap), p in zip(gaps, holm(np.array([gap.p for _, gap in gaps])), strict=True):
+        row["p"], row["verdict"] = p, verdict(gap, said.get("margin"), p)
+        row["outcome"] = outcome(row["verdict"], said["expects"])
+    return found
+
+
+def table(claims: Sequence[Mapping[str, Any]], runs: Runs, results: Path) -> pd.DataFrame:
+    """A row for each test of each claim. What cannot be decided for want of runs says so."""
+    found: list[dict[str, Any]] = []
+    for claim in claims:
+        about = {"claim": claim["says"], "where": claim["where"]}
+        try:
+            rows = identities(claim.get("identity", []), (results / "published" / "verify.txt").read_text())
+            for experiment, says in claim.get("evaluated", {}).items():
+                rows += evaluated(experiment, says, results)
+            if "probe" in claim:
+                rows += probed(claim["probe"], runs)
+        except ValueError as why:
+            rows = [{"outcome": "not measured", "what": str(why)}]
+        found += [about | row for row in rows]
+    columns = ["claim", "where", "on", "what", "measure", "n", "point", "low", "high", "p", "verdict", "expects", "outcome"]
+    return pd.DataFrame(found).reindex(columns=columns)
+
+
+def text(frame: pd.DataFrame) -> str:
+    """The claims to read: each in a line, its tests below."""
+    parts = []
+    for (says, where), rows in frame.groupby(["claim", "where"], sort=False):
+        body = []
+        for row in rows.to_dict("records"):
+            number = "-"
+            if pd.notna(row["point"]):
+                number = f"{row['point']:.2g}" if pd.isna(row["low"]) else cell(row["point"], row["low"], row["high"])
+            asked = row["expects"] if isinstance(row["expects"], str) else "-"
+            body.append(
+                [str(row[key]) if pd.notna(row[key]) else "-" for key in ("outcome", "on", "what", "measure")] + [number, asked]
+            )
+        head = "\n".join(textwrap.wrap(f"{says}  ({where})", 120))
+        parts.append(f"{head}\n\n{lines(['outcome', 'on', 'a - b', 'measure', 'difference', 'claimed'], body)}")
+    return "\n\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    """Exit status 2 for bad input."""
+    words = dict(word.split("=", 1) if "=" in word else (word, "") for word in sys.argv[1:])
+    try:
+        if {"-h", "--help"} & set(words):
+            print(__doc__)
+            return
+        for key in words:
+            if key not in ("runs", "output"):
+                raise ValueError(f"{key}: no such setting; {near_match(key, ['runs', 'output'])}")
+        runs = Runs(Path(words.get("runs", FOLDER)))
+        output = Path(words.get("output", runs.folder))
+        frame = table(yaml.safe_load((conf_dir() / "claims.yaml").read_text()), runs, RESULTS)
+        write_whole(output / "claims_table.csv", frame.to_csv(index=False, float_format="%.6g").encode())
+        write_whole(output / "claims.txt", text(frame).encode())
+        print(text(frame))
+    except ValueError as error:
+        print(f"analysis.claims: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
