@@ -69,9 +69,7 @@ def names() -> list[str]:
 
 def page(figures: Sequence[Named]) -> str:
     """The figures with their captions."""
-    parts = [
-        "# Understanding: figures\n\nMade by `python -m analysis.plot figure=all`; the numbers of each are in the csv beside it."
-    ]
+    parts = ["# Understanding: figures\n\nMade by `python -m analysis.plot figure=all`; the numbers of each are in its csv."]
     for one in figures:
         claim = f"**The paper** ({one.where}): {one.claim}\n\n" if one.claim != "-" else ""
         parts.append(

@@ -196,7 +196,7 @@ def rows_of(argv: Sequence[str], tier: str, part: Mapping[str, Any], uint8: bool
     others = {plan.gamma: plan for plan in finished_plans(argv, part["samples"])} if "samples" in part else {}
     found = {}
     for (row, gamma), (run, folder) in runs.items():
-        command = f"python -m sdi_bench.run {shlex.join([argv[0], f'tier={tier}', f'row={row}'])}"
+        command = f"python -m sdi_bench.run {shlex.join([argv[0], f'tier={tier}', f'row={row}', *argv[2:]])}"
         reference = runs.get((part.get("paired", ""), gamma))
         drawn = finished(others[gamma].folder, others[gamma].chunks)[0] if gamma in others else None
         against = {
@@ -246,7 +246,8 @@ def verdicts(pairs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def experiment(name: str, settings: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     """measures: of all rows; differences: from the tier's baseline at the same gamma; claims. Unfinished rows are left out."""
     said = yaml.safe_load((conf_dir() / "experiments" / f"{name}.yaml").read_text())
-    words, margins = [f"experiment={name}", f"results={settings['results']}"], said["criteria"]["margins"]
+    words = [f"experiment={name}", f"results={settings['results']}", *settings["also"]]
+    margins = said["criteria"]["margins"]
     measures: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
     claims: list[dict[str, Any]] = []

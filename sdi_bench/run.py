@@ -230,6 +230,7 @@ def experiment_of(argv: Sequence[str]) -> str | None:
 def sweeps_of(argv: Sequence[str]) -> list[tuple[tuple[str, str] | None, list[str]]]:
     """[((tier, row), command line)] that a command line stands for: itself, or an experiment's rows, with what else was said.
 
+    What was said replaces what the experiment says of the same setting, and another model= all that it says of its own.
     tier=, row=: only these of the experiment's. Raises ValueError for one that it has not.
     """
     name, only = experiment_of(argv), {key: said_of(argv, key) for key in ("tier", "row")}
@@ -237,8 +238,17 @@ def sweeps_of(argv: Sequence[str]) -> list[tuple[tuple[str, str] | None, list[st
         return [(None, list(argv))]
     said = yaml.safe_load((conf_dir() / "experiments" / f"{name}.yaml").read_text())
     rest = [word for word in argv if word not in ("-m", "--multirun") and word.split("=")[0] not in only]
+    keys = {word.split("=")[0] for word in rest}
+
+    def kept(words: str) -> list[str]:
+        return [
+            word
+            for word in shlex.split(words)
+            if word.split("=")[0] not in keys and not ("model" in keys and word.startswith("model."))
+        ]
+
     rows = [
-        ({"tier": tier, "row": row}, ["-m", *shlex.split(" ".join([said["common"], part["all"], words])), *rest])
+        ({"tier": tier, "row": row}, ["-m", *kept(" ".join([said["common"], part["all"], words])), *rest])
         for tier, part in said["tiers"].items()
         for row, words in part["rows"].items()
     ]

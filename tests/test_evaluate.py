@@ -1,6 +1,7 @@
 """Measuring apart from making: finished runs, folders of pictures, pairs of runs, and what is refused."""
 
 import math
+import shlex
 import sys
 from pathlib import Path
 
@@ -262,3 +263,11 @@ def test_an_experiment_is_measured_tier_by_tier(monkeypatch, tmp_path) -> None:
     assert gaps.loc["previous", "verdict"] == "equal within 0.05"
     (judged,) = tables["claims"].to_dict("records")
     assert (judged["claim"], judged["expected"], judged["verdict"]) == ("caching is DDIM", "equal", "equal within 0.05")
+    # said on the command line: another model, whose settings the experiment's say nothing of, and another grid
+    words = ["model=gaussian", "grid.n_levels=6", "prompt=[wide]"]
+    monkeypatch.setattr(sys, "argv", ["run", "experiment=small", "row=ddim", "tier=test", f"results={tmp_path}", *words])
+    run.main()
+    assert command(monkeypatch, "experiment=small", "tier=test", f"results={tmp_path}", f"also={words}") == 0
+    rows = pd.read_csv(tmp_path / "small" / "measures.csv")
+    assert set(rows["rows_conditional"]) == {6.0} and set(rows["n"]) == {6}
+    assert rows["command"][0].endswith(shlex.join(words))
