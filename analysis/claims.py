@@ -149,7 +149,7 @@ def text(frame: pd.DataFrame) -> str:
 
 def main() -> None:
     """Exit status 2 for bad input."""
-    words = dict(word.split("=", 1) if "=" in word else (word, "") for word in sys.argv[1:])
+    words = {word.partition("=")[0]: word.partition("=")[2] for word in sys.argv[1:]}
     try:
         if {"-h", "--help"} & set(words):
             print(__doc__)

@@ -129,6 +129,15 @@ class RunFolder:
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
         write_whole(self.path / name, buffer.getvalue())
 
+    def read_arrays(self, name: str) -> dict[str, np.ndarray]:
+        """Named arrays. Raises ValueError, naming the file, if it is damaged or not there."""
+        path = self.path / name
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise ValueError(f"{path}: damaged ({error})") from error
+
     def write_text(self, name: str, text: str) -> None:
         """Keep a small text file."""
         write_whole(self.path / name, text.encode())
