@@ -68,7 +68,10 @@ def evaluated(experiment: str, says: str, results: Path) -> list[dict[str, Any]]
 
 
 def values(runs: Runs, tier: str, side: Mapping[str, str], gamma: float, array: str, log: bool) -> dict[Item, float]:
-    """item -> the mean over places of a probe's array, of one kappa where it has several. Raises ValueError."""
+    """item -> the mean over places of a probe's array, of one kappa where it has several. Raises ValueError.
+
+    log: of its logarithm, of at least 1e-12: what is below is rounding.
+    """
     run = next((run for run in runs.tier(tier) if run.row == side["row"] and run.gamma == gamma), None)
     if run is None:
         raise ValueError(f"{tier}: no finished run {side['row']!r} at gamma {gamma:g}")
@@ -79,7 +82,7 @@ def values(runs: Runs, tier: str, side: Mapping[str, str], gamma: float, array: 
         if side["kappa"] not in names:
             raise ValueError(f"{tier}: kappa={side['kappa']!r}: {near_match(side['kappa'], names)}")
         found = found[:, :, names.index(side["kappa"])]
-    means = (np.log(found) if log else found).mean(axis=1)
+    means = (np.log(np.maximum(found, 1e-12)) if log else found).mean(axis=1)
     return dict(zip(items, means.tolist(), strict=True))
 
 

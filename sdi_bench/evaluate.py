@@ -26,7 +26,7 @@ from .draws import Item
 from .jobs import Plan, finished
 from .measure import N_TRUTH, Samples, compared, diverged, fresh_data, measure, rounded
 from .metrics import Metric, UndefinedError
-from .models.base import Denoiser, HasData
+from .models.base import Denoiser, ExactModel, HasData
 from .run import conf_dir, experiment_of, explain, preflight, quoted
 from .stats import equivalent, holm, verdict
 from .store import RunFolder, write_whole
@@ -111,8 +111,9 @@ def real_pictures(source: str | None, size: int) -> np.ndarray | None:
 
 
 def samples_of(run: Finished, uint8: bool, **against: np.ndarray | None) -> Samples:
-    """A run as it is measured."""
+    """A run as it is measured; where the law of the data is known, unrounded: that law does not end at [-1, 1]."""
     truth = None
+    uint8 = uint8 and not (isinstance(run.model, ExactModel) and not isinstance(run.model, HasData))
     if run.model is not None and run.items[0].prompt is not None:
         truth = fresh_data(run.model, run.items, N_TRUTH, seed=0)
     if uint8:

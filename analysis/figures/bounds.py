@@ -39,11 +39,11 @@ class Bounds:
         figure, axes = panels(1, len(self.measures) + 1, width=3.2, height=3.4, gridspec_kw={"width_ratios": [1, 1, 1, 2.1]})
         styles = look([f"{width:g}" for width in widths])
         for axis, measure in zip(axes[0], self.measures, strict=False):
-            for width in widths:
+            for i, width in enumerate(widths):
                 some = table[(table["width"] == width) & (table["measure"] == measure)]
                 sdi = some[some["sampler"] == "sdi"].sort_values("t_min", na_position="first")
                 style = styles[f"{width:g}"]
-                axis.errorbar(range(len(sdi)), sdi["point"], [sdi["point"] - sdi["low"], sdi["high"] - sdi["point"]],
+                axis.errorbar(np.arange(len(sdi)) + 0.08 * (i - 1.5), sdi["point"], [sdi["point"] - sdi["low"], sdi["high"] - sdi["point"]],
                               capsize=2, label=f"width {width:g}", **style)  # fmt: skip
                 for value in some[some["sampler"] == "ddim"]["point"]:
                     axis.axhline(value, color=style["color"], linestyle=":", linewidth=1)
@@ -64,7 +64,10 @@ class Bounds:
         size = rows[0].shape[0]
         axis.set_xticks([size / 2 + i * (size + 2) for i in range(len(names) + 1)], ["DDIM", *names], fontsize=8)
         axis.set_yticks([size / 2 + i * size for i in range(len(widths))], [f"width {width:g}" for width in widths], fontsize=8)
-        axis.set_title(f"DDIM, and SDI by t_min: {place['ddim', widths[0], None].images[0][self.item].prompt}", fontsize=9)
+        axis.set_title(
+            f"DDIM (dotted on the left), and SDI by t_min: {place['ddim', widths[0], None].images[0][self.item].prompt}",
+            fontsize=9,
+        )
         axis.set_xlabel("t_min of the inversion")
         save(figure, path)
 

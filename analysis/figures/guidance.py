@@ -1,0 +1,75 @@
+"""The same items from guidance 1 to 100 (the paper's figure 3), and what is measured there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import pyplot as plt
+
+from ..runs import Runs
+from .style import look, save
+from .tiles import picture, tile, whiskers
+
+KEPT = ["tier", "run", "gamma", "measure", "point", "low", "high", "n", "diverged"]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """tiers: of images and measures, a block each. Of each tier, prompts: the items shown; measures: its panels."""
+
+    tiers: Sequence[str]
+    prompts: Mapping[str, Sequence[str]]
+    measures: Mapping[str, Sequence[str]]
+    seed: int = 0
+
+    def prepare(self, runs: Runs) -> pd.DataFrame:
+        """tier, run, gamma, measure; point with interval, n items, how many of them diverged."""
+        found = pd.concat([runs.measures(tier) for tier in self.tiers])
+        kept = [measure in self.measures[tier] for tier, measure in zip(found["tier"], found["measure"], strict=True)]
+        return found.loc[kept, KEPT].reset_index(drop=True)
+
+    def draw(self, table: pd.DataFrame, runs: Runs, path: Path) -> None:
+        """Pictures above, measures over gamma below."""
+        figure = plt.figure(figsize=(12, 5.1 * len(self.tiers)), layout="constrained")
+        styles = look(list(dict.fromkeys(table["run"])))
+        for block, tier in zip(figure.subfigures(len(self.tiers), 1, squeeze=False)[:, 0], self.tiers, strict=True):
+            block.suptitle(tier.split()[-1], fontsize=10, fontweight="bold")
+            above, below = block.subfigures(2, 1, height_ratios=[1.15, 1])
+            self.pictures(above, runs, tier)
+            some = table[table["tier"] == tier]
+            axes = below.subplots(1, len(self.measures[tier]), squeeze=False)[0]
+            for axis, measure in zip(axes, self.measures[tier], strict=True):
+                for k, (run, rows) in enumerate(some[some["measure"] == measure].groupby("run", sort=False)):
+                    axis.errorbar(
+                        rows["gamma"] * 1.06 ** (k - 1),
+                        rows["point"],
+                        yerr=whiskers(rows),
+                        capsize=2,
+                        label=run,
+                        **styles[str(run)],
+                    )
+                gammas = sorted(set(some["gamma"]))
+                axis.set(xscale="log", xticks=gammas, xticklabels=[f"{gamma:g}" for gamma in gammas])
+                axis.set_title(measure, fontsize=9)
+                axis.set_xlabel("guidance γ", fontsize=8)
+                axis.minorticks_off()
+                axis.tick_params(labelsize=8)
+                if measure in ("contrast", "sharpness", "saturation"):
+                    axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+        figure.legend(
+            *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(styles), fontsize=9, frameon=False
+        )
+        save(figure, path)
+
+    def pictures(self, block: plt.Figure, runs: Runs, tier: str) -> None:
+        """Samplers down, guidance across, prompts side by side."""
+        made = runs.tier(tier)
+        rows, gammas = list(dict.fromkeys(run.row for run in made)), sorted({run.gamma for run in made})
+        prompts = self.prompts[tier]
+        axes = block.subplots(len(rows), len(prompts) * len(gammas), squeeze=False)
+        for run in made:
+            for k, prompt in enumerate(prompts):
+                i, j = rows.index(run.row), k * len(gammas) + gammas.index(run.gamma)
+                title = f"γ = {run.gamma:g}" if i == 0 else ""
+                tile(axes[i][j], picture(run, prompt, self.seed), run.row if j == 0 else "", title)
