@@ -75,6 +75,8 @@ BLOCKS = {
             "contrast": "contrast",
             "sharpness": "sharpness",
             "saturation": "saturation",
+            "novelty": "novelty",
+            "lpips": "LPIPS to ddim",
         }
     },
     "floor": {

@@ -43,8 +43,9 @@ class Bounds:
                 some = table[(table["width"] == width) & (table["measure"] == measure)]
                 sdi = some[some["sampler"] == "sdi"].sort_values("t_min", na_position="first")
                 style = styles[f"{width:g}"]
-                axis.errorbar(np.arange(len(sdi)) + 0.08 * (i - 1.5), sdi["point"], [sdi["point"] - sdi["low"], sdi["high"] - sdi["point"]],
-                              capsize=2, label=f"width {width:g}", **style)  # fmt: skip
+                reach = [sdi["point"] - sdi["low"], sdi["high"] - sdi["point"]]
+                places = np.arange(len(sdi)) + 0.08 * (i - 1.5)
+                axis.errorbar(places, sdi["point"], reach, capsize=2, label=f"width {width:g}", **style)
                 for value in some[some["sampler"] == "ddim"]["point"]:
                     axis.axhline(value, color=style["color"], linestyle=":", linewidth=1)
             axis.set_xticks(range(len(names)), names)

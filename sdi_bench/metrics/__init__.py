@@ -10,6 +10,7 @@ from .fd import Fd
 from .frechet import Frechet
 from .kd import Kd
 from .nearest import Modes, Nearest
+from .novelty import Novelty
 from .paired import Lpips, Psnr, Rms, SameContent, Ssim
 from .prdc import Coverage, Density, Precision, Recall
 from .reward import Reward
@@ -41,6 +42,7 @@ __all__ = [
     "Metric",
     "Modes",
     "Nearest",
+    "Novelty",
     "Precision",
     "Psnr",
     "Recall",

@@ -1,0 +1,86 @@
+"""How the noise of one level is related to that of another: the matrix over pairs of levels, for each kappa."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..runs import Run, Runs
+from .style import panels, save
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """tiers: of the probe `trajectory`, a row of panels each. rows: of the tier, a column each. shown: the measure drawn."""
+
+    tiers: Sequence[str]
+    rows: Sequence[str]
+    shown: str = "over seeds"
+
+    def prepare(self, runs: Runs) -> pd.DataFrame:
+        """tier, row, i, j, sigma_i, sigma_j, over seeds, over pixels.
+
+        over seeds: Pearson's correlation of kappa at two levels across the seeds of a prompt, the mean over pixels and prompts.
+        over pixels: the cosine of the two as vectors, the mean over items. A sampler that adds no noise is shown by its eps.
+        """
+        found = []
+        for tier in self.tiers:
+            for run in [run for run in runs.tier(tier) if run.row in self.rows]:
+                sigma, noise, prompts = noise_of(run)
+                seeds, pixels = over_seeds(noise, prompts), over_pixels(noise)
+                for i, j in np.ndindex(seeds.shape):
+                    about = {"tier": tier, "row": run.row, "i": i, "j": j, "sigma_i": sigma[i], "sigma_j": sigma[j]}
+                    found.append(about | {"over seeds": seeds[i, j], "over pixels": pixels[i, j]})
+        return pd.DataFrame(found)
+
+    def draw(self, table: pd.DataFrame, runs: Runs, path: Path) -> None:
+        """Matrices, noisiest level first; blue is against, red is along."""
+        figure, axes = panels(len(self.tiers), len(self.rows), width=2.0, height=2.2)
+        image = None
+        for line, tier in zip(axes, self.tiers, strict=True):
+            for axis, row in zip(line, self.rows, strict=True):
+                some = table[(table["tier"] == tier) & (table["row"] == row)]
+                matrix = some.pivot_table(index="i", columns="j", values=self.shown, dropna=False)
+                sigmas = some[some["j"] == 0].sort_values("i")["sigma_i"].to_numpy()
+                image = axis.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
+                ticks = [0, len(sigmas) // 2, len(sigmas) - 1]
+                axis.set_xticks(ticks, [f"{sigmas[k]:.2g}" for k in ticks], fontsize=7)
+                axis.set_yticks(ticks, [f"{sigmas[k]:.2g}" for k in ticks], fontsize=7)
+                axis.set_title(row if tier == self.tiers[0] else "", fontsize=9)
+            line[0].set_ylabel(f"{tier.split()[-1]}\nnoise level σ", fontsize=8)
+        assert image is not None
+        figure.colorbar(image, ax=[axis for line in axes for axis in line], label=f"correlation {self.shown}", shrink=0.7)
+        save(figure, path)
+
+
+def noise_of(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(sigma [places], kappa [items, places, pixels], the prompt of each item); without a kappa the prediction, eps."""
+    items, arrays = run.probed
+    name = "eps" if np.isnan(arrays["kappa"]).all() else "kappa"
+    noise = arrays[name][:, 1:].astype(float)  # no step leads to the start
+    return arrays["sigma"][0, 1:], noise.reshape(*noise.shape[:2], -1), np.array([str(item.prompt) for item in items])
+
+
+def over_seeds(noise: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+    """Pearson's correlation across the items of a prompt at each pixel, the mean over pixels and prompts: [places, places].
+
+    Pixels that do not vary at a level say nothing there and are left out.
+    """
+    each = []
+    for prompt in np.unique(prompts):
+        some = noise[prompts == prompt]
+        centred = some - some.mean(axis=0)
+        size = np.sqrt((centred**2).sum(axis=0))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            unit = np.where(size > 1e-9, centred / size, np.nan)
+        product = np.einsum("nip,njp->ijp", unit, unit)
+        each.append(np.nanmean(product, axis=2))
+    return np.mean(each, axis=0)
+
+
+def over_pixels(noise: np.ndarray) -> np.ndarray:
+    """The cosine of two levels' noise as vectors, the mean over items: [places, places]."""
+    unit = noise / np.linalg.norm(noise, axis=2, keepdims=True)
+    return np.einsum("nip,njp->nij", unit, unit).mean(axis=0)
