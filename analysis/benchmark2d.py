@@ -18,6 +18,7 @@ import pandas as pd
 from sdi_bench.compare import cell
 from sdi_bench.store import write_whole
 
+from .figures.style import look
 from .text import lines
 
 matplotlib.use("Agg")
@@ -185,18 +186,21 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
 
 
 def prepare_curves(measures: pd.DataFrame) -> pd.DataFrame:
-    """The tier `tune`: run, gamma, measure, point, low, high."""
+    """The tier `tune`: run, gamma, measure, point, low, high; runs at a single gamma are no curve."""
     tune = measures[(measures["tier"] == "tune") & measures["measure"].isin(list(CURVES))]
+    tune = tune[tune.groupby("run")["gamma"].transform("nunique") > 1]
     return tune[["run", "gamma", "measure", "point", "low", "high"]].sort_values("gamma")
 
 
 def draw_curves(table: pd.DataFrame, path: Path) -> None:
     """Each measure over gamma, a line a sampler with its interval."""
-    figure, axes = plt.subplots(1, len(CURVES), figsize=(3.0 * len(CURVES), 3.0), layout="constrained")
+    figure, axes = plt.subplots(1, len(CURVES), figsize=(3.0 * len(CURVES), 3.2), layout="constrained")
+    styles = look(sorted(table["run"].unique()))
     for axis, (measure, title) in zip(axes, CURVES.items(), strict=True):
         for run, rows in table[table["measure"] == measure].groupby("run"):
-            axis.plot(rows["gamma"], rows["point"], marker="o", markersize=3, label=run)
-            axis.fill_between(rows["gamma"], rows["low"], rows["high"], alpha=0.15)
+            style = styles[str(run)]
+            axis.plot(rows["gamma"], rows["point"], label=run, **style)
+            axis.fill_between(rows["gamma"], rows["low"], rows["high"], alpha=0.12, color=style["color"])
         axis.set_xscale("log")
         ticks = sorted(table["gamma"].unique())
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=7)
@@ -205,7 +209,7 @@ def draw_curves(table: pd.DataFrame, path: Path) -> None:
         axis.set_title(title, fontsize=9)
         if measure in ("sharpness", "saturation"):
             axis.axhline(0, color="gray", linewidth=0.7)
-    axes[0].legend(fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
@@ -226,10 +230,12 @@ def draw_kappas(table: pd.DataFrame, path: Path) -> None:
         1, len(measures), figsize=(2.6 * len(measures) + 1.6, 0.24 * len(runs) + 1.2), sharey=True, layout="constrained"
     )
     for axis, measure in zip(np.atleast_1d(axes), measures, strict=True):
-        for shift, (gamma, rows) in zip((0.15, -0.15), table[table["measure"] == measure].groupby("gamma"), strict=False):
+        for shift, marker, (gamma, rows) in zip(
+            (0.15, -0.15), "os", table[table["measure"] == measure].groupby("gamma"), strict=False
+        ):
             places = [runs.index(run) + shift for run in rows["run"]]
             errors = [rows["point"] - rows["low"], rows["high"] - rows["point"]]
-            axis.errorbar(rows["point"], places, xerr=errors, fmt="o", markersize=3, linewidth=1, label=f"γ {gamma:g}")
+            axis.errorbar(rows["point"], places, xerr=errors, fmt=marker, markersize=3, linewidth=1, label=f"γ {gamma:g}")
         axis.axvline(0, color="gray", linewidth=0.7)
         axis.set_title(f"{measure}, less ddim's", fontsize=9)
         axis.set_yticks(range(len(runs)), runs, fontsize=7)

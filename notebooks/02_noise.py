@@ -35,7 +35,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from IPython.display import Image, display
+from IPython.display import Image, Markdown, display
 
 from analysis.figures.style import look, panels, save
 from analysis.plot import FOLDER, named
@@ -53,7 +53,7 @@ pd.options.display.float_format = "{:.3g}".format
 # sdi_bench.run experiment=understanding tier="scatter digits"`.
 
 # %%
-sweep = ["seeds=0..1", "grid.n_levels=10,25"] if QUICK else ["seeds=0..7", "grid.n_levels=10,25,100"]
+sweep = ["seeds=0..1", "grid.n_levels=10"] if QUICK else ["seeds=0..7", "grid.n_levels=10,25,100"]
 live = {
     "scatter digits": ["seeds=0" if QUICK else "seeds=0..1"],
     "paths digits": ["seeds=0..7" if QUICK else "seeds=0..63"],
@@ -75,9 +75,9 @@ runs = Runs(Path("understanding"))
 # update over these draws. DDIM draws nothing and has none. Middle: the squared mean of the update over that variance: how
 # much of a step is aim. Right: the variance of the update over the seeds of a prompt, each on its own path.
 #
-# See that SDS scatters most; that the mean of some draws, or keeping a part of the last prediction (`mixed`; `lam 1` is DDPM,
-# which samples well), lowers it several times; and that SDI's scatter is all its added entropy: without it, and with a fixed
-# time, inversion has none, and no line on the left.
+# See that SDS scatters most; that the mean of four draws and DDPM's dose of the last prediction (`mixed, lam 1`; it samples
+# well) have several times less, and half of it kept at each step (`rho .5`) not much less; and that SDI's scatter is all its
+# added entropy: without it, and with a fixed time, inversion has none, and no line on the left.
 
 # %%
 scatter = replace(named("scatter").figure, scatter=["scatter digits"], paths=["paths digits"])
@@ -158,9 +158,9 @@ display(Image("tie.png"))
 # From DDIM to SDS by degrees (`lam`), and right of the line the mean of many fresh draws, which scatters less but is tied to
 # nothing. If scatter were what spoils SDS's pictures, more draws would mend them.
 #
-# *nearest* is the distance to the nearest training digit: a perfect sampler keeps the grain of this law, 0.2, as DDIM does
-# with many levels. See that it falls a little up to DDPM, further towards SDS, and nearly to nothing with the mean of many
-# draws: **less scatter, and worse**.
+# *nearest* is the distance to the nearest training digit: a perfect sampler keeps the grain of this law, 0.2, as DDIM nearly
+# does with many levels. See that it falls a little up to DDPM, further towards SDS, and nearly to nothing with the mean of
+# many draws: **less scatter, and worse**.
 
 # %%
 said = {"results": ".", "also": sweep, "tier": "doses digits", "uint8": True}
@@ -181,5 +181,5 @@ display(Image("doses.png"))
 for name in ("scatter", "paths", "correlation", "doses"):
     if (FOLDER / f"{name}.png").is_file():
         one = named(name)
-        print(f"{one.title}. {one.seen}")
+        display(Markdown(f"**{one.title}** {one.seen}"))
         display(Image(FOLDER / f"{name}.png"))

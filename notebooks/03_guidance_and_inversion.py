@@ -36,7 +36,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Image, display
+from IPython.display import Image, Markdown, display
 
 import sdi_bench as sb
 from analysis.figures.style import look, panels, save
@@ -207,5 +207,5 @@ display(wide.sort_values("rows").groupby("family").tail(1).sort_values("next").s
 for name in ("bounds", "guidance_pairs", "inversion_steps", "solvers"):
     if (FOLDER / f"{name}.png").is_file():
         one = named(name)
-        print(f"{one.title}. {one.seen}")
+        display(Markdown(f"**{one.title}** {one.seen}"))
         display(Image(FOLDER / f"{name}.png"))

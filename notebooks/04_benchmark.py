@@ -53,6 +53,7 @@ from analysis.benchmark2d import (
 from analysis.claims import outcome
 from analysis.plot import FOLDER as UNDERSTANDING
 
+pd.options.display.max_colwidth = None
 measures, differences, claims = (read(FOLDER / f"{name}.csv") for name in ("measures", "differences", "claims"))
 overview = measures.groupby("tier", sort=False).agg(
     runs=("results", "nunique"), items=("n", "max"), measures=("measure", "nunique")
@@ -68,7 +69,9 @@ display(overview.join(measures.groupby("tier")["gamma"].unique().map(sorted).ren
 #
 # At guidance 1, where this prior samples well. Distances: less is better, precision to coverage: more is. *rprec*: the share
 # of pictures that suit their own prompt best of 100. The look is a log ratio to real pictures of the same captions: 0 is as
-# they are. Compare each row with `ddim`, and `floor` with `ddim` for what chance does.
+# they are. Compare each row with `ddim`, and `floor` with `ddim` for what chance does. Two cautions: distances and retrieval
+# also reward a sampler that copies training pictures (*novelty*, where it has been measured, tells), and `sdi, t_min .2` is
+# SDI with a bound that is ours, not the paper's.
 
 # %%
 for tier in ("test", "test512", "floor"):

@@ -39,7 +39,7 @@ class Scatter:
                         found.append(about | {"what": "signal to noise", "point": ratio, "n": len(items)})
         for tier in self.paths:
             for run in runs.tier(tier):
-                found += [{"tier": tier, "row": run.row, "what": "over seeds"} | row for row in over_seeds(run)]
+                found += [{"tier": tier, "row": run.row, "what": "over seeds", **row} for row in over_seeds(run)]
         return pd.DataFrame(found)
 
     def draw(self, table: pd.DataFrame, runs: Runs, path: Path) -> None:
