@@ -126,7 +126,7 @@ def table(claims: Sequence[Mapping[str, Any]], runs: Runs, results: Path) -> pd.
             if "probe" in claim:
                 rows += probed(claim["probe"], runs)
         except ValueError as why:
-            rows = [{"outcome": "not measured", "what": str(why)}]
+            rows = [{"outcome": "not measured", "what": str(why).replace(f"{results}/", "")}]
         found += [about | row for row in rows]
     columns = ["claim", "where", "on", "what", "measure", "n", "point", "low", "high", "p", "verdict", "expects", "outcome"]
     return pd.DataFrame(found).reindex(columns=columns)

@@ -141,7 +141,9 @@ def execute(plan: Plan) -> None:
             if plan.probe is not None:
                 make_probed(plan, chunk, bar)
                 continue
-            plan.folder.write_shard(make_shard(plan, chunk, bar, keep_trajectory=chunk == plan.chunks[0]))
+            # other items may share the run: the first keep their path
+            first = chunk == plan.chunks[0] and not (plan.folder.path / "trajectory.npz").exists()
+            plan.folder.write_shard(make_shard(plan, chunk, bar, keep_trajectory=first))
 
 
 def finished(folder: RunFolder, chunks: Sequence[Sequence[Item]]) -> tuple[np.ndarray, dict[str, Any]]:

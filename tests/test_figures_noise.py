@@ -13,6 +13,8 @@ sys.path.insert(0, str(ROOT))
 
 from analysis.figures.correlation import Correlation, over_pixels, over_seeds  # noqa: E402
 from analysis.figures.doses import Doses  # noqa: E402
+from analysis.figures.kappa import measures  # noqa: E402
+from analysis.figures.paths import Paths  # noqa: E402
 from analysis.figures.scatter import Scatter  # noqa: E402
 from analysis.runs import Runs  # noqa: E402
 from sdi_bench import Distillation, Fresh, Gaussian, UniformLogSigma  # noqa: E402
@@ -130,3 +132,44 @@ def test_ink(runs, tmp_path) -> None:
         assert table.to_csv() == figure.prepare(runs).to_csv()
         figure.draw(table, runs, tmp_path / "figure.png")
         assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+def test_what_white_noise_and_noise_in_the_object_measure() -> None:
+    rng = np.random.default_rng(0)
+    mask = np.zeros((300, 16, 16), bool)
+    mask[:, 4:8, 4:12] = True
+    white, x0 = rng.standard_normal((300, 3, 16, 16)), rng.standard_normal((300, 3, 16, 16))
+    found = {key: value.mean() for key, value in measures(white, x0, white, mask).items()}
+    assert found["to DDIM's noise"] == pytest.approx(1)
+    assert found["size"] == pytest.approx(1, abs=0.01)
+    assert found["in the object"] == pytest.approx(1, abs=0.02)
+    for name in ("to x0", "neighbours", "kurtosis", "tilt"):
+        assert found[name] == pytest.approx(0, abs=0.05), name
+    inside = {key: value.mean() for key, value in measures(np.where(mask[:, None], white, 0), x0, white, mask).items()}
+    assert inside["in the object"] == pytest.approx(256 / 32)
+    smooth = white + np.roll(white, 1, axis=3)
+    told = {key: value.mean() for key, value in measures(smooth, x0, white, mask).items()}
+    assert told["neighbours"] == pytest.approx(0.25, abs=0.02)  # 1/2 along one axis, 0 along the other
+    assert told["tilt"] > 0.5
+    assert measures(white, white + 5, white, mask)["to x0"].mean() == pytest.approx(1, abs=0.02)
+    assert "in the object" not in measures(white, x0, white, mask | True)
+
+
+def test_a_straight_path_is_straight(tmp_path) -> None:
+    steps = np.array([1.0, 2.0, 0.5])
+    x0 = np.concatenate([[0.0], np.cumsum(steps)])[None, :, None, None, None] * np.ones((4, 1, 1, 2, 2))
+    arrays = {"x0": x0, "length": np.tile(steps, (4, 1)), "turn": np.ones((4, 2))}
+    back = {"x0": 0 * x0, "length": np.tile(steps, (4, 1)), "turn": -np.ones((4, 2))}
+    listed = []
+    for row, kept in (("straight", arrays), ("back", back)):
+        run = RunFolder(tmp_path / row)
+        run.write_probed(items_of(["p"], range(4)), kept, {})
+        listed.append(Listed("paths toy", row, row, 1.0, run))
+    write_index(tmp_path, listed)
+    table = Paths(["paths toy"]).prepare(Runs(tmp_path)).set_index(["row", "what"])
+    assert table.loc[("straight", "length"), "point"].item() == pytest.approx(3.5)
+    assert table.loc[("straight", "straightness"), "point"].item() == pytest.approx(1)
+    assert table.loc[("back", "straightness"), "point"].item() == 0
+    assert table.loc[("back", "turn"), "point"].tolist() == [-1, -1]
+    Paths(["paths toy"]).draw(table.reset_index(), Runs(tmp_path), tmp_path / "paths.png")
+    assert (tmp_path / "paths.png").stat().st_size > 5000

@@ -56,8 +56,8 @@ class Scatter:
                 axis.set(xscale="log", yscale="log", xlabel="noise level σ")
                 axis.invert_xaxis()
                 axis.set_title(f"{tiers[0].split()[-1]}: {title}", fontsize=9)
-        for axis in (axes[-1][0], axes[-1][2]):
-            axis.legend(fontsize=7)
+        known = {label: line for axis in axes[0] for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
         save(figure, path)
 
 

@@ -17,7 +17,7 @@ def look(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """name -> colour, marker and line of its own."""
     return {
         name: {"color": COLOURS[i % 10], "marker": MARKERS[i % 10], "linestyle": LINES[i % 4]}
-        | {"markersize": 4, "linewidth": 1.3}
+        | {"markersize": 4, "linewidth": 1.3, "markerfacecolor": "none" if i >= 10 else None}
         for i, name in enumerate(names)
     }
 

@@ -32,8 +32,8 @@ class Inversion(Kappa):
       when its H(t) is added to x(t). literal_entropy: add sqrt(1 - alpha_bar)·entropy to kappa instead, as printed.
     interval: the length in t of the last step, if it is to be fixed (ISM, arXiv 2311.11284, eq. 11); else null.
     t_min in [0, 1): the network is asked at no lower time on the way up, though the steps begin at the lowest level. Off the
-      data an exact eps has no bound as sigma falls, and the first step multiplies it; a trained network's has. Ours, not the
-      paper's; null: no such bound.
+      data an exact eps grows as sigma falls, until sigma meets the data's own width, and the first step multiplies it. Ours,
+      not the paper's; null: no such bound.
     Raises ValueError, naming the field, for values out of range.
     """
 
