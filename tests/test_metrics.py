@@ -20,7 +20,16 @@ from sdi_bench.stats import Estimate, groups_of, jackknife
 FILES = sorted((Path(__file__).parent.parent / "conf" / "metric").glob("*.yaml"))
 ON_COLOUR = {"clipped", "diversity", "fd_effnet", "rprec", "saturation", "tclip", "view"}  # in test_features.py
 ON_COLOUR |= {"kd_effnet", "fd_effnet_ddim", "kd_effnet_ddim"}
-ON_COLOUR |= {"precision", "recall", "density", "coverage", "vendi", "spectrum", "laplacian"}  # in test_metrics_sets.py
+ON_COLOUR |= {
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "vendi",
+    "spectrum",
+    "laplacian",
+    "novelty",
+}  # in test_metrics_sets.py
 ON_COLOUR |= {"precision_ddim", "recall_ddim", "density_ddim", "coverage_ddim"}
 NEEDS_FILES = {"fid", "kid", "clip_fid", "clip_score", "clip_score_b", "clip_iqa", "reward"}  # in test_clip.py, fid/
 ON_COLOUR |= NEEDS_FILES | {"lpips", "ssim", "psnr", "rms", "same_content"}  # in test_metrics_paired.py

@@ -23,6 +23,7 @@ from sdi_bench.metrics import (
     Hits,
     Laplacian,
     Metric,
+    Novelty,
     Precision,
     Recall,
     Spectrum,
@@ -412,3 +413,26 @@ def test_a_metric_says_so_where_it_is_not_defined(name: str) -> None:
     else:
         with pytest.raises(UndefinedError, match="not colour pictures"):
             metric.statistic(replace(context, images=grey, truth=grey, real=grey, samples=grey))
+
+
+def test_a_training_picture_is_not_new_and_the_nearest_is_found_by_brute_force() -> None:
+    from sdi_bench.features.lpips import distance
+    from sdi_bench.metrics.novelty import nearest, trained
+
+    known, unseen = trained(32), World.open().where("val").pixels(32)[:6]
+    copies = known[[5, 900, 7000]]
+
+    def novelty(images: np.ndarray) -> float:
+        context = Context(images, [None] * len(images), None, None, False)
+        return Novelty().statistic(context)(np.arange(len(images)))
+
+    assert novelty(copies) == pytest.approx(0, abs=1e-6)
+    assert novelty(copies + 0.1 * np.random.default_rng(0).standard_normal(copies.shape)) > 0.001
+    near = nearest(unseen.reshape(6, -1), known.reshape(len(known), -1))
+    for image, found in zip(unseen, near, strict=True):
+        gaps = np.square(known - image).reshape(len(known), -1).sum(axis=1)
+        assert set(found) == set(np.argsort(gaps)[:10])
+    want = [min(distance(np.repeat(image[None], 10, 0), known[found])) for image, found in zip(unseen, near, strict=True)]
+    assert novelty(unseen) == pytest.approx(np.mean(want), rel=1e-5)
+    with pytest.raises(UndefinedError):
+        novelty(np.zeros((2, 1, 8, 8)))

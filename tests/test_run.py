@@ -290,7 +290,7 @@ def test_sds_and_sdi_differ_in_their_noise_only() -> None:
         if folder.name not in ("noise", "update", "direction")
         else f"{folder.name}@sampler.{folder.name}={path.stem}"
         for folder in sorted(run.conf_dir().iterdir())
-        if folder.is_dir() and folder.name not in ("hydra", "metric", "experiments")
+        if folder.is_dir() and folder.name not in ("hydra", "metric", "experiments", "figure")  # figures: tests/test_plot.py
         for path in sorted(folder.glob("*.yaml"))
         if path.stem != "diffusers"  # needs a folder: tests/test_diffusers_folder.py
     ],
@@ -303,7 +303,16 @@ def test_every_configuration_is_composed_instantiated_and_runs(tmp_path, choice)
         words.append("model=gaussian")
     if choice == "sampler=sds_dreamfusion":
         words.append("sampler.timeline.n_steps=5")
+    if choice.startswith("probe="):
+        words += ["model=digits", "sampler=sds" if choice == "probe=spread" else "sampler=ddim", "prompt=[3]"]
+    if choice == "probe=root_count":
+        words = [w for w in words if not w.startswith(("model", "prompt"))]
+        words += ["model=mixture", "model.centres=[[-1],[1]]", "model.labels=[a,b]", "model.widths=[0.2,0.2]"]
     for plan in run.preflight(words)[0]:
+        if plan.probe is not None:
+            found = plan.probe.measure(plan.job, plan.items, Cost())
+            assert all(len(value) == len(plan.items) for value in found.values())
+            continue
         states = list(plan.job.states(plan.items, Cost()))
         assert len(states) == plan.job.sampler.n_states
         assert all(bool(state.x0.isfinite().all()) for state in states)

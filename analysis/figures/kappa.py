@@ -15,9 +15,9 @@ SHOWN = {
     "to x0": "cosine to x0 before, less its mean",
     "in the object": "energy in the object / its share of pixels",
     "size": "rms",
-    "neighbours": "correlation of neighbouring pixels",
+    "neighbours": "correlation of\nneighbouring pixels",
     "kurtosis": "excess kurtosis",
-    "tilt": "low- over high-frequency power, log2",
+    "tilt": "low- over high-frequency\npower, log2",
 }
 """measure -> how it is headed."""
 

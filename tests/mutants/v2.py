@@ -48,7 +48,7 @@ MUTANTS = [
     Mutant(
         row="V2d",
         file="noise/inversion.py",
-        old="eps = net(x, source, scale",
+        old="eps = net(x, asked, scale",
         new="eps = net(x, target, scale",
         why="the network asked at the destination with the source's image, as diffusers' pipelines do: the same limit",
     ),
