@@ -177,11 +177,11 @@ INDEX = "index.json"
 
 
 def write_index(experiment: Path, entries: Sequence[Listed]) -> None:
-    """Remember which runs make up an experiment; those of other rows stay as they are."""
+    """Remember which runs make up an experiment; the others stay as they are."""
     place = RunFolder(experiment)
     known = (place.read_json(INDEX) or {"runs": []})["runs"]
-    told = {(entry.tier, entry.row) for entry in entries}
-    rows = [row for row in known if (row["tier"], row["row"]) not in told]
+    told = {(entry.tier, entry.row, entry.label, entry.gamma) for entry in entries}
+    rows = [row for row in known if (row["tier"], row["row"], row["label"], row["gamma"]) not in told]
     rows += [{"tier": e.tier, "row": e.row, "label": e.label, "gamma": e.gamma, "folder": e.folder.path.name} for e in entries]
     place.write_json(INDEX, {"runs": rows})
 

@@ -150,3 +150,20 @@ def test_the_main_job_keeps_what_a_probe_measures(tmp_path: Path, monkeypatch) -
     with pytest.raises(SystemExit) as error:
         run.main()
     assert error.value.code == 2
+
+
+def test_an_experiment_s_index_keeps_what_was_not_asked_again(tmp_path: Path) -> None:
+    from sdi_bench.store import Listed, RunFolder, read_index, write_index
+
+    def listed(row: str, gamma: float, folder: str) -> Listed:
+        return Listed("tier", row, row, gamma, RunFolder(tmp_path / folder))
+
+    write_index(tmp_path, [listed("a", 1.0, "one"), listed("a", 2.0, "two"), listed("b", 1.0, "three")])
+    write_index(tmp_path, [listed("a", 2.0, "anew")])
+    assert {(e.row, e.gamma, e.folder.path.name) for e in read_index(tmp_path)} == {
+        ("a", 1.0, "one"),
+        ("a", 2.0, "anew"),
+        ("b", 1.0, "three"),
+    }
+    with pytest.raises(ValueError, match=r"has no index.json; run the experiment first"):
+        read_index(tmp_path / "nowhere")
