@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 
 from analysis.figures.correlation import Correlation, over_pixels, over_seeds  # noqa: E402
 from analysis.figures.doses import Doses  # noqa: E402
-from analysis.figures.kappa import measures  # noqa: E402
+from analysis.figures.kappa import Kappa, measures  # noqa: E402
 from analysis.figures.paths import Paths  # noqa: E402
 from analysis.figures.scatter import Scatter  # noqa: E402
 from analysis.runs import Runs  # noqa: E402
@@ -122,6 +122,7 @@ def test_doses_are_read_from_what_was_chosen(tmp_path) -> None:
     table = Doses({"doses toy": ["sharpness"]}).prepare(Runs(tmp_path))
     assert table["kind"].tolist() == ["mixed", "mixed", "mean of draws"]
     assert table["dose"].tolist() == [np.inf, 1.0, 4.0]
+    assert table["n_levels"].tolist() == [10, 10, 10]
     Doses({"doses toy": ["sharpness"]}).draw(table, Runs(tmp_path), tmp_path / "doses.png")
     assert (tmp_path / "doses.png").stat().st_size > 5000
 
@@ -173,3 +174,81 @@ def test_a_straight_path_is_straight(tmp_path) -> None:
     assert table.loc[("back", "turn"), "point"].tolist() == [-1, -1]
     Paths(["paths toy"]).draw(table.reset_index(), Runs(tmp_path), tmp_path / "paths.png")
     assert (tmp_path / "paths.png").stat().st_size > 5000
+
+
+@pytest.fixture
+def toy(tmp_path) -> Runs:
+    """Two prompts of different means, three kept states of 2 x 4 pictures; ddim, which adds no noise, and sdi."""
+    rng, items = np.random.default_rng(1), items_of(["p", "q"], range(30))
+    shape = (60, 3, 3, 4, 4)
+    x0 = np.ones(shape)
+    x0[:, -1, :, :2] = 0.5  # the object: the upper half, half as bright as white
+    offset = np.repeat([0.0, 50.0], 30)[:, None, None, None, None]
+    arrays = {
+        "x0": x0,
+        "eps": rng.standard_normal(shape),
+        "update": rng.standard_normal(shape) + offset,
+        "sigma": np.tile([4.0, 2.0, 1.0], (60, 1)),
+        "length": np.ones((60, 4)),
+        "turn": np.ones((60, 3)),
+    }
+    listed = []
+    for row, kappa in (("ddim", np.full(shape, np.nan)), ("sdi", arrays["eps"] * (1 + 3 * (x0[:, -1:] < 1)))):
+        run = RunFolder(tmp_path / row)
+        run.write_probed(items, arrays | {"kappa": kappa}, {})
+        listed.append(Listed("paths toy", row, row, 1.0, run))
+    spread = RunFolder(tmp_path / "spread")
+    spread.write_probed(
+        items, {"variance": np.full((60, 2), 4.0), "signal": np.full((60, 2), 2.0), "sigma": np.ones((60, 2))}, {}
+    )
+    write_index(tmp_path, [*listed, Listed("scatter toy", "sds", "sds", 1.0, spread)])
+    return Runs(tmp_path)
+
+
+def test_scatter_keeps_prompts_apart_and_divides_by_the_variance(toy) -> None:
+    table = Scatter(["scatter toy"], ["paths toy"]).prepare(toy)
+    assert table[table["what"] == "signal to noise"]["point"].tolist() == [0.5, 0.5]
+    update = toy.tier("paths toy")[0].probed[1]["update"]
+    want = [
+        np.mean([update[part, place].var(axis=0, ddof=1).mean() for part in (slice(30), slice(30, 60))]) for place in (1, 2)
+    ]
+    seeds = table[(table["what"] == "over seeds") & (table["row"] == "ddim")]
+    assert seeds["point"].tolist() == pytest.approx(want)
+    assert seeds["sigma"].tolist() == [2.0, 1.0]
+
+
+def test_correlation_takes_eps_where_there_is_no_kappa_and_names_its_levels(toy) -> None:
+    table = Correlation(["paths toy"], ["ddim", "sdi"]).prepare(toy)
+    assert np.isfinite(table["over seeds"]).all()
+    pairs = table[table["row"] == "ddim"].set_index(["i", "j"])
+    assert pairs.loc[(0, 1), ["sigma_i", "sigma_j"]].tolist() == [2.0, 1.0]  # no step leads to the first state
+    noise = toy.tier("paths toy")[0].probed[1]["eps"][:, 1:].reshape(60, 2, -1)
+    want = np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in noise])
+    assert pairs.loc[(0, 1), "over pixels"] == pytest.approx(want)
+
+
+def test_a_turn_stands_at_its_state(toy) -> None:
+    table = Paths(["paths toy"]).prepare(toy)
+    assert table[(table["row"] == "ddim") & (table["what"] == "turn")]["state"].tolist() == [2, 3, 4]
+
+
+def test_the_object_is_where_the_last_picture_is_not_white(toy) -> None:
+    figure = Kappa(["paths toy"], ["ddim", "sdi"])
+    table = figure.prepare(toy)
+    assert set(table["sigma"]) == {2.0, 1.0}
+    inside = table[table["measure"] == "in the object"].groupby("row")["point"].mean()
+    assert inside["ddim"] == pytest.approx(1, abs=0.05)
+    assert inside["sdi"] == pytest.approx(2 * 16 / 17, abs=0.05)  # four times as large on one half
+    arrays = toy.tier("paths toy")[1].probed[1]
+    before = (arrays["x0"] - arrays["update"])[:, 1].reshape(60, -1)
+    centred = before - before.mean(axis=1, keepdims=True)
+    noise = arrays["kappa"][:, 1].reshape(60, -1)
+    cosines = (noise * centred).sum(1) / np.linalg.norm(noise, axis=1) / np.linalg.norm(centred, axis=1)
+    found = table[(table["row"] == "sdi") & (table["sigma"] == 2.0)].set_index("measure")["point"]
+    assert found["to x0"] == pytest.approx(cosines.mean())
+    eps = arrays["eps"][:, 1].reshape(60, -1)
+    assert found["to DDIM's noise"] == pytest.approx(
+        ((noise * eps).sum(1) / np.linalg.norm(noise, axis=1) / np.linalg.norm(eps, axis=1)).mean()
+    )
+    figure.draw(table, toy, toy.folder / "kappa.png")
+    assert (toy.folder / "kappa.png").stat().st_size > 5000
