@@ -20,8 +20,8 @@ from torch import Tensor
 
 from . import require
 
-LOOK_AHEAD = 16
-"""Steps whose draws are made at once, where they are small."""
+LOOK_AHEAD = 10
+"""Steps whose draws are made at once, where they are small: a divisor of the usual numbers of levels, so that few are in vain."""
 
 
 class Purpose(IntEnum):
@@ -78,18 +78,21 @@ class PhiloxDraws:
     _ahead: dict[tuple[Purpose, int, tuple[int, ...]], np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
-    def _philox(self) -> np.random.Philox:
-        return np.random.Philox()
+    def _generator(self) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox())
+
+    @cached_property
+    def _keys(self) -> list[np.ndarray]:
+        return [np.array(divmod(item.key, 2**64)[::-1], dtype=np.uint64) for item in self.items]
 
     def _generators(self, purpose: Purpose, step: int) -> Iterator[np.random.Generator]:
         """One generator, set anew for each item: to construct one costs more than the draws of a small image."""
-        generator, state = np.random.Generator(self._philox), self._philox.state
+        bits = self._generator.bit_generator
+        state = dict(bits.state)
         counter = np.array([0, 0, step, purpose], dtype=np.uint64)
-        for item in self.items:
-            key = np.array(divmod(item.key, 2**64)[::-1], dtype=np.uint64)
-            state |= {"state": {"counter": counter, "key": key}, "buffer_pos": 4, "has_uint32": 0}
-            self._philox.state = state
-            yield generator
+        for key in self._keys:
+            bits.state = state | {"state": {"counter": counter, "key": key}, "buffer_pos": 4, "has_uint32": 0}
+            yield self._generator
 
     def normal(self, purpose: Purpose, step: int, shape: tuple[int, ...]) -> Float[Tensor, "batch *shape"]:
         rows = self._ahead.pop((purpose, step, shape), None)

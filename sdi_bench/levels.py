@@ -13,7 +13,7 @@ from torch import Tensor
 
 def expand(value: Shaped[Tensor, " rows"], like: Float[Tensor, "batch *shape"]) -> Tensor:
     """A number per row, shaped to multiply a batch: [rows] -> [rows, 1, ..., 1]; one number for all rows does as it is."""
-    return value if len(value) == 1 else value.reshape(-1, *[1] * (like.ndim - 1))
+    return value if value.shape[0] == 1 else value.reshape(-1, *[1] * (like.ndim - 1))
 
 
 @dataclass(frozen=True)

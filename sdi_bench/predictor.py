@@ -77,6 +77,6 @@ class Predictor:
         conds = guidance.conds(prompts)
         for i in range(len(conds)):
             base = guidance.scale == 0 or (len(conds) == 2 and i == 0)
-            self.cost.add(use or (Use.UNCONDITIONAL if base else Use.CONDITIONAL), len(x))
+            self.cost.add(use or (Use.UNCONDITIONAL if base else Use.CONDITIONAL), x.shape[0])
         raw = self.model.predict(x, level, conds)
         return Guided(guidance.combine(raw.x0), guidance.combine(raw.eps), raw)

@@ -36,10 +36,10 @@ class Network:
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         n = len(conds)
         if n == 1:  # the usual case: no copies
-            out = self.forward(x.to(self.dtype), level.t.to(self.dtype).expand(len(x)), conds[0]).to(torch.float64)
+            out = self.forward(x.to(self.dtype), level.t.to(self.dtype).expand(x.shape[0]), conds[0]).to(torch.float64)
             return Prediction(*(half[None] for half in self.parametrisation.decode(out, x, level)))
         rows = x.to(self.dtype).expand(n, *x.shape).flatten(0, 1)
-        t = level.t.to(self.dtype).expand(n, len(x)).flatten()
+        t = level.t.to(self.dtype).expand(n, x.shape[0]).flatten()
         flat = [prompt for prompts in conds for prompt in prompts]
         out = self.forward(rows, t, flat).to(torch.float64).reshape(n, *x.shape)
         halves = [self.parametrisation.decode(row, x, level) for row in out]
