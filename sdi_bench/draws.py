@@ -21,7 +21,7 @@ from torch import Tensor
 from . import require
 
 LOOK_AHEAD = 10
-"""Steps whose draws are made at once, where they are small: a divisor of the usual numbers of levels, so that few are in vain."""
+"""Steps whose draws are made at once, where they are small: it divides the usual numbers of levels, so few are in vain."""
 
 
 class Purpose(IntEnum):

@@ -4,9 +4,9 @@
 
 The network is one of diffusers' UNets, or (--network matmul) a stack of float32 matrix products, which leaves nothing of the
 interpreter in the caches: the worst case. Both are sized to the milliseconds asked for. Runs and bare calls alternate, pair by
-pair, so that a machine whose speed drifts does not decide the ratio; the median of the pairs is what to quote. Where pairs scatter
-widely, the time of a run over the time inside the network's calls of that same run says the same with less noise; it leaves out
-what the loop does to the network's caches.
+pair, so that a machine whose speed drifts does not decide the ratio; the median of the pairs is what to quote. Where pairs
+scatter widely, the time of a run over the time inside the network's calls of that same run says the same with less noise; it
+leaves out what the loop does to the network's caches.
 """
 
 import argparse
