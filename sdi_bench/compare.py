@@ -34,6 +34,7 @@ ROW_USES = ("conditional", "unconditional", "inversion", "other")
 class Entry:
     """A row of the table.
 
+    n_views: pictures of each object, where objects are seen from several sides; items and images then hold every view.
     cost: rows by use, seconds and peak_mb of the whole run; None for data drawn, not sampled.
     measures: as measure() gives them.
     """
@@ -44,6 +45,7 @@ class Entry:
     measures: Mapping[str, Mapping[str, Any]]
     cost: Mapping[str, Any] | None = None
     folder: Path | None = None
+    n_views: int = 1
 
 
 Gap = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -80,12 +82,12 @@ def other_seed(reference: Entry) -> Estimate | None:
     return distance(reference.images, shifted, reference.items)
 
 
-def tidy(entries: Sequence[Entry], reference: Entry) -> pd.DataFrame:
+def tidy(entries: Sequence[Entry], reference: Entry | None) -> pd.DataFrame:
     """One row per run and measure: run, n, diverged, measure, unit, ideal, point, low, high, undefined, cost, folder."""
     records = []
     for entry in entries:
         measures = dict(entry.measures)
-        if entry.cost is not None and entry is not reference:
+        if reference is not None and entry.cost is not None and entry is not reference:
             gaps: dict[str, tuple[str, Gap]] = {"to_reference": ("rms pixel", rms)}
             if entry.images.shape[1:] in SHAPES:
                 gaps["lpips"] = ("LPIPS to the reference", lpips.distance)
@@ -95,7 +97,7 @@ def tidy(entries: Sequence[Entry], reference: Entry) -> pd.DataFrame:
                     to_reference._asdict() if to_reference else {"undefined": "fewer than two items to compare"}
                 )
         cost = entry.cost or {}
-        n = len(entry.items)
+        n = len(entry.items) // entry.n_views
         per_image = {f"rows_{use}": cost["rows"][use] / n if cost else math.nan for use in ROW_USES}
         per_image |= {"seconds": cost.get("seconds", math.nan) / n, "peak_mb": cost.get("peak_mb", math.nan)}
         common = {"run": entry.label, "n": n, "diverged": int(diverged(entry.images).sum())}
@@ -143,13 +145,16 @@ def render(frame: pd.DataFrame) -> str:
     return "\n".join([shown[0], "-" * len(shown[0]), *shown[1:]])
 
 
-def notes(frame: pd.DataFrame, entries: Sequence[Entry], reference: Entry) -> list[str]:
+def notes(frame: pd.DataFrame, entries: Sequence[Entry], reference: Entry | None) -> list[str]:
     """The lines under the table: what the numbers are held against, and why cells are empty."""
-    ceiling = other_seed(reference)
+    ceiling = None if reference is None else other_seed(reference)
     shown = set(frame.loc[frame["point"].notna(), "measure"])
     lines = ["± is half of a 95 % interval (delete-a-group jackknife; from eight seeds on a group is whole seeds)."]
     lines += [text for names, text in EXPLAINED.items() if shown & set(names.split(", "))]
-    if ceiling is not None:
+    views = max(entry.n_views for entry in entries)
+    if views > 1:
+        lines.append(f"n: objects, each seen from {views} sides; all sides are measured, rows and seconds are per object.")
+    if reference is not None and ceiling is not None:
         lines.append(
             f'to reference: rms distance to the same item of "{reference.label}"; another seed of the same prompt is '
             f"{cell(*ceiling)} away."

@@ -34,6 +34,7 @@ class Purpose(IntEnum):
     TIME = 4
     CAMERA = 5
     VAE = 6
+    SCENE = 7
 
 
 @dataclass(frozen=True, order=True)

@@ -2,11 +2,12 @@
 
 import hashlib
 import platform
+import re
 import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,29 @@ from . import __version__, pictures
 from .compare import Entry, notes, render, tidy
 from .data.shipped import sums
 from .draws import Item
+from .levels import Level
 from .measure import N_TRUTH, fresh_data, measure, samples_of
 from .metrics import Metric
 from .models.base import HasData, images_of
-from .predictor import Cost
+from .predictor import Cost, Use
 from .probes import Probe
 from .samplers import State
 from .sampling import Job
+from .scenes import Scene, Volume, Wording
 from .store import RESULTS_VERSION, RunFolder, Shard, digest, write_whole
+from .update import Moments
 
 SHARD = 64
 """Items a shard. Shards are cut from the list of items, whatever the batch size."""
+
+FIELDS = 8
+"""Items a shard where an item is a field: seconds each, seen from many sides."""
+
+SHOWN = 8
+"""Fields of a run that get a turntable."""
+
+CHECKPOINT = 20.0
+"""Seconds after which an unfinished batch of score distillation is kept."""
 
 N_TRAJECTORY, N_TRAJECTORY_STATES = 8, 64
 """Items, and states at most, of which a run keeps x0, eps and kappa."""
@@ -62,7 +75,8 @@ class Plan:
     @property
     def chunks(self) -> list[tuple[Item, ...]]:
         """The items of each shard."""
-        return [self.items[k : k + SHARD] for k in range(0, len(self.items), SHARD)]
+        size = FIELDS if isinstance(self.job.scene, Volume) else SHARD
+        return [self.items[k : k + size] for k in range(0, len(self.items), size)]
 
     @property
     def missing(self) -> list[tuple[Item, ...]]:
@@ -85,22 +99,72 @@ def first_rows(state: State) -> dict[str, np.ndarray]:
 
 
 def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bool) -> Shard:
-    """Sample one shard, in batches; of the first batch, keep what the states looked like on the way."""
-    cost, images, began = Cost(), [], time.perf_counter()
+    """Sample one shard, in batches; of the first batch, keep what the states looked like on the way.
+
+    A batch of score distillation is kept from time to time and goes on from there, with the same bits, if the run was killed.
+    """
+    images, params, parts = [], [], []
     kept: list[dict[str, np.ndarray]] = []
     n_states = plan.job.sampler.n_states
     stride = -(-n_states // N_TRAJECTORY_STATES)
-    for k in range(0, len(items), plan.batch_size):
-        batch = items[k : k + plan.batch_size]
-        for state in plan.job.states(batch, cost):
+    batches = [items[k : k + plan.batch_size] for k in range(0, len(items), plan.batch_size)]
+    for k, batch in enumerate(batches):
+        since, cost, spent = load(plan, batch)
+        began = saved = time.perf_counter()
+        state = since
+        if since is not None:
+            bar.update(len(batch) * (since.index + 1))
+        for state in plan.job.states(batch, cost, since):
             if keep_trajectory and k == 0 and (state.index % stride == 0 or state.index == n_states - 1):
                 kept.append(first_rows(state))
             bar.update(len(batch))
-        images.append(images_of(plan.job.model, state.x0).cpu().numpy())
-    if kept:
+            if state.params is not None and time.perf_counter() - saved > CHECKPOINT:
+                save(plan, batch, state, cost, spent + time.perf_counter() - began)
+                saved = time.perf_counter()
+        assert state is not None
+        spent += time.perf_counter() - began
+        parts.append((cost, spent))
+        if k < len(batches) - 1 and state.params is not None:
+            save(plan, batch, state, cost, spent)
+        images.append(plan.job.pictures(state).cpu().numpy())
+        if not plan.job.scene.is_x0:
+            assert state.params is not None
+            params.append(state.params.cpu().numpy())
+    if kept and kept[0]["index"] == 0:
         plan.folder.write_arrays("trajectory.npz", **{name: np.stack([rows[name] for rows in kept]) for name in kept[0]})
-    rows = {str(use): count for use, count in cost.rows.items()}
-    return Shard(tuple(items), np.concatenate(images), rows, time.perf_counter() - began, peak_mb(plan.job.device))
+    rows = {str(use): sum(cost.rows[use] for cost, _ in parts) for use in Use}
+    made = np.concatenate(params) if params else None
+    shard = Shard(tuple(items), np.concatenate(images), rows, sum(s for _, s in parts), peak_mb(plan.job.device), made)
+    plan.folder.write_shard(shard)
+    for batch in batches:
+        plan.folder.drop_checkpoint(batch)
+    return shard
+
+
+def save(plan: Plan, batch: Sequence[Item], state: State, cost: Cost, seconds: float) -> None:
+    """Keep an unfinished batch, and show what it looks like now."""
+    assert state.params is not None
+    arrays = {name: getattr(state, name).cpu().numpy() for name in ("x0", "eps", "params")}
+    arrays |= {name: getattr(state.level, name).cpu().numpy() for name in "abt"}
+    if state.memory is not None:
+        arrays |= {name: getattr(state.memory, name).cpu().numpy() for name in ("first", "second")}
+        arrays["n"] = np.array(state.memory.n)
+    arrays |= {"index": np.array(state.index), "seconds": np.array(seconds), "rows": np.array([cost.rows[use] for use in Use])}
+    plan.folder.write_checkpoint(batch, arrays)
+    if not plan.job.scene.is_x0:
+        pictures.strip(plan.folder.path / "now.png", images_of(plan.job.model, state.x0).cpu().numpy())
+
+
+def load(plan: Plan, batch: Sequence[Item]) -> tuple[State | None, Cost, float]:
+    """(where an unfinished batch stood, its cost and seconds so far); (None, nothing) where it was not begun."""
+    arrays = plan.folder.read_checkpoint(batch)
+    if arrays is None:
+        return None, Cost(), 0.0
+    found = {name: torch.from_numpy(array).to(plan.job.device) for name, array in arrays.items()}
+    memory = Moments(int(found["n"]), found["first"], found["second"]) if "n" in found else None
+    level = Level(found["a"], found["b"], found["t"])
+    state = State(int(found["index"]), level, found["x0"], found["eps"], None, found["params"], memory)
+    return state, Cost(dict(zip(Use, arrays["rows"].tolist(), strict=True))), float(arrays["seconds"])
 
 
 def make_probed(plan: Plan, items: Sequence[Item], bar: tqdm) -> None:
@@ -143,7 +207,7 @@ def execute(plan: Plan) -> None:
                 continue
             # other items may share the run: the first keep their path
             first = chunk == plan.chunks[0] and not (plan.folder.path / "trajectory.npz").exists()
-            plan.folder.write_shard(make_shard(plan, chunk, bar, keep_trajectory=first))
+            make_shard(plan, chunk, bar, keep_trajectory=first)
 
 
 def finished(folder: RunFolder, chunks: Sequence[Sequence[Item]]) -> tuple[np.ndarray, dict[str, Any]]:
@@ -157,54 +221,82 @@ def finished(folder: RunFolder, chunks: Sequence[Sequence[Item]]) -> tuple[np.nd
     return np.concatenate([shard.images for shard in shards]), cost
 
 
+def every_view(scene: Scene, items: Sequence[Item]) -> tuple[tuple[Item, ...], int]:
+    """(items, views of each): an object taken apart into its views, the prompts as captions of pictures from there."""
+    if not isinstance(scene, Volume):
+        return tuple(items), 1
+    cameras, caption = scene.orbit.cameras, Wording()
+    return tuple(Item(caption.of(item.prompt, camera), item.seed) for item in items for camera in cameras), len(cameras)
+
+
 def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
     """A finished run as a row of the table; its measures are kept in metrics.json."""
-    images, cost = finished(plan.folder, plan.chunks)
+    kept, cost = finished(plan.folder, plan.chunks)
+    items, n_views = every_view(plan.job.scene, plan.items)
+    images = kept if n_views == 1 else kept.reshape(-1, *kept.shape[2:])
     held_against = None if truth is None else hashlib.sha256(truth.tobytes()).hexdigest()
     asked = digest([[[item.prompt, item.seed] for item in plan.items], plan.config["metric"], sums(), held_against])
     known = plan.folder.read_json("metrics.json")
     if known is None or known["asked"] != asked:
-        measures = measure(samples_of(images, plan.items, plan.job.model, plan.gamma, truth), plan.metrics)
+        given = samples_of(images, items, plan.job.model, plan.gamma, truth)
+        if n_views > 1:
+            given = replace(given, labels=np.repeat(np.arange(len(plan.items)), n_views))
+        measures = measure(given, plan.metrics)
         known = {"asked": asked, "n": len(plan.items), "cost": cost, "measures": measures}
-        prompts = list(dict.fromkeys(item.prompt for item in plan.items))[:16]
-        seeds = sorted({item.seed for item in plan.items})[:8]
-        few = [i for i, item in enumerate(plan.items) if item.prompt in prompts and item.seed in seeds]
-        pictures.grid(plan.folder.path / "samples.png", images[few], [plan.items[i] for i in few], plan.label)
+        show(plan, kept)
         plan.folder.write_json("metrics.json", known)
-    return Entry(plan.label, plan.items, images, known["measures"], cost, plan.folder.path)
+    return Entry(plan.label, items, images, known["measures"], cost, plan.folder.path, n_views)
+
+
+def show(plan: Plan, images: np.ndarray) -> None:
+    """Pictures of a finished run: a grid, of fields from eight sides and a turntable of each."""
+    if isinstance(plan.job.scene, Volume):
+        few, columns = images[:SHOWN], range(0, images.shape[1], max(1, images.shape[1] // 8))
+        angles = [f"{plan.job.scene.orbit.azimuth[k]:.0f}°" for k in columns]
+        names = [pictures.name_of(item) for item in plan.items[:SHOWN]]
+        sides = {angle: few[:, k] for angle, k in zip(angles, columns, strict=True)}
+        pictures.side_by_side(plan.folder.path / "samples.png", sides, names, plan.label)
+        for name, views in zip(names, few, strict=True):
+            pictures.turntable(plan.folder.path / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}.gif", views)
+        return
+    prompts = list(dict.fromkeys(item.prompt for item in plan.items))[:16]
+    seeds = sorted({item.seed for item in plan.items})[:8]
+    chosen = [i for i, item in enumerate(plan.items) if item.prompt in prompts and item.seed in seeds]
+    pictures.grid(plan.folder.path / "samples.png", images[chosen], [plan.items[i] for i in chosen], plan.label)
 
 
 def summarise(plans: Sequence[Sequence[Plan]]) -> None:
-    """The end of a sweep: one table, one csv, one picture per set of runs with the same reference (plans: run, reference)."""
+    """The end of a sweep: a table, csv and picture for each set of runs with the same reference (plans: run, its reference)."""
     by_reference: dict[tuple[Path, tuple[Item, ...]], list[Sequence[Plan]]] = {}
     for pair in plans:
-        by_reference.setdefault((pair[1].folder.path, pair[1].items), []).append(pair)
+        by_reference.setdefault((pair[1].folder.path if len(pair) > 1 else Path(), pair[0].items), []).append(pair)
     for group in by_reference.values():
-        reference_plan = group[0][1]
-        model, items = reference_plan.job.model, reference_plan.items
+        first = group[0][-1]
+        model = first.job.model
+        items, n_views = every_view(first.job.scene, first.items)
         truth = fresh_data(model, items, N_TRUTH, seed=0)
-        reference = entry_of(reference_plan, truth)
-        entries = [entry_of(plan, truth) for plan, _ in group] + [reference]
+        reference = entry_of(first, truth) if len(group[0]) > 1 else None
+        entries = [entry_of(pair[0], truth) for pair in group] + ([] if reference is None else [reference])
         again = fresh_data(model, items, len(items), seed=1)
         if again is not None:
-            measures = measure(samples_of(again, items, model, reference_plan.gamma, truth), reference_plan.metrics)
+            measures = measure(samples_of(again, items, model, first.gamma, truth), first.metrics)
             known = not isinstance(model, HasData) or model.unseen([item.prompt for item in items])
-            entries.append(Entry("data" if known else "train data", items, again, measures))
+            entries.append(Entry("data" if known else "train data", items, again, measures, n_views=n_views))
         frame = tidy(entries, reference)
         table = render(frame) + "\n\n" + "\n".join(notes(frame, entries, reference)) + "\n"
         print("\n" + table)
-        results = reference_plan.folder.path.parent
-        name = digest([sorted(plan.folder.path.name for plan, _ in group), [[item.prompt, item.seed] for item in items]], 8)
+        results = first.folder.path.parent
+        name = digest([sorted(pair[0].folder.path.name for pair in group), [[item.prompt, item.seed] for item in items]], 8)
         csv, text = results / f"sweep-{name}.csv", results / f"sweep-{name}.txt"
         write_whole(csv, frame.to_csv(index=False).encode())
         write_whole(text, table.encode())
         picture = results / f"sweep-{name}.png"
-        if reference.images.ndim == 4:
-            chosen = [i for i, item in enumerate(items) if item.seed == items[0].seed][:12]
+        if entries[0].images.ndim == 4:
+            sides = range(0, n_views, max(1, n_views // 4))
+            chosen = [i for i, item in enumerate(items) if item.seed == items[0].seed and i % n_views in sides][:12]
             columns = {pictures.name_of(items[i]): np.stack([entry.images[i] for entry in entries]) for i in chosen}
-            pictures.side_by_side(
-                picture, columns, [entry.label for entry in entries], "the same items in columns: prompt · seed"
-            )
+            title = "the same items in columns: prompt · seed"
+            pictures.side_by_side(picture, columns, [entry.label for entry in entries], title)
         else:
             pictures.side_by_side(picture, {entry.label: entry.images for entry in entries}, [], "")
         print("written:", csv, text, picture, *(entry.folder for entry in entries if entry.folder), sep="\n  ")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from PIL import Image as Picture
 
 from .draws import Item
 
@@ -20,6 +21,27 @@ def shown(image: Float[np.ndarray, "c h w"]) -> np.ndarray:
 def name_of(item: Item) -> str:
     """prompt · seed."""
     return f"{item.prompt or 'no prompt'} · {item.seed}"
+
+
+def strip(path: Path, images: Float[np.ndarray, "n c h w"]) -> None:
+    """Pictures in a row, pixel by pixel. Writes a PNG, whole or not at all."""
+    row = np.concatenate([shown(image) for image in images], axis=1)
+    part = path.with_name(f".{path.name}.part.png")
+    Picture.fromarray(np.round(row * 255).astype(np.uint8)).save(part)
+    part.replace(path)
+
+
+def turntable(path: Path, images: Float[np.ndarray, "views c h w"], scale: int = 4) -> None:
+    """An endless GIF of an object's views in order, each pixel scale x scale. Writes whole or not at all."""
+    frames = [
+        Picture.fromarray(np.round(shown(image) * 255).astype(np.uint8)).resize(
+            (scale * image.shape[2], scale * image.shape[1]), Picture.Resampling.BICUBIC
+        )
+        for image in images
+    ]
+    part = path.with_name(f".{path.name}.part.gif")
+    frames[0].save(part, save_all=True, append_images=frames[1:], duration=4000 // len(frames), loop=0)
+    part.replace(path)
 
 
 def side_by_side(path: Path, columns: Mapping[str, np.ndarray], rows: Sequence[str], title: str) -> None:

@@ -28,6 +28,7 @@ from . import prompts, require
 from .jobs import Plan, execute, summarise
 from .models import Denoiser, ExactModel, HasData
 from .models.mixture import DIGITS
+from .samplers import Distillation
 from .sampling import Job
 from .store import RESULTS_VERSION, Listed, RunFolder, digest, writable, write_index
 
@@ -37,6 +38,7 @@ SETTINGS = (
         "schedule",
         "grid",
         "guidance",
+        "scene",
         "sampler",
         "metric",
         "reference",
@@ -116,6 +118,12 @@ def parse_part(value: object) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def without_image(sampler: Mapping[str, Any]) -> dict[str, Any]:
+    """A sampler's configuration; the image, which is what a sampler samples unless something else is said, goes unsaid."""
+    image = {"_target_": "sdi_bench.scenes.Image"}
+    return {key: value for key, value in sampler.items() if key != "scene" or value != image}
+
+
 def plans_of(
     cfg: DictConfig,
     choices: Mapping[str, str | None],
@@ -149,6 +157,8 @@ def plans_of(
     if plain["n_items"] is not None:
         require.count("n_items", plain["n_items"])
         items = items[: plain["n_items"]]
+    if choices["scene"] != "image" and not isinstance(built["sampler"], Distillation):
+        raise ValueError(f"scene={choices['scene']}: sampler={choices['sampler']} samples images only; use sds, sdi or ism")
     sampler, reference, part = built["sampler"], built["reference"], parse_part(plain["part"])
     probe = instantiate(plain["probe"], _convert_="all") if plain.get("probe") else None
     if probe is not None:
@@ -162,7 +172,7 @@ def plans_of(
         chosen = {
             **{group: {k: v for k, v in plain[group].items() if k not in where} for group in ("model", "schedule")},
             "fingerprint": model.fingerprint,
-            "sampler": plain["reference" if sampler is reference else "sampler"],
+            "sampler": without_image(plain["reference" if sampler is reference else "sampler"]),
             "prompts": asked if plain["prompt_file"] is None else digest(asked),
             "results_version": RESULTS_VERSION,
         }
@@ -227,16 +237,24 @@ def experiment_of(argv: Sequence[str]) -> str | None:
     return name if name and (conf_dir() / "experiments" / f"{name}.yaml").is_file() else None
 
 
+def read_experiment(name: str) -> dict[str, Any]:
+    """A file of conf/experiments: words for the command line (common), and, where it is more than that, tiers of rows."""
+    found = yaml.safe_load((conf_dir() / "experiments" / f"{name}.yaml").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
 def sweeps_of(argv: Sequence[str]) -> list[tuple[tuple[str, str] | None, list[str]]]:
     """[((tier, row), command line)] that a command line stands for: itself, or an experiment's rows, with what else was said.
 
-    What was said replaces what the experiment says of the same setting, and another model= all that it says of its own.
+    An experiment without rows is words for the main job. What was said replaces what the experiment says of the same setting,
+    and another model= all that it says of its own.
     tier=, row=: only these of the experiment's. Raises ValueError for one that it has not.
     """
     name, only = experiment_of(argv), {key: said_of(argv, key) for key in ("tier", "row")}
     if name is None:
         return [(None, list(argv))]
-    said = yaml.safe_load((conf_dir() / "experiments" / f"{name}.yaml").read_text())
+    said = read_experiment(name)
     rest = [word for word in argv if word not in ("-m", "--multirun") and word.split("=")[0] not in only]
     keys = {word.split("=")[0] for word in rest}
 
@@ -244,9 +262,11 @@ def sweeps_of(argv: Sequence[str]) -> list[tuple[tuple[str, str] | None, list[st
         return [
             word
             for word in shlex.split(words)
-            if word.split("=")[0] not in keys and not ("model" in keys and word.startswith("model."))
+            if word.split("=")[0] not in keys and not ("model" in keys and word.lstrip("+").startswith("model."))
         ]
 
+    if "tiers" not in said:
+        return [(None, ["-m", *kept(said["common"]), *rest])]
     rows = [
         ({"tier": tier, "row": row}, ["-m", *kept(" ".join([said["common"], part["all"], words])), *rest])
         for tier, part in said["tiers"].items()
@@ -332,6 +352,8 @@ def main() -> None:
     warnings.showwarning = lambda message, *_: print(f"sdi_bench.run: {message}", file=sys.stderr)
     try:
         plans = preflight(argv)
+        if experiment_of(argv) and len(sweeps_of(argv)) == 1:
+            sys.argv[1:] = argv = sweeps_of(argv)[0][1]
         unique = {(plan.folder.path, plan.items): plan for pair in plans for plan in reversed(pair)}.values()
         for plan in unique:
             if plan.config["overwrite"]:
@@ -339,7 +361,7 @@ def main() -> None:
         finished = [plan.label for plan in unique if not plan.missing]
         if finished:
             print(f"finished earlier, not run again: {', '.join(finished)}")
-        if experiment_of(argv):
+        if any(plan.place for plan, *_ in plans):
             runs = [plan for plan, *_ in plans if plan.place]
             entries = [Listed(*plan.place, plan.label, plan.gamma, plan.folder) for plan in runs if plan.place]
             write_index(runs[0].folder.path.parent, entries)
@@ -352,10 +374,10 @@ def main() -> None:
         if any(plan.missing for plan in unique):
             print("this part is finished; once the others are, any of them given again shows the table")
             return
-        if all(len(pair) == 2 for pair in plans):
-            summarise(plans)
+        if any(plan.probe for plan in unique):
+            print("finished:", *(plan.folder.path for plan in unique), sep="\n  ")
         else:
-            print("finished; without a reference there is no table:", *(plan.folder.path for plan in unique), sep="\n  ")
+            summarise(plans)
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"sdi_bench.run: {explain(error, argv)}", file=sys.stderr)
         sys.exit(2)

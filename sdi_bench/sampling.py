@@ -8,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .draws import Item, PhiloxDraws, items_of
-from .models.base import Denoiser, images_of
+from .models.base import Denoiser
 from .predictor import Cost, Predictor
-from .samplers.base import Sampler, State
+from .samplers import Distillation, Sampler, State
+from .scenes import Image, Scene
 from .schedules import Schedule, scaled_linear
 
 
@@ -23,21 +24,36 @@ class Job:
     schedule: Schedule
     device: str = "cpu"
 
+    @property
+    def scene(self) -> Scene:
+        """What is sampled: a picture, or what a sampler that has a choice says."""
+        return self.sampler.scene if isinstance(self.sampler, Distillation) else Image()
+
+    def pictures(self, state: State) -> Float[Tensor, "batch *images"]:
+        """What a last state looks like: an image for each item, or several, [batch, views, *image_shape]."""
+        with torch.no_grad():
+            return self.scene.pictures(state.x0 if state.params is None else state.params, self.model)
+
     def check(self, items: Sequence[Item]) -> None:
         """Raise ValueError, naming the field, before any network call, if this cannot run."""
-        for prompt in {item.prompt for item in items}:
-            self.model.check_prompt(prompt)
+        for prompt in dict.fromkeys(item.prompt for item in items):
+            for asked in self.scene.asked(prompt):
+                self.model.check_prompt(asked)
         try:
             self.model.check_prompt(self.sampler.guidance.negative)
         except ValueError as error:
             raise ValueError(f"negative_{error}") from error
         self.sampler.check(self.model, self.schedule)
 
-    def states(self, items: Sequence[Item], cost: Cost) -> Iterator[State]:
-        """The sampler's states for one batch of items; network rows are added to `cost`."""
+    def states(self, items: Sequence[Item], cost: Cost, since: State | None = None) -> Iterator[State]:
+        """The sampler's states for one batch of items, of score distillation those after `since`; rows are added to `cost`."""
         prompts = tuple(item.prompt for item in items)
         net = Predictor(self.model, self.schedule, self.sampler.guidance, prompts, self.device, cost)
-        walk = self.sampler.sample(net, PhiloxDraws(tuple(items), self.device))
+        draws = PhiloxDraws(tuple(items), self.device)
+        walk = self.sampler.sample(net, draws)
+        if since is not None:
+            assert isinstance(self.sampler, Distillation)
+            walk = self.sampler.resume(net, draws, since)
         while True:
             with torch.no_grad():  # per state: a generator must not hold the caller's grad mode between yields
                 state = next(walk, None)
@@ -65,6 +81,6 @@ def sample(
     images = []
     for k in range(0, len(items), batch_size):
         for state in job.states(items[k : k + batch_size], Cost()):
-            last = state.x0
-        images.append(images_of(model, last))
+            last = state
+        images.append(job.pictures(last).to(torch.float64))
     return torch.cat(images)

@@ -45,13 +45,17 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 class Shard(NamedTuple):
-    """Finished items: images [n, *shape] and what they cost together."""
+    """Finished items: images [n, *shape] (of fields [n, views, *shape]) and what they cost together.
+
+    params: [n, *psi], what the images show, where that is not the image itself; read by `read_params`.
+    """
 
     items: tuple[Item, ...]
     images: Float[np.ndarray, "n *shape"]
     rows: Mapping[str, int]
     seconds: float
     peak_mb: float
+    params: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,10 @@ class RunFolder:
         cost = {"rows": dict(shard.rows), "seconds": shard.seconds, "peak_mb": shard.peak_mb}
         listed = [[item.prompt, item.seed] for item in shard.items]
         buffer = io.BytesIO()
-        np.savez(buffer, images=shard.images, items=np.array(json.dumps(listed)), cost=np.array(json.dumps(cost)))
+        arrays = {"images": shard.images, "items": np.array(json.dumps(listed)), "cost": np.array(json.dumps(cost))}
+        if shard.params is not None:
+            arrays["params"] = shard.params
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
         write_whole(self.shard_path(shard.items), buffer.getvalue())
 
     def read_shard(self, items: Sequence[Item]) -> Shard:
@@ -104,6 +111,38 @@ class RunFolder:
                 return Shard(tuple(items), archive["images"], cost["rows"], cost["seconds"], cost["peak_mb"])
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
+
+    def read_params(self, items: Sequence[Item]) -> np.ndarray:
+        """What finished items are made of. Raises ValueError, naming the file, if it was not kept."""
+        path = self.shard_path(items)
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return np.asarray(archive["params"])
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise ValueError(f"{path}: holds no parameters of a scene ({error})") from error
+
+    def checkpoint_path(self, items: Sequence[Item]) -> Path:
+        """Where unfinished items are kept."""
+        shard = self.shard_path(items)
+        return shard.with_name(f".{shard.stem}.unfinished.npz")
+
+    def write_checkpoint(self, items: Sequence[Item], arrays: Mapping[str, np.ndarray]) -> None:
+        """Keep where a batch stands."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        write_whole(self.checkpoint_path(items), buffer.getvalue())
+
+    def read_checkpoint(self, items: Sequence[Item]) -> dict[str, np.ndarray] | None:
+        """Where a batch stood; None if it was never kept, or is damaged: it is then begun again."""
+        try:
+            with np.load(self.checkpoint_path(items), allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, KeyError, BadZipFile):
+            return None
+
+    def drop_checkpoint(self, items: Sequence[Item]) -> None:
+        """Forget where a batch stood."""
+        self.checkpoint_path(items).unlink(missing_ok=True)
 
     def write_probed(self, items: Sequence[Item], arrays: Mapping[str, np.ndarray], cost: Mapping[str, Any]) -> None:
         """Keep what a probe measured of some items: a shard of named arrays, the first axis the items."""

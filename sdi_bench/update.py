@@ -1,5 +1,6 @@
 """Updates: how parameters move to the target of eq. 10, and the weights w(t) of the gradient."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from . import require
 from .levels import Level, expand
-from .scenes import Scene
+from .scenes import Scene, Seen
 
 
 @runtime_checkable
@@ -44,6 +45,9 @@ class UnitWeight:
         return torch.ones_like(level.sigma)
 
 
+See = Callable[[Tensor], Seen]
+
+
 class Moments(NamedTuple):
     """Adam's memory: steps taken, first and second moment."""
 
@@ -59,16 +63,22 @@ class Update(Protocol):
     def init(self, params: Tensor) -> Moments | None:
         """The memory before the first step."""
 
+    def check(self, scene: Scene) -> None:
+        """Raise ValueError if this scene's parameters cannot be moved like that."""
+
     def apply(
-        self, params: Tensor, memory: Moments | None, scene: Scene, target: Tensor, level: Level
+        self, params: Tensor, memory: Moments | None, seen: Seen, see: See, target: Tensor, level: Level
     ) -> tuple[Tensor, Moments | None]:
-        """Move towards `target`, the one-step denoised image of eq. 10, found at `level`."""
+        """Move towards `target`, the one-step denoised image of eq. 10, found at `level`.
+
+        seen: what the parameters look like from the view of this step; see: what others would.
+        """
 
 
-def gradient(params: Tensor, scene: Scene, target: Tensor, level: Level, weight: Weight) -> Tensor:
+def gradient(seen: Seen, target: Tensor, level: Level, weight: Weight) -> Tensor:
     """w·(eps - kappa)·dg/dpsi = (w / sigma)·(x0 - target)·dg/dpsi (arXiv 2405.15891, eq. 4)."""
-    gap = scene.render(params) - target
-    return scene.pull(params, expand(weight(level) / level.sigma, gap) * gap)
+    gap = seen.x0 - target
+    return seen.pull(expand(weight(level) / level.sigma, gap) * gap)
 
 
 @dataclass(frozen=True)
@@ -78,10 +88,16 @@ class FullStep:
     def init(self, params: Tensor) -> None:
         return None
 
+    def check(self, scene: Scene) -> None:
+        if not scene.is_x0:
+            raise ValueError(
+                f"update=full: {type(scene).__name__} cannot be set to a picture, only moved towards it; use update=adam"
+            )
+
     def apply(
-        self, params: Tensor, memory: Moments | None, scene: Scene, target: Tensor, level: Level
+        self, params: Tensor, memory: Moments | None, seen: Seen, see: See, target: Tensor, level: Level
     ) -> tuple[Tensor, Moments | None]:
-        return scene.init(target), memory
+        return target, memory
 
 
 @dataclass(frozen=True)
@@ -97,10 +113,13 @@ class GradientStep:
     def init(self, params: Tensor) -> None:
         return None
 
+    def check(self, scene: Scene) -> None:
+        """Any scene has a gradient."""
+
     def apply(
-        self, params: Tensor, memory: Moments | None, scene: Scene, target: Tensor, level: Level
+        self, params: Tensor, memory: Moments | None, seen: Seen, see: See, target: Tensor, level: Level
     ) -> tuple[Tensor, Moments | None]:
-        return params - self.size * gradient(params, scene, target, level, self.weight), memory
+        return params - self.size * gradient(seen, target, level, self.weight), memory
 
 
 @dataclass(frozen=True)
@@ -128,12 +147,15 @@ class Adam:
     def init(self, params: Tensor) -> Moments:
         return Moments(0, torch.zeros_like(params), torch.zeros_like(params))
 
+    def check(self, scene: Scene) -> None:
+        """Any scene has a gradient."""
+
     def apply(
-        self, params: Tensor, memory: Moments | None, scene: Scene, target: Tensor, level: Level
+        self, params: Tensor, memory: Moments | None, seen: Seen, see: See, target: Tensor, level: Level
     ) -> tuple[Tensor, Moments | None]:
         n, first, second = memory or self.init(params)
-        for _ in range(self.n_inner):
-            slope = gradient(params, scene, target, level, self.weight)
+        for k in range(self.n_inner):
+            slope = gradient(seen if k == 0 else see(params), target, level, self.weight)
             n += 1
             first = self.beta1 * first + (1 - self.beta1) * slope
             second = self.beta2 * second + (1 - self.beta2) * slope.square()

@@ -5,12 +5,17 @@ import torch
 from torch import Tensor
 
 from sdi_bench.levels import Level
-from sdi_bench.scenes import Image
+from sdi_bench.scenes import Seen
 from sdi_bench.schedules import Karras, RectifiedFlow, scaled_linear
 from sdi_bench.update import Adam, FullStep, GradientStep, OneMinusAlphaBar, SigmaWeight, UnitWeight, Update, Weight
 
 SCHEDULES = [scaled_linear(), Karras(), RectifiedFlow()]
 TIMES = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
+
+
+def see(params: Tensor) -> Seen:
+    """The image itself."""
+    return Seen(params, lambda slope: slope)
 
 
 @pytest.fixture
@@ -24,7 +29,7 @@ def run(update: Update, images: list[Tensor], level: Level) -> Tensor:
     """The parameters after one target after the other."""
     params, memory = images[0], update.init(images[0])
     for target in images[1:]:
-        params, memory = update.apply(params, memory, Image(), target, level)
+        params, memory = update.apply(params, memory, see(params), see, target, level)
     return params
 
 
@@ -40,7 +45,7 @@ def test_gradient_step_of_size_one_is_the_full_step(schedule, images):
 
 def test_gradient_step_moves_its_share_of_the_way(images):
     x0, target = images[:2]
-    found, _ = GradientStep(0.25).apply(x0, None, Image(), target, Karras().level(TIMES))
+    found, _ = GradientStep(0.25).apply(x0, None, see(x0), see, target, Karras().level(TIMES))
     torch.testing.assert_close(found, 0.75 * x0 + 0.25 * target, rtol=1e-14, atol=1e-15)
 
 
@@ -57,7 +62,7 @@ def test_weights(schedule):
 def test_the_gradient_is_weight_times_predicted_minus_added(schedule, weight, images):
     x0, target = images[:2]
     level = schedule.level(TIMES)
-    found, _ = GradientStep(1.0, weight).apply(x0, None, Image(), target, level)
+    found, _ = GradientStep(1.0, weight).apply(x0, None, see(x0), see, target, level)
     predicted_minus_added = (x0 - target) / level.sigma[:, None, None, None]
     torch.testing.assert_close(x0 - found, weight(level)[:, None, None, None] * predicted_minus_added, rtol=1e-12, atol=1e-14)
 

@@ -5,14 +5,19 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from .. import require
+from ..data.cameras import VIEWS
 from ..data.world import SIZE, World
 from .local import Local, WeightedImages
 from .words import Words
 
 BOOSTS = {"concept": 1.0, "colour": 0.5, "view": 2.0, "style": 0.3, "words": 0.3}
 """How much a word counts where it stands; chosen on the `tune` prompts, like the temperature."""
+
+CAMERA = "camera"
+"""A field more, for 3D: the angle of the packed views around the object, as "45 degrees"; counts if it is given a boost."""
 
 WINDOWS = ((0.0, 1), (0.5, 2), (0.8, 4), (1.3, 8), (2.3, 15), (4.0, 20), (6.5, 63))
 """From this sigma up, the half-width at 64 pixels. Below sigma 0.8, where details form, what denoises unseen (`tune`) pictures
@@ -27,6 +32,12 @@ def pictures() -> tuple[World, Mapping[str, np.ndarray]]:
     return World.open().where("train"), held
 
 
+def angles(table: pd.DataFrame) -> list[str]:
+    """Of each of the eight pictures around an object "0 degrees" (its front), "45 degrees", ...; of others ""."""
+    around = table["elevation"] == VIEWS[0].elevation
+    return [f"{azimuth:.0f} degrees" if seen else "" for azimuth, seen in zip(table["azimuth"], around, strict=True)]
+
+
 def parts(
     size: int, width: float, prompts: Sequence[str], boosts: Mapping[str, float], temperature: float, n_most: int, n_null: int
 ) -> dict[str, Any]:
@@ -37,6 +48,8 @@ def parts(
         raise ValueError(f"model.prompts={prompts!r}: must be a list of prompts")
     train, held = pictures()
     fields = {name: tuple(train.table[name]) for name in BOOSTS}
+    if CAMERA in boosts:
+        fields[CAMERA] = tuple(angles(train.table))
     words = Words(fields, dict(boosts), temperature, n_most, n_null)
     return {
         "images": train.images,
@@ -72,10 +85,15 @@ def local(
     n_null: int = 128,
 ) -> Local:
     """The denoiser that works window by window. windows: (sigma, half-width at 64 pixels), halved with the size."""
+    made = parts(size, width, prompts, boosts, temperature, n_most, n_null)
+    return Local(**made, windows=scaled(windows, size))
+
+
+def scaled(windows: Sequence[Sequence[float]], size: int) -> tuple[tuple[float, int], ...]:
+    """Windows given for 64 pixels at another size. Raises ValueError for what is no pair (sigma, half-width)."""
     for pair in windows:
         if not isinstance(pair, Sequence) or len(pair) != 2:
             raise ValueError(f"model.windows: {pair!r} must be a pair (sigma, half-width)")
         require.number("model.windows: sigma", pair[0], at_least=0)
         require.count("model.windows: half-width", pair[1], least=0)
-    scaled = tuple((float(sigma), -(-int(half_width) * size // SIZE)) for sigma, half_width in windows)
-    return Local(**parts(size, width, prompts, boosts, temperature, n_most, n_null), windows=scaled)
+    return tuple((float(sigma), -(-int(half_width) * size // SIZE)) for sigma, half_width in windows)

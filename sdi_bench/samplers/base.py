@@ -12,6 +12,7 @@ from ..levels import Level, expand
 from ..models.base import Denoiser
 from ..predictor import Guided, Predictor
 from ..schedules import Schedule
+from ..update import Moments
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class State:
     x0: the one-step denoised image (distillation: the optimised image), eps: the guided prediction,
     kappa: the noise that was added before the network was asked; None in samplers that carry x itself.
     All [batch, *shape], float64. The last state's x0 is the sample.
+    params, memory: of score distillation, what its scene and its update carry on; of a scene with cameras the sample is
+    params, and x0 is what the next step looks at.
     """
 
     index: int
@@ -28,6 +31,8 @@ class State:
     x0: Tensor
     eps: Tensor
     kappa: Tensor | None = None
+    params: Tensor | None = None
+    memory: Moments | None = None
 
 
 @runtime_checkable

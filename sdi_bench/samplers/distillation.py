@@ -1,7 +1,8 @@
 """Score distillation: the one loop around eq. 10 of arXiv 2405.15891. SDS, SDI, ISM and DDIM are settings of it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -46,6 +47,9 @@ class Timeline(Protocol):
     def n_states(self) -> int:
         """The start and every step."""
 
+    def first(self, net: Predictor) -> Level:
+        """The level of the start."""
+
     def start(self, net: Predictor, draws: Draws) -> State:
         """The first x0, with the prediction that made it."""
 
@@ -69,8 +73,11 @@ class Annealed:
     def noisiest(self, schedule: Schedule) -> Level:
         return self.grid.levels(schedule)[0]
 
+    def first(self, net: Predictor) -> Level:
+        return self.grid.levels(net.schedule)[0].to(net.device)
+
     def start(self, net: Predictor, draws: Draws) -> State:
-        level = self.grid.levels(net.schedule)[0].to(net.device)
+        level = self.first(net)
         _, guided = start(net, draws, level)
         return State(0, level, guided.x0, guided.eps)
 
@@ -105,9 +112,12 @@ class RandomT:
             raise ValueError(f"sampler.timeline.t_max={self.t_max!r}: sigma is infinite there")
         return level
 
+    def first(self, net: Predictor) -> Level:
+        return net.level(self.t_max)
+
     def start(self, net: Predictor, draws: Draws) -> State:
         noise = draws.normal(Purpose.INIT, 0, net.model.shape)
-        return State(0, net.level(self.t_max), noise, noise)
+        return State(0, self.first(net), noise, noise)
 
     def steps(self, net: Predictor, draws: Draws) -> Iterator[Step]:
         for index in range(1, self.n_steps + 1):
@@ -118,9 +128,10 @@ class RandomT:
 
 @dataclass(frozen=True)
 class Distillation:
-    """Score distillation of an image (arXiv 2405.15891, algorithms 1 and 2, in 2D).
+    """Score distillation (arXiv 2405.15891, algorithms 1 and 2).
 
-    timeline: the levels. noise: kappa. direction: what is subtracted. update: how the image moves to the target.
+    timeline: the levels. noise: kappa. direction: what is subtracted. update: how the parameters move to the target.
+    scene: what they are, and how it is seen: the image itself, or a field behind a camera (3D).
     """
 
     timeline: Timeline
@@ -137,15 +148,42 @@ class Distillation:
     def check(self, model: Denoiser, schedule: Schedule) -> None:
         self.noise.check(model, self.guidance, self.timeline.noisiest(schedule))
         self.direction.check(self.noise)
+        self.scene.check(model)
+        self.update.check(self.scene)
+        if self.noise.needs_path and not self.scene.is_x0:
+            raise ValueError(
+                f"noise={type(self.noise).__name__}: takes the last step's noise, inferred for another picture than the "
+                f"{type(self.scene).__name__} shows now (arXiv 2405.15891, sec. 4); use fresh, fixed or inversion"
+            )
 
     def sample(self, net: Predictor, draws: Draws) -> Iterator[State]:
-        state = self.timeline.start(net, draws)
+        state = self.begin(net, draws)
         yield state
-        params, last = self.scene.init(state.x0), state.eps
-        memory = self.update.init(params)
+        yield from self.resume(net, draws, state)
+
+    def begin(self, net: Predictor, draws: Draws) -> State:
+        """Before the first step: an image is the first prediction, as in DDIM; other scenes start as they are made."""
+        if self.scene.is_x0:
+            state = self.timeline.start(net, draws)
+            return replace(state, params=state.x0, memory=self.update.init(state.x0))
+        noise = draws.normal(Purpose.INIT, 0, net.model.shape)
+        params = self.scene.init(net.model, draws, len(noise)).to(net.device)
+        x0 = self.scene.see(params, self.scene.view(draws, 1), net.model).x0
+        return State(0, self.timeline.first(net), x0, noise, None, params, self.update.init(params))
+
+    def resume(self, net: Predictor, draws: Draws, state: State) -> Iterator[State]:
+        """The states after one of this sampler's on the same items."""
+        model, scene, last, params, memory = net.model, self.scene, state.eps, state.params, state.memory
+        assert params is not None
+        view = scene.view(draws, state.index + 1)
+        seen = scene.see(params, view, model)
         for step in self.timeline.steps(net, draws):
-            x0 = self.scene.render(params)
-            found = evaluate(x0, step, last, self.noise, self.direction, net, draws)
-            params, memory = self.update.apply(params, memory, self.scene, found.target, step.dst)
-            last = found.eps
-            yield State(step.index, step.dst, self.scene.render(params), found.eps, found.kappa)
+            if step.index <= state.index:
+                continue
+            asked = net if view is None else replace(net, prompts=scene.prompts(net.prompts, view))
+            found = evaluate(seen.x0, step, last, self.noise, self.direction, asked, draws)
+            see = partial(scene.see, view=view, model=model)
+            params, memory = self.update.apply(params, memory, seen, see, found.target, step.dst)
+            last, view = found.eps, scene.view(draws, step.index + 1)
+            seen = scene.see(params, view, model)
+            yield State(step.index, step.dst, seen.x0, found.eps, found.kappa, params, memory)

@@ -1,0 +1,61 @@
+"""A prior whose truth in 3D is known: the optimal denoiser of the views of a few shapes, given the angle."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from .. import require
+from ..data.cameras import VIEWS
+from ..data.world import SIZE, World
+from .builtin import CAMERA, angles, scaled
+from .local import Local
+from .words import Words
+
+NAME = "shape"
+"""What the shapes are called in a prompt: all of them alike."""
+
+N_VIEWS = len({camera.azimuth for camera in VIEWS})
+"""Of each shape, around it."""
+
+
+@dataclass(frozen=True)
+class Shapes(Local):
+    """images: the views of one shape after the other. "shape, 45 degrees" means that view of every shape, with equal weight."""
+
+    @property
+    def truths(self) -> Float[Tensor, "shapes views *shape"]:
+        """The views of each shape, float64 in [-1, 1], in the order of their angles."""
+        return self.seen(self.images).unflatten(0, (-1, N_VIEWS))
+
+
+def shapes(
+    concepts: Sequence[str] = ("armchair",),
+    n: int = 1,
+    size: int = 32,
+    width: float = 0.02,
+    windows: Sequence[Sequence[float]] = ((0.0, SIZE),),
+    prompts: Sequence[str] = (NAME,),
+) -> Shapes:
+    """The first n models of these concepts in the built-in world, of whatever split, from the eight angles around them.
+
+    windows: as of `builtin.local`; one window over the whole picture gives the optimal denoiser of these views.
+    Raises ValueError, naming the field, for concepts that are not there, or fewer models of them.
+    """
+    require.count("model.n", n)
+    world = World.open().where(domain="object")
+    around = world.table["elevation"] == VIEWS[0].elevation
+    for concept in concepts:
+        if concept not in set(world.table["concept"]):
+            raise ValueError(f"model.concepts: {concept!r} is no object of the built-in world, as armchair, sofa and chair are")
+    table = world.table[around & world.table["concept"].isin(list(concepts))]
+    instances = list(dict.fromkeys(table["instance"]))
+    if n > len(instances):
+        raise ValueError(f"model.n={n}: there are {len(instances)} models of {', '.join(concepts)}")
+    chosen = table[table["instance"].isin(instances[:n])].sort_values(["instance", "azimuth"])
+    fields = {"name": (NAME,) * len(chosen), CAMERA: tuple(angles(chosen))}
+    words = Words(fields, {"name": 1.0, CAMERA: 1.0}, 0.01, n, len(chosen))
+    images = np.ascontiguousarray(world.images[chosen.index])
+    return Shapes(images, words, SIZE // size, width, defaults=tuple(prompts), windows=scaled(windows, size))

@@ -1,0 +1,91 @@
+"""Scenes: what is optimised, and how it is seen. In 2D the parameters are the image; in 3D they are a field behind a camera."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ..draws import Draws
+from ..guidance import Prompt
+from ..models.base import Denoiser, HasCodec
+from .cameras import View
+
+
+class Seen(NamedTuple):
+    """x0 [batch, *shape], float64, as the model takes it; pull: a gradient with respect to it -> to the parameters."""
+
+    x0: Tensor
+    pull: Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class Scene(Protocol):
+    """psi and g: parameters, a tensor with a row for each item, and how a view of them becomes the x0 of a model."""
+
+    @property
+    def is_x0(self) -> bool:
+        """True where the parameters are x0 itself: it is carried from step to step, and can be set to any target."""
+
+    def check(self, model: Denoiser) -> None:
+        """Raise ValueError, naming the field, if this model cannot look at it."""
+
+    def init(self, model: Denoiser, draws: Draws, n: int) -> Tensor:
+        """The parameters of n items to start from; where `is_x0`, the sampler starts from a prediction instead."""
+
+    def view(self, draws: Draws, step: int) -> View | None:
+        """Where it is looked at from in this step; None where there is no such choice."""
+
+    def prompts(self, prompts: Sequence[Prompt], view: View | None) -> tuple[Prompt, ...]:
+        """What the model is asked for: each item's prompt, with words for the view."""
+
+    def asked(self, prompt: Prompt) -> tuple[Prompt, ...]:
+        """All that the model may be asked for a prompt."""
+
+    def see(self, params: Tensor, view: View | None, model: Denoiser) -> Seen:
+        """What the model is shown."""
+
+    def pictures(self, params: Tensor, model: Denoiser) -> Tensor:
+        """Images to keep: [batch, *image_shape], or from several sides [batch, views, *image_shape]."""
+
+
+class Flat:
+    """What scenes without a camera share."""
+
+    def check(self, model: Denoiser) -> None:
+        """Any model will do."""
+
+    def view(self, draws: Draws, step: int) -> None:
+        return None
+
+    def prompts(self, prompts: Sequence[Prompt], view: View | None) -> tuple[Prompt, ...]:
+        return tuple(prompts)
+
+    def asked(self, prompt: Prompt) -> tuple[Prompt, ...]:
+        return (prompt,)
+
+
+def image_shape(model: Denoiser) -> tuple[int, ...]:
+    """Of the images behind a model: [channels, height, width], of decoded ones where it is one of latents."""
+    return model.image_shape if isinstance(model, HasCodec) else model.shape
+
+
+def traced(params: Tensor, image: Callable[[Tensor], Tensor], model: Denoiser, penalties: Sequence[Tensor] = ()) -> Seen:
+    """x0 and pull of a differentiable image(params) of pixels, through the codec's encoder if there is one.
+
+    penalties: filled by `image`; their gradient is added to what is pulled back.
+    """
+    with torch.enable_grad():
+        leaf = params.detach().requires_grad_()
+        x0 = image(leaf)
+        if isinstance(model, HasCodec):
+            x0 = model.encode(x0)
+
+    def pull(slope: Tensor) -> Tensor:
+        ones = [torch.ones_like(penalty) for penalty in penalties]
+        return torch.autograd.grad([x0, *penalties], leaf, [slope.to(x0.dtype), *ones])[0]
+
+    return Seen(x0.detach().to(torch.float64), pull)
+
+
+__all__ = ["Flat", "Scene", "Seen", "image_shape", "traced"]

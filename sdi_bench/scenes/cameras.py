@@ -1,0 +1,114 @@
+"""Where scenes are seen from, a camera for each row of a batch; world, angles and lens are those of sdi_bench.data.cameras."""
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..data.cameras import VIEWS, Camera
+from ..draws import Draws, Purpose
+from ..guidance import Prompt
+
+STEP = 45
+"""Degrees between two azimuths of the packed views."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera a row: azimuth and elevation in degrees, [batch]."""
+
+    azimuth: Float[Tensor, " batch"]
+    elevation: Float[Tensor, " batch"]
+
+    @cached_property
+    def cameras(self) -> list[Camera]:
+        """One by one."""
+        return [Camera(float(a), float(e)) for a, e in zip(self.azimuth, self.elevation, strict=True)]
+
+    @cached_property
+    def axes(self) -> Float[Tensor, "batch 3 3"]:
+        """Rows: each camera's x (right), y (up) and z (back) in world coordinates; float64."""
+        a, e = self.azimuth.deg2rad(), self.elevation.deg2rad()
+        right = torch.stack([a.cos(), torch.zeros_like(a), -a.sin()], dim=-1)
+        up = torch.stack([-a.sin() * e.sin(), e.cos(), -a.cos() * e.sin()], dim=-1)
+        back = torch.stack([a.sin() * e.cos(), e.sin(), a.cos() * e.cos()], dim=-1)
+        return torch.stack([right, up, back], dim=1)
+
+    @staticmethod
+    def of(cameras: Sequence[Camera]) -> "View":
+        """A row for each camera."""
+        angles = torch.tensor([(camera.azimuth, camera.elevation) for camera in cameras], dtype=torch.float64)
+        return View(angles[:, 0], angles[:, 1])
+
+    @staticmethod
+    def orbit(n: int, elevation: float) -> "View":
+        """n cameras around the object, from its front on, at one elevation."""
+        return View.of([Camera(360 * k / n, elevation) for k in range(n)])
+
+
+@runtime_checkable
+class Cameras(Protocol):
+    """How views are drawn."""
+
+    def draw(self, draws: Draws, step: int) -> View:
+        """A view for each row."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The angles that the built-in world's pictures were taken from: azimuths 45 degrees apart at elevation 20."""
+
+    def draw(self, draws: Draws, step: int) -> View:
+        azimuth = STEP * (draws.uniform(Purpose.CAMERA, 2 * step) * (360 // STEP)).floor()
+        return View(azimuth, torch.full_like(azimuth, VIEWS[0].elevation))
+
+
+@dataclass(frozen=True)
+class Around:
+    """Azimuth and elevation uniform within bounds, in degrees; elevations within [-90, 90]. Raises ValueError otherwise."""
+
+    azimuths: Sequence[float] = (-180.0, 180.0)
+    elevations: Sequence[float] = (-10.0, 45.0)
+
+    def __post_init__(self) -> None:
+        for name, bounds, most in (("azimuths", self.azimuths, 360), ("elevations", self.elevations, 90)):
+            if len(bounds) != 2 or not -most <= bounds[0] <= bounds[1] <= most:
+                raise ValueError(f"scene.cameras.{name}={bounds!r}: must be two angles from -{most} to {most}, rising")
+
+    def draw(self, draws: Draws, step: int) -> View:
+        parts = (
+            low + (high - low) * draws.uniform(Purpose.CAMERA, 2 * step + k)
+            for k, (low, high) in enumerate((self.azimuths, self.elevations))
+        )
+        return View(*parts)
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a prompt says where it is seen from.
+
+    text: with {prompt}, {view} ("front", "side", "back", "overhead": data.cameras), {azimuth} (the nearest of 0, 45, ... 315).
+    Raises ValueError for other fields, or if {prompt} is missing.
+    """
+
+    text: str = "{prompt}, {view} view"
+
+    def __post_init__(self) -> None:
+        try:
+            fields = {name for _, name, _, _ in string.Formatter().parse(self.text) if name is not None}
+        except ValueError as error:
+            raise ValueError(f"scene.wording.text={self.text!r}: {error}") from error
+        if "prompt" not in fields or not fields <= {"prompt", "view", "azimuth"}:
+            raise ValueError(f"scene.wording.text={self.text!r}: must hold {{prompt}}, and may hold {{view}} and {{azimuth}}")
+
+    def of(self, prompt: Prompt, camera: Camera) -> Prompt:
+        """The prompt from there; no prompt stays none."""
+        if prompt is None:
+            return None
+        azimuth = STEP * round(camera.azimuth / STEP) % 360
+        return self.text.format(prompt=prompt, view=camera.view, azimuth=azimuth)
