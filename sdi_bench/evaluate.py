@@ -4,7 +4,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,29 +21,55 @@ from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from .compare import ROW_USES, cell
+from .data.cameras import VIEWS
 from .data.world import SPLITS, World
 from .draws import Item
-from .jobs import Plan, finished
+from .jobs import Plan, every_view, finished
 from .measure import N_TRUTH, Samples, compared, diverged, fresh_data, measure, rounded
-from .metrics import Metric, UndefinedError
+from .metrics import Metric, Sights, UndefinedError
 from .models.base import Denoiser, ExactModel, HasData
-from .run import conf_dir, experiment_of, explain, preflight, quoted
+from .run import conf_dir, experiment_of, explain, preflight, quoted, read_experiment
+from .scenes import Image as Still
+from .scenes import Scene
 from .stats import equivalent, holm, verdict
 from .store import RunFolder, write_whole
+
+OBJECTS = "objects"
+"""Real pictures: of the training objects, from the eight angles around them."""
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A run of which all is done, or a folder of pictures (items without a prompt, no cost, no model)."""
+    """A run of which all is done, or a folder of pictures (items without a prompt, no cost, no model).
+
+    clusters: what stands or falls together. Of objects, items and images are the n_views pictures around each, as sights says.
+    """
 
     label: str
     items: tuple[Item, ...]
     images: np.ndarray
+    clusters: np.ndarray
     cost: Mapping[str, Any] | None = None
     model: Denoiser | None = None
     scale: float | None = None
+    n_views: int = 1
+    sights: Sights | None = None
+
+    @classmethod
+    def of(
+        cls,
+        label: str,
+        items: Sequence[Item],
+        images: np.ndarray,
+        scene: Scene,
+        **more: Any,
+    ) -> "Finished":
+        """Pictures, or objects taken apart into theirs."""
+        views, n_views, sights = every_view(scene, items)
+        images = images if sights is None else images.reshape(-1, *images.shape[2:])
+        return cls(label, views, images, np.repeat(labels(items), n_views), n_views=n_views, sights=sights, **more)
 
 
 @cache
@@ -86,7 +112,7 @@ def open_folder(path: Path, field: str) -> Finished:
         raise ValueError(f"{field}={str(path)!r}: no such folder")
     if not (path / "shards").is_dir():
         images = pictures(path, field)
-        return Finished(path.name, tuple(Item(None, i) for i in range(len(images))), images)
+        return Finished.of(path.name, [Item(None, i) for i in range(len(images))], images, Still())
     try:
         config = yaml.safe_load((path / "config.yaml").read_text())
     except (OSError, yaml.YAMLError) as error:
@@ -96,17 +122,23 @@ def open_folder(path: Path, field: str) -> Finished:
     images, cost = finished(folder, chunks)
     items = tuple(item for chunk in chunks for item in chunk)
     scale = config["sampler"]["guidance"]["scale"]
-    return Finished(path.name, items, images, cost, instantiate(config["model"], _convert_="all"), scale)
+    scene = instantiate(config["sampler"]["scene"], _convert_="all") if "scene" in config["sampler"] else Still()
+    model = instantiate(config["model"], _convert_="all")
+    return Finished.of(path.name, items, images, scene, cost=cost, model=model, scale=scale)
 
 
 def real_pictures(source: str | None, size: int) -> np.ndarray | None:
-    """Of a split of the built-in world, or of a folder. Raises ValueError, naming the field."""
+    """Of a split of the built-in world, of its training objects, or of a folder. Raises ValueError, naming the field."""
     if source is None:
         return None
+    if source == OBJECTS:
+        world = World.open().where("train", "object")
+        around = (world.table["elevation"] == VIEWS[0].elevation).to_numpy()
+        return World(world.images[around], world.table[around]).pixels(size)
     if source in SPLITS:
         return World.open().where(source).pixels(size)
     if not Path(source).is_dir():
-        raise ValueError(f"real={source!r}: must be one of {', '.join(SPLITS)}, or a folder of pictures")
+        raise ValueError(f"real={source!r}: must be one of {', '.join(SPLITS)}, {OBJECTS}, or a folder of pictures")
     return pictures(Path(source), "real")
 
 
@@ -120,12 +152,13 @@ def samples_of(run: Finished, uint8: bool, **against: np.ndarray | None) -> Samp
         against = {name: None if images is None else rounded(images) for name, images in against.items()}
     images = rounded(run.images) if uint8 else run.images
     same_law = run.scale == 1 and run.model is not None and not isinstance(run.model, HasData)
-    return Samples(images, run.items, labels(run.items), run.model, truth, same_law, raw=run.images, **against)
+    given = Samples(images, run.items, run.clusters, run.model, truth, same_law, raw=run.images, sights=run.sights)
+    return replace(given, **against)  # type: ignore[arg-type]
 
 
 def records(run: Finished, given: Samples, metrics: Mapping[str, Metric], about: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Tidy rows: what the run is, each measure, and the cost an image."""
-    n = len(run.items)
+    n = len(run.items) // run.n_views
     cost = {f"rows_{use}": run.cost["rows"][use] / n for use in ROW_USES} if run.cost else {}
     if run.cost:
         cost |= {"seconds": run.cost["seconds"] / n, "peak_mb": run.cost["peak_mb"]}
@@ -192,7 +225,8 @@ def rows_of(argv: Sequence[str], tier: str, part: Mapping[str, Any], uint8: bool
     runs = {}
     for plan in finished_plans(argv, tier):
         images, cost = finished(plan.folder, plan.chunks)
-        run = Finished(plan.label, plan.items, images, cost, plan.job.model, plan.gamma)
+        more = {"cost": cost, "model": plan.job.model, "scale": plan.gamma}
+        run = Finished.of(plan.label, plan.items, images, plan.job.scene, **more)
         runs[plan.label, plan.gamma] = (run, plan.folder.path.name)
     others = {plan.gamma: plan for plan in finished_plans(argv, part["samples"])} if "samples" in part else {}
     found = {}
@@ -246,7 +280,7 @@ def verdicts(pairs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def experiment(name: str, settings: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     """measures: of all rows; differences: from the tier's baseline at the same gamma; claims. Unfinished rows are left out."""
-    said = yaml.safe_load((conf_dir() / "experiments" / f"{name}.yaml").read_text())
+    said = read_experiment(name)
     words = [f"experiment={name}", f"results={settings['results']}", *settings["also"]]
     margins = said["criteria"]["margins"]
     measures: list[dict[str, Any]] = []
@@ -307,6 +341,8 @@ def main() -> None:
             if experiment_of([f"experiment={name}"]) is None:
                 known = ", ".join(sorted(path.stem for path in (conf_dir() / "experiments").glob("*.yaml")))
                 raise ValueError(f"experiment={name!r}: must be one of {known}")
+            if "tiers" not in read_experiment(name):
+                raise ValueError(f"experiment={name!r}: has no rows; the main job measures it, or name its folders here")
             folder = Path(output or Path(settings["results"]) / name)
             for table, frame in experiment(name, settings).items():
                 write_whole(folder / f"{table}.csv", frame.to_csv(index=False, float_format="%.6g").encode())

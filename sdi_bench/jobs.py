@@ -23,7 +23,7 @@ from .data.shipped import sums
 from .draws import Item
 from .levels import Level
 from .measure import N_TRUTH, fresh_data, measure, samples_of
-from .metrics import Metric
+from .metrics import Metric, Sights
 from .models.base import HasData, images_of
 from .predictor import Cost, Use
 from .probes import Probe
@@ -124,7 +124,7 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
         assert state is not None
         spent += time.perf_counter() - began
         parts.append((cost, spent))
-        if k < len(batches) - 1 and state.params is not None:
+        if k < len(batches) - 1 and state.params is not None and state is not since:
             save(plan, batch, state, cost, spent)
         images.append(plan.job.pictures(state).cpu().numpy())
         if not plan.job.scene.is_x0:
@@ -221,26 +221,32 @@ def finished(folder: RunFolder, chunks: Sequence[Sequence[Item]]) -> tuple[np.nd
     return np.concatenate([shard.images for shard in shards]), cost
 
 
-def every_view(scene: Scene, items: Sequence[Item]) -> tuple[tuple[Item, ...], int]:
-    """(items, views of each): an object taken apart into its views, the prompts as captions of pictures from there."""
+def every_view(scene: Scene, items: Sequence[Item]) -> tuple[tuple[Item, ...], int, Sights | None]:
+    """(items, views of each, what they show): objects taken apart into the pictures around them, the prompts as their captions.
+
+    Anything else stays as it is.
+    """
     if not isinstance(scene, Volume):
-        return tuple(items), 1
+        return tuple(items), 1, None
     cameras, caption = scene.orbit.cameras, Wording()
-    return tuple(Item(caption.of(item.prompt, camera), item.seed) for item in items for camera in cameras), len(cameras)
+    views = tuple(Item(caption.of(item.prompt, camera), item.seed) for item in items for camera in cameras)
+    n_views = len(cameras)
+    azimuths = np.array([camera.azimuth for camera in cameras])
+    return views, n_views, Sights(np.repeat(np.arange(len(items)), n_views), np.tile(azimuths, len(items)))
 
 
 def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
     """A finished run as a row of the table; its measures are kept in metrics.json."""
     kept, cost = finished(plan.folder, plan.chunks)
-    items, n_views = every_view(plan.job.scene, plan.items)
-    images = kept if n_views == 1 else kept.reshape(-1, *kept.shape[2:])
+    items, n_views, sights = every_view(plan.job.scene, plan.items)
+    images = kept if sights is None else kept.reshape(-1, *kept.shape[2:])
     held_against = None if truth is None else hashlib.sha256(truth.tobytes()).hexdigest()
     asked = digest([[[item.prompt, item.seed] for item in plan.items], plan.config["metric"], sums(), held_against])
     known = plan.folder.read_json("metrics.json")
     if known is None or known["asked"] != asked:
         given = samples_of(images, items, plan.job.model, plan.gamma, truth)
-        if n_views > 1:
-            given = replace(given, labels=np.repeat(np.arange(len(plan.items)), n_views))
+        if sights is not None:
+            given = replace(given, labels=sights.objects, sights=sights)
         measures = measure(given, plan.metrics)
         known = {"asked": asked, "n": len(plan.items), "cost": cost, "measures": measures}
         show(plan, kept)
@@ -273,13 +279,14 @@ def summarise(plans: Sequence[Sequence[Plan]]) -> None:
     for group in by_reference.values():
         first = group[0][-1]
         model = first.job.model
-        items, n_views = every_view(first.job.scene, first.items)
+        items, n_views, sights = every_view(first.job.scene, first.items)
         truth = fresh_data(model, items, N_TRUTH, seed=0)
         reference = entry_of(first, truth) if len(group[0]) > 1 else None
         entries = [entry_of(pair[0], truth) for pair in group] + ([] if reference is None else [reference])
         again = fresh_data(model, items, len(items), seed=1)
         if again is not None:
-            measures = measure(samples_of(again, items, model, first.gamma, truth), first.metrics)
+            given = replace(samples_of(again, items, model, first.gamma, truth), sights=sights)
+            measures = measure(given, first.metrics)
             known = not isinstance(model, HasData) or model.unseen([item.prompt for item in items])
             entries.append(Entry("data" if known else "train data", items, again, measures, n_views=n_views))
         frame = tidy(entries, reference)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 
 from .draws import Item
-from .metrics import Context, Hits, Metric, UndefinedError
+from .metrics import Context, Hits, Metric, Sights, UndefinedError
 from .models.base import Denoiser, ExactModel, HasData
 from .stats import Difference, Estimate, clusters_of, difference_of, groups_of, jackknife, share
 
@@ -66,6 +66,7 @@ class Samples:
     samples: np.ndarray | None = None
     paired: np.ndarray | None = None
     raw: np.ndarray | None = None
+    sights: Sights | None = None
 
     @property
     def kept(self) -> Bool[np.ndarray, " n"]:
@@ -76,7 +77,10 @@ class Samples:
         """The same with some items alone."""
         items = [item for item, k in zip(self.items, keep, strict=True) if k]
         paired, raw = (None if array is None else array[keep] for array in (self.paired, self.raw))
-        return replace(self, images=self.images[keep], items=items, labels=self.labels[keep], paired=paired, raw=raw)
+        sights = None if self.sights is None else Sights(*(column[keep] for column in self.sights))
+        return replace(
+            self, images=self.images[keep], items=items, labels=self.labels[keep], paired=paired, raw=raw, sights=sights
+        )
 
     @property
     def context(self) -> Context:
@@ -92,6 +96,7 @@ class Samples:
             self.samples,
             self.paired,
             self.raw,
+            self.sights,
         )
 
 

@@ -248,7 +248,7 @@ def sweeps_of(argv: Sequence[str]) -> list[tuple[tuple[str, str] | None, list[st
     """[((tier, row), command line)] that a command line stands for: itself, or an experiment's rows, with what else was said.
 
     An experiment without rows is words for the main job. What was said replaces what the experiment says of the same setting,
-    and another model= all that it says of its own.
+    another model= (or noise@, update@) all that it says of its own.
     tier=, row=: only these of the experiment's. Raises ValueError for one that it has not.
     """
     name, only = experiment_of(argv), {key: said_of(argv, key) for key in ("tier", "row")}
@@ -258,11 +258,13 @@ def sweeps_of(argv: Sequence[str]) -> list[tuple[tuple[str, str] | None, list[st
     rest = [word for word in argv if word not in ("-m", "--multirun") and word.split("=")[0] not in only]
     keys = {word.split("=")[0] for word in rest}
 
+    replaced = tuple(f"{key.split('@')[-1]}." for key in keys if key == "model" or "@" in key)
+
     def kept(words: str) -> list[str]:
         return [
             word
             for word in shlex.split(words)
-            if word.split("=")[0] not in keys and not ("model" in keys and word.lstrip("+").startswith("model."))
+            if word.split("=")[0] not in keys and not (replaced and word.lstrip("+").startswith(replaced))
         ]
 
     if "tiers" not in said:
@@ -316,6 +318,9 @@ def explain(error: BaseException, argv: Sequence[str], config: str = "config") -
         return f"{missing[1]}={missing[2]}: {near_match(missing[2], options)}"
     unknown = re.search(r"Could not override '([^'=]+)", text)
     if unknown and isinstance(error, ConfigCompositionException):
+        if "@sampler." in unknown[1]:
+            sampler, part = said_of(argv, "sampler") or "ddim", unknown[1].split("@")[0]
+            return f"{unknown[1]}: sampler={sampler} has no {part}; sds, sdi, ism and sds_dreamfusion have"
         chosen = [o for o in argv if re.match(r"(model|sampler|grid|schedule)=\w+$", o)]
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             known = keys_of(OmegaConf.to_container(compose(config, chosen)))
@@ -352,8 +357,6 @@ def main() -> None:
     warnings.showwarning = lambda message, *_: print(f"sdi_bench.run: {message}", file=sys.stderr)
     try:
         plans = preflight(argv)
-        if experiment_of(argv) and len(sweeps_of(argv)) == 1:
-            sys.argv[1:] = argv = sweeps_of(argv)[0][1]
         unique = {(plan.folder.path, plan.items): plan for pair in plans for plan in reversed(pair)}.values()
         for plan in unique:
             if plan.config["overwrite"]:
@@ -365,12 +368,14 @@ def main() -> None:
             runs = [plan for plan, *_ in plans if plan.place]
             entries = [Listed(*plan.place, plan.label, plan.gamma, plan.folder) for plan in runs if plan.place]
             write_index(runs[0].folder.path.parent, entries)
+        if experiment_of(argv):  # Hydra composes a sweep's common words without its samplers, and these have other fields
             for plan in unique:
                 execute(plan)
+        elif len(finished) < len(unique):
+            job()
+        if any(plan.place for plan, *_ in plans):
             print(f"finished; to measure: python -m sdi_bench.evaluate experiment={experiment_of(argv)}")
             return
-        if len(finished) < len(unique):
-            job()
         if any(plan.missing for plan in unique):
             print("this part is finished; once the others are, any of them given again shows the table")
             return

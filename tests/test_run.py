@@ -301,6 +301,14 @@ def test_every_configuration_is_composed_instantiated_and_runs(tmp_path, choice)
         words.append("sampler=sdi" if "interval" in choice else "sampler=sds")
     if "exact_root" in choice:
         words.append("model=gaussian")
+    if choice.startswith("scene="):
+        words += [
+            "model.size=32",
+            "prompt=[a brown table]",
+            "sampler=sds",
+            "update@sampler.update=adam",
+            "sampler.update.n_inner=1",
+        ]
     if choice == "sampler=sds_dreamfusion":
         words.append("sampler.timeline.n_steps=5")
     if choice.startswith("probe="):

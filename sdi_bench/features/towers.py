@@ -97,8 +97,10 @@ def distractors(prompt: str, pool: Sequence[str]) -> Int[np.ndarray, " 99"]:
     return np.random.default_rng(zlib.crc32(prompt.encode())).choice(others, N_CAPTIONS - 1, replace=False)
 
 
-def retrieved(found: Float[np.ndarray, "n d"], prompts: Sequence[str], pool: Sequence[str]) -> Float[np.ndarray, " n"]:
-    """1.0 where a picture's vector is nearer to its prompt than to all the prompt's distractors in the pool, else 0.0.
+def retrieved(
+    found: Float[np.ndarray, "n d"], prompts: Sequence[str], pool: Sequence[str], top: int = 1
+) -> Float[np.ndarray, " n"]:
+    """1.0 where fewer than `top` of the prompt's distractors in the pool are as near to a picture as the prompt, else 0.0.
 
     pool: at least 100 different captions.
     """
@@ -107,5 +109,8 @@ def retrieved(found: Float[np.ndarray, "n d"], prompts: Sequence[str], pool: Seq
     others = texts(pool)
     rivals = {prompt: others[distractors(prompt, pool)] for prompt in distinct}
     return np.array(
-        [float(vector @ own[prompt] > (rivals[prompt] @ vector).max()) for vector, prompt in zip(found, prompts, strict=True)]
+        [
+            float((rivals[prompt] @ vector >= vector @ own[prompt]).sum() < top)
+            for vector, prompt in zip(found, prompts, strict=True)
+        ]
     )

@@ -1,6 +1,6 @@
 """Metrics; one file, one yaml each."""
 
-from .base import Context, Hits, Metric, UndefinedError
+from .base import Context, Hits, Metric, Sights, UndefinedError
 from .clip_iqa import ClipIqa
 from .clip_score import ClipScore
 from .contrast import Contrast
@@ -9,12 +9,13 @@ from .energy import Energy
 from .fd import Fd
 from .frechet import Frechet
 from .kd import Kd
+from .known import Floaters, Janus, Mixed, ShapeLpips, Silhouette, ToShape
 from .nearest import Modes, Nearest
 from .novelty import Novelty
 from .paired import Lpips, Psnr, Rms, SameContent, Ssim
 from .prdc import Coverage, Density, Precision, Recall
 from .reward import Reward
-from .rprec import Rprec
+from .rprec import Named, Rprec
 from .saturation import Clipped, Saturation
 from .sharpness import Sharpness
 from .sliced_w2 import SlicedW2
@@ -34,13 +35,17 @@ __all__ = [
     "Diversity",
     "Energy",
     "Fd",
+    "Floaters",
     "Frechet",
     "Hits",
+    "Janus",
     "Kd",
     "Laplacian",
     "Lpips",
     "Metric",
+    "Mixed",
     "Modes",
+    "Named",
     "Nearest",
     "Novelty",
     "Precision",
@@ -51,11 +56,15 @@ __all__ = [
     "Rprec",
     "SameContent",
     "Saturation",
+    "ShapeLpips",
     "Sharpness",
+    "Sights",
+    "Silhouette",
     "SlicedW2",
     "Spectrum",
     "Ssim",
     "Tclip",
+    "ToShape",
     "UndefinedError",
     "Vendi",
     "View",

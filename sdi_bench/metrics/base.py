@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,6 +17,13 @@ class UndefinedError(Exception):
     """This metric says nothing here; the message says why."""
 
 
+class Sights(NamedTuple):
+    """Of pictures around objects: which object each shows, and from which azimuth in degrees."""
+
+    objects: Int[np.ndarray, " n"]
+    azimuths: Float[np.ndarray, " n"]
+
+
 @dataclass(frozen=True)
 class Context:
     """What is measured.
@@ -25,7 +33,8 @@ class Context:
     same_law: True if a perfect sampler would reproduce the data's law (gamma = 1, and data drawn from the model itself).
     seeds: of each sample. What sets are held against: real, real pictures [k, *shape]; samples, the model's own by DDIM, same
     prompts and guidance, other seeds [l, *shape]. paired: the reference's picture of each item, [n, *shape], NaN where it has
-    diverged. raw: the samples before they were rounded to 8 bits. Each is None where there is none.
+    diverged. raw: the samples before they were rounded to 8 bits. sights: of samples of objects, what each shows. Each is None
+    where there is none.
     """
 
     images: Float[np.ndarray, "n *shape"]
@@ -38,6 +47,13 @@ class Context:
     samples: Float[np.ndarray, "l *shape"] | None = None
     paired: Float[np.ndarray, "n *shape"] | None = None
     raw: Float[np.ndarray, "n *shape"] | None = None
+    sights: Sights | None = None
+
+    def around(self) -> Sights:
+        """What the samples show. Raises UndefinedError unless they are pictures around objects."""
+        if self.sights is None:
+            raise UndefinedError("the samples are not pictures around objects")
+        return self.sights
 
     def data(self) -> Float[np.ndarray, "m *shape"]:
         """The truth. Raises UndefinedError where there is none."""

@@ -4,6 +4,10 @@ import math
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
+from jaxtyping import Float
+
+from .. import require
 from ..data.world import World
 from ..features import towers
 from ..features.effnet import PREPROCESSING, features
@@ -13,19 +17,40 @@ from .base import Context, Hits, Metric
 
 @dataclass(frozen=True)
 class Rprec(Metric):
-    """Share of samples that score higher with their own prompt than with 99 other val captions (R@1 of 100). Chance is 1 %.
+    """Share of samples whose own prompt is among the `top` that suit them best of 100 val captions (R@top). Chance: top in 100.
 
     The others are the same for every sample of a prompt. Higher is better up to what real images get (CARD.md).
+    top >= 1. Raises ValueError otherwise.
     """
+
+    top: int = 1
 
     unit = "share"
     ideal = math.inf
     preprocessing = PREPROCESSING
 
-    def statistic(self, context: Context) -> Statistic:
+    def __post_init__(self) -> None:
+        require.count("metric.rprec.top", self.top)
+
+    def found(self, context: Context) -> Float[np.ndarray, " n"]:
+        """1.0 for a hit, 0.0 for a miss."""
         context.colour_pictures()
-        asked = context.asked()
-        return Hits(towers.retrieved(towers.pictures(features(context.images)), asked, val_captions()))
+        return towers.retrieved(towers.pictures(features(context.images)), context.asked(), val_captions(), self.top)
+
+    def statistic(self, context: Context) -> Statistic:
+        return Hits(self.found(context))
+
+
+@dataclass(frozen=True)
+class Named(Rprec):
+    """Share of objects whose prompt is among the `top` of 100 in at least half of the pictures around them."""
+
+    unit = "share of objects"
+
+    def statistic(self, context: Context) -> Statistic:
+        objects = context.around().objects
+        found = self.found(context)
+        return Hits(np.array([float(found[objects == k].mean() >= 0.5) for k in objects]))
 
 
 @cache

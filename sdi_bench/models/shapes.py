@@ -55,7 +55,7 @@ def shapes(
     if n > len(instances):
         raise ValueError(f"model.n={n}: there are {len(instances)} models of {', '.join(concepts)}")
     chosen = table[table["instance"].isin(instances[:n])].sort_values(["instance", "azimuth"])
-    fields = {"name": (NAME,) * len(chosen), CAMERA: tuple(angles(chosen))}
-    words = Words(fields, {"name": 1.0, CAMERA: 1.0}, 0.01, n, len(chosen))
+    fields = {"name": (NAME,) * len(chosen), "view": tuple(chosen["view"]), CAMERA: tuple(angles(chosen))}
+    words = Words(fields, dict.fromkeys(fields, 1.0), 0.01, n, len(chosen))
     images = np.ascontiguousarray(world.images[chosen.index])
     return Shapes(images, words, SIZE // size, width, defaults=tuple(prompts), windows=scaled(windows, size))

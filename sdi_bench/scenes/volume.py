@@ -136,7 +136,8 @@ class Volume(ABC):
         return tuple(self.wording.of(prompt, camera) for prompt, camera in zip(prompts, view.cameras, strict=True))
 
     def asked(self, prompt: Prompt) -> tuple[Prompt, ...]:
-        return tuple(dict.fromkeys(self.wording.of(prompt, camera) for camera in VIEWS))
+        # from around: a model that knows these words knows the rest
+        return tuple(dict.fromkeys(self.wording.of(prompt, camera) for camera in VIEWS[:-1]))
 
     def look(self, params: Float[Tensor, "batch n"], view: View, height: int, width: int) -> Look:
         """What each item looks like from its camera; differentiable."""

@@ -1,0 +1,187 @@
+"""How near an object is to one of which the truth is known, in the eight views around it that the built-in world has."""
+
+import math
+import re
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float
+from scipy import ndimage
+
+from ..data.cameras import VIEWS
+from ..data.world import SIZE, World
+from ..features import lpips
+from ..features.effnet import PREPROCESSING, features
+from ..features.views import VIEWS as SIDES
+from ..features.views import views as seen_from
+from ..models.shapes import Shapes
+from ..stats import Statistic
+from .base import Context, Metric, UndefinedError
+from .view import ASKED
+
+ANGLES = tuple(camera.azimuth for camera in VIEWS[:8])
+"""Azimuths of the views that are compared, in degrees."""
+
+WHITE = 0.95
+"""A pixel with a channel below this shows the object."""
+
+Views = Float[np.ndarray, "views 3 h w"]
+KnownViews = Float[np.ndarray, "shapes views 3 h w"]
+
+
+@cache
+def trained(concept: str, size: int) -> Float[np.ndarray, "shapes 8 3 h w"]:
+    """The views of the built-in world's training objects of this name."""
+    world = World.open().where("train", "object")
+    keep = ((world.table["concept"] == concept) & (world.table["elevation"] == VIEWS[0].elevation)).to_numpy()
+    order = world.table[keep].sort_values(["instance", "azimuth"]).index
+    found = World(world.images[order], world.table.loc[order]).pixels(size)
+    return found.reshape(-1, len(ANGLES), *found.shape[1:])
+
+
+@cache
+def named_in(prompt: str) -> str | None:
+    """The training object that a prompt names, the longest of its names: "a gray coffee table" is one of those, no table."""
+    table = World.open().where("train", "object").table
+    known = sorted(set(table["concept"]), key=lambda name: (-len(name), name))
+    return next((name for name in known if re.search(rf"\b{re.escape(name)}\b", prompt)), None)
+
+
+def truths(context: Context, prompt: str | None) -> Float[np.ndarray, "shapes 8 3 h w"]:
+    """The views of all that a prompt can mean: the shapes that the model is made of, else the training objects it names.
+
+    Raises UndefinedError if there are none.
+    """
+    if isinstance(context.model, Shapes):
+        return context.model.truths.numpy()
+    size = context.images.shape[-1]
+    name = named_in(prompt) if prompt is not None else None
+    if name is None or SIZE % size:
+        raise UndefinedError("the prompts name no training object of the built-in world")
+    return trained(name, size)
+
+
+@dataclass(frozen=True)
+class Known(Metric):
+    """A measure of an object's views against those of the known object nearest to it, by mean squared difference over all."""
+
+    @abstractmethod
+    def score(self, views: Views, known: KnownViews, nearest: int) -> float:
+        """The measure. views: [8, 3, h, w]; known: [shapes, 8, 3, h, w]."""
+
+    def statistic(self, context: Context) -> Statistic:
+        context.rgb()
+        sights, values = context.around(), np.full(len(context.images), np.nan)
+        for k in np.unique(sights.objects):
+            rows = np.flatnonzero(sights.objects == k)
+            place = {float(sights.azimuths[row]): row for row in rows}
+            here = [angle for angle in ANGLES if angle in place]  # one that diverged is not there
+            if not here:
+                continue
+            views = context.images[[place[angle] for angle in here]]
+            known = truths(context, context.prompts[rows[0]])[:, [ANGLES.index(angle) for angle in here]]
+            values[rows] = self.score(views, known, int(gaps(views, known).mean(1).argmin()))
+        if np.isnan(values).all():
+            raise UndefinedError("none of the pictures is from an angle of the built-in world's")
+        return lambda index: float(np.nanmean(values[index]))
+
+
+def gaps(views: Views, known: KnownViews) -> Float[np.ndarray, "shapes views"]:
+    """Mean squared difference of each view to that of each shape."""
+    return np.square(views - known).mean((2, 3, 4))
+
+
+@dataclass(frozen=True)
+class ToShape(Known):
+    """PSNR of the eight views to the nearest known object's, 10·log10(4 / mean squared difference)."""
+
+    unit = "dB"
+    ideal = math.inf
+
+    def score(self, views: Views, known: KnownViews, nearest: int) -> float:
+        return float(-10 * np.log10(max(float(gaps(views, known)[nearest].mean()), 1e-10) / 4))
+
+
+@dataclass(frozen=True)
+class ShapeLpips(Known):
+    """LPIPS (AlexNet) of the eight views to the nearest known object's, the mean."""
+
+    unit = "LPIPS"
+    ideal = 0.0
+    preprocessing = "lpips-alex"
+
+    def score(self, views: Views, known: KnownViews, nearest: int) -> float:
+        return float(lpips.distance(np.ascontiguousarray(views), np.ascontiguousarray(known[nearest])).mean())
+
+
+@dataclass(frozen=True)
+class Silhouette(Known):
+    """Intersection over union of the object's pixels and the nearest known object's, the mean over the eight views."""
+
+    unit = "IoU"
+    ideal = 1.0
+
+    def score(self, views: Views, known: KnownViews, nearest: int) -> float:
+        a, b = shown(views), shown(known[nearest])
+        union = (a | b).sum((1, 2))
+        return float(np.where(union > 0, (a & b).sum((1, 2)) / np.maximum(union, 1), 1.0).mean())
+
+
+@dataclass(frozen=True)
+class Mixed(Known):
+    """Share of the eight views that are nearer to another known object's than to those of the object nearest on the whole."""
+
+    unit = "share of views"
+    ideal = 0.0
+
+    def score(self, views: Views, known: KnownViews, nearest: int) -> float:
+        return float((gaps(views, known).argmin(0) != nearest).mean())
+
+
+def shown(images: Float[np.ndarray, "*n 3 h w"]) -> np.ndarray:
+    """Which pixels show the object, not the white behind it."""
+    return np.any(images < WHITE, axis=-3)
+
+
+@dataclass(frozen=True)
+class Floaters(Metric):
+    """Share of an object's pixels that hang together with less than the largest part of its picture; data have some too."""
+
+    unit = "share of the object"
+
+    def statistic(self, context: Context) -> Statistic:
+        context.rgb()
+        context.around()
+        values = np.array([loose(mask) for mask in shown(context.images)])
+        return lambda index: float(values[index].mean())
+
+
+def loose(mask: np.ndarray) -> float:
+    """The share of pixels outside the largest part; pixels that touch at a corner hang together."""
+    parts, n = ndimage.label(mask, structure=np.ones((3, 3)))
+    sizes = np.bincount(parts.ravel())[1:]
+    return float(1 - sizes.max() / sizes.sum()) if n else 0.0
+
+
+@dataclass(frozen=True)
+class Janus(Metric):
+    """Share of the pictures from behind that look like a front, by the view classifier: a second face. Data: CARD.md."""
+
+    unit = "share of backs"
+    preprocessing = PREPROCESSING
+
+    def statistic(self, context: Context) -> Statistic:
+        context.colour_pictures()
+        asked = [ASKED.search(prompt or "") for prompt in context.prompts]
+        behind = np.array([match is not None and match[1] == "back" for match in asked])
+        if not behind.any():
+            raise UndefinedError("no prompt asks for the back")
+        fronts = seen_from(features(context.images)) == SIDES.index("front")
+        return lambda index: share(fronts[index], behind[index])
+
+
+def share(hits: np.ndarray, of: np.ndarray) -> float:
+    """The share of hits among some."""
+    return float(hits[of].mean()) if of.any() else math.nan
