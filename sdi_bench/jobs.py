@@ -254,6 +254,11 @@ def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
     return Entry(plan.label, items, images, known["measures"], cost, plan.folder.path, n_views)
 
 
+def slug(item: Item) -> str:
+    """An item as a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", pictures.name_of(item).lower()).strip("-")
+
+
 def show(plan: Plan, images: np.ndarray) -> None:
     """Pictures of a finished run: a grid, of fields from eight sides and a turntable of each."""
     if isinstance(plan.job.scene, Volume):
@@ -262,8 +267,8 @@ def show(plan: Plan, images: np.ndarray) -> None:
         names = [pictures.name_of(item) for item in plan.items[:SHOWN]]
         sides = {angle: few[:, k] for angle, k in zip(angles, columns, strict=True)}
         pictures.side_by_side(plan.folder.path / "samples.png", sides, names, plan.label)
-        for name, views in zip(names, few, strict=True):
-            pictures.turntable(plan.folder.path / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}.gif", views)
+        for item, views in zip(plan.items, few, strict=False):
+            pictures.turntable(plan.folder.path / f"{slug(item)}.gif", views)
         return
     prompts = list(dict.fromkeys(item.prompt for item in plan.items))[:16]
     seeds = sorted({item.seed for item in plan.items})[:8]

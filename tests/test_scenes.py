@@ -168,11 +168,12 @@ def test_compositing_of_a_ball_of_constant_density() -> None:
     error = 2 * Ball.density * 2 / n  # a sample's length at each end of the chord
     torch.testing.assert_close(look.opacity[0], want, rtol=0, atol=error)
     torch.testing.assert_close(look.image[0, 1], 1 - want * (1 - Ball.colour), rtol=0, atol=error)
-    # through the middle: E[depth] of an exponential law cut off at the far side of the ball, and white beyond everything
+    # through the middle: the mean of an exponential law cut off at the far side of the ball; beside it, the far end
     length, rate = 2 * Ball.radius, Ball.density
     into = 1 / rate - (length + 1 / rate) * math.exp(-rate * length)
-    want_depth = into + (DISTANCE - Ball.radius) * (1 - math.exp(-rate * length)) + (DISTANCE + 1) * math.exp(-rate * length)
+    want_depth = DISTANCE - Ball.radius + into / (1 - math.exp(-rate * length))
     assert float(look.depth[0, size // 2, size // 2]) == pytest.approx(want_depth, abs=4 * error)
+    assert float(look.depth[0, 0, 0]) == DISTANCE + 1
 
 
 @fields

@@ -25,6 +25,9 @@ from ..models.base import Denoiser
 from .base import Seen, image_shape, traced
 from .cameras import Cameras, Rendered, View, Wording
 
+FAINT = 1e-3
+"""Opacity below which there is nothing to have a depth."""
+
 CHANNELS = 4
 """Of a field: density and three colours, both before their squashing."""
 
@@ -62,7 +65,9 @@ def slope_of_squares(grid: Tensor, dims: Sequence[int]) -> Tensor:
 
 
 class Look(NamedTuple):
-    """A rendered view: image in [-1, 1], before white; opacity in [0, 1]; depth along the line of sight's axis."""
+    """A rendered view: image in [-1, 1], before white; opacity in [0, 1]; depth along the camera's axis where light is absorbed,
+    the mean; DISTANCE + 1 where next to none is.
+    """
 
     image: Float[Tensor, "batch 3 h w"]
     opacity: Float[Tensor, "batch h w"]
@@ -145,11 +150,13 @@ class Volume(ABC):
         points, delta, hits = points.to(params.device), delta.to(params.device), hits.to(params.device)
         world = points.flatten(0, 1) @ view.axes.to(params)
         raw = self.field(params, world).unflatten(-1, points.shape[:2])
-        tau = self.sharpness * functional.softplus(raw[:, 0] + self.bias) * delta[:, None]
+        tau = self.per_length(raw[:, 0]) * delta[:, None]
         weights = torch.exp(tau - tau.cumsum(-1)) * -torch.expm1(-tau)
         opacity = weights.sum(-1)
         colours = (weights[:, None] * torch.tanh(raw[:, 1:] / 2)).sum(-1) + (1 - opacity)[:, None]
-        depth = DISTANCE - (weights * points[..., 2]).sum(-1) - (1 - opacity) * points[:, -1, 2]
+        depth = torch.where(
+            opacity > FAINT, DISTANCE - (weights * points[..., 2]).sum(-1) / opacity.clamp(min=FAINT), DISTANCE + 1
+        )
 
         def picture(values: Tensor, background: float) -> Tensor:
             blank = torch.full((*values.shape[:-1], height * width), background, dtype=values.dtype, device=values.device)
@@ -157,6 +164,28 @@ class Volume(ABC):
             return blank.unflatten(-1, (height, width))
 
         return Look(picture(colours, 1.0), picture(opacity, 0.0), picture(depth, DISTANCE + 1))
+
+    def per_length(self, raw: Tensor) -> Tensor:
+        """Density per unit of length, >= 0, from a field's raw values."""
+        return self.sharpness * functional.softplus(raw + self.bias)
+
+    def normals(self, params: Float[Tensor, "batch n"], view: View, look: Look) -> Float[Tensor, "batch 3 h w"]:
+        """Outward unit normals in the camera's axes (right, up, towards it), where rays end on the mean; 0 for white."""
+        height, width = look.depth.shape[1:]
+        points, _, hits = lens(height, width, self.n_samples, params.dtype)
+        eye = torch.tensor([0.0, 0.0, DISTANCE], dtype=params.dtype)
+        along = points[:, 0] - eye
+        depth = look.depth.flatten(1)[:, hits, None]
+        ends = (eye + along * depth / -along[:, 2:]).to(params)
+        axes, h = view.axes.to(params), 1 / 32
+        sides = torch.eye(3, dtype=params.dtype).repeat_interleave(2, 0) * torch.tensor([h, -h]).repeat(3)[:, None]
+        around = (ends[:, None] + sides.to(params)[:, None]).flatten(1, 2) @ axes  # in the world, six points for each end
+        raw = self.field(params, around)[:, 0].unflatten(-1, (6, -1))
+        slope = torch.stack([raw[:, 1] - raw[:, 0], raw[:, 3] - raw[:, 2], raw[:, 5] - raw[:, 4]], dim=1)
+        unit = functional.normalize(slope, dim=1)
+        found = torch.zeros(len(params), 3, height * width, dtype=params.dtype)
+        found[..., hits] = unit.cpu()
+        return (found.unflatten(-1, (height, width)) * (look.opacity[:, None].cpu() > 0.5)).to(params)
 
     def see(self, params: Tensor, view: View | None, model: Denoiser) -> Seen:
         assert view is not None
