@@ -80,8 +80,13 @@ def concepts() -> dict[str, str]:
 
 
 def labels(items: Sequence[Item]) -> np.ndarray:
-    """What stands or falls together: the concept that a prompt shows, all views and seeds; else the prompt; else the item."""
-    return np.array([str(item.seed) if item.prompt is None else concepts().get(item.prompt, item.prompt) for item in items])
+    """What stands or falls together: the concept that a prompt shows, all views and seeds; else the prompt; else the seed.
+
+    Where there is but one prompt, its seeds.
+    """
+    names = [item.prompt and concepts().get(item.prompt, item.prompt) for item in items]
+    alike = len({item.prompt for item in items}) == 1
+    return np.array([str(item.seed) if alike or name is None else name for item, name in zip(items, names, strict=True)])
 
 
 def pictures(folder: Path, field: str) -> np.ndarray:

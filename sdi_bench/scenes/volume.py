@@ -65,8 +65,8 @@ def slope_of_squares(grid: Tensor, dims: Sequence[int]) -> Tensor:
 
 
 class Look(NamedTuple):
-    """A rendered view: image in [-1, 1], before white; opacity in [0, 1]; depth along the camera's axis where light is absorbed,
-    the mean; DISTANCE + 1 where next to none is.
+    """A rendered view: image in [-1, 1], before white; opacity in [0, 1]; depth along the camera's axis, the mean of where
+    light is absorbed; DISTANCE + 1 where next to none is.
     """
 
     image: Float[Tensor, "batch 3 h w"]
