@@ -1,0 +1,168 @@
+"""python -m analysis.benchmark3d: the tables and pictures of the 3D benchmark.
+
+python -m sdi_bench.run experiment=benchmark3d         # hours: fields
+python -m sdi_bench.evaluate experiment=benchmark3d    # minutes: measures.csv, differences.csv, claims.csv
+python -m analysis.benchmark3d                         # seconds: tables.txt, shapes.png, objects.png, turntable.gif
+
+The pictures of objects need the runs (--runs); without them those in the folder stay as they are.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from sdi_bench.metrics.known import named_in, trained
+from sdi_bench.pictures import shown
+from sdi_bench.store import write_whole
+
+from .benchmark2d import block, pairs, read
+from .figures.style import COLOURS, MARKERS, save
+from .figures.tiles import place_of, run_of, tile
+from .runs import Runs
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+FOLDER = Path(__file__).resolve().parent.parent / "results" / "benchmark3d"
+
+LOOK = {
+    "contrast": "contrast",
+    "sharpness": "sharpness",
+    "spectrum": "spectrum",
+    "saturation": "saturation",
+    "floaters": "floaters",
+}
+KNOWN = {"to_shape": "PSNR", "shape_lpips": "LPIPS", "silhouette": "IoU", "mixed": "mixed"}
+BLOCKS = {
+    "text, by all 48 pictures around each object": {
+        "rprec": "rprec",
+        "rprec5": "in top 5",
+        "named": "named",
+        "tclip": "tclip",
+        "view": "view",
+        "janus": "Janus",
+        "kd_effnet": "KD real",
+        "fd_effnet": "FD real",
+    },
+    "look (log ratios to real pictures of the same captions; spectrum: dB)": LOOK,
+    "against the nearest training object of that name, in the eight views that are known": KNOWN,
+}
+"""title -> measure -> how it is headed."""
+
+PANELS = {
+    "to_shape": "PSNR to the nearest true shape (dB)",
+    "mixed": "views of another shape",
+    "sharpness": "sharpness (log ratio)",
+}
+
+PROMPTS = ("a red motorbike", "a green cactus", "a brown table", "a white sofa")
+ROWS = ("sds", "sdi, t_min .2")
+
+
+def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFrame) -> str:
+    """All tables as text."""
+    parts = []
+    for tier, rows in measures.groupby("tier", sort=False):
+        for title, columns in BLOCKS.items():
+            if set(columns) & set(rows["measure"]):
+                parts.append(f"{tier}: {title}\n\n{block(rows.sort_values('gamma', kind='stable'), columns)}")
+    if len(claims):
+        parts.append(f"claims of arXiv 2405.15891 on 3D, on this prior\n\n{pairs(claims)}")
+    for tier, rows in differences.groupby("tier", sort=False) if len(differences) else ():
+        parts.append(f"{tier}: differences from sds at the same gamma\n\n{pairs(rows)}")
+    return "\n\n\n".join(parts) + "\n"
+
+
+def prepare(measures: pd.DataFrame) -> pd.DataFrame:
+    """The tiers of known shapes: tier, run, measure, point, low, high."""
+    some = measures[measures["tier"].str.contains("shapes") & measures["measure"].isin(list(PANELS))]
+    return some[["tier", "run", "measure", "point", "low", "high"]].dropna()
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """A line a sampler, a marker for each prior, one panel a measure."""
+    runs, tiers = (list(dict.fromkeys(table[name])) for name in ("run", "tier"))
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(10.5, 0.34 * len(runs) + 1.6), sharey=True, layout="constrained")
+    for axis, (measure, title) in zip(axes, PANELS.items(), strict=True):
+        for k, tier in enumerate(tiers):
+            rows = table[(table["measure"] == measure) & (table["tier"] == tier)]
+            places = [runs[::-1].index(run) + 0.3 - 0.6 * k / max(1, len(tiers) - 1) for run in rows["run"]]
+            errors = np.array([rows["point"] - rows["low"], rows["high"] - rows["point"]]).clip(0)
+            axis.errorbar(
+                rows["point"], places, xerr=errors, fmt=MARKERS[k], color=COLOURS[k], markersize=3.5, lw=1, label=tier
+            )
+        axis.set_yticks(range(len(runs)), runs[::-1], fontsize=8)
+        axis.set_title(title, fontsize=9)
+        axis.grid(axis="x", linewidth=0.3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(tiers), fontsize=8, frameon=False)
+    save(figure, path)
+
+
+def views(runs: Runs, row: str, prompt: str) -> np.ndarray:
+    """The pictures around an object of seed 0 at gamma 1, [48, 3, h, w]."""
+    run = run_of(runs, "objects", row)
+    items, images = run.images
+    return np.asarray(images[place_of(items, prompt, 0)])
+
+
+def truth(prompt: str, like: np.ndarray) -> np.ndarray:
+    """The eight views of the training object that `like` (eight views) is nearest to."""
+    name = named_in(prompt)
+    assert name is not None
+    known = trained(name, like.shape[-1])
+    return np.asarray(known[np.square(known - like).mean((1, 2, 3, 4)).argmin()])
+
+
+def objects(runs: Runs, prompts: Sequence[str], rows: Sequence[str], path: Path) -> None:
+    """Each prompt: the nearest true object, and what the samplers made, from every other known angle."""
+    lines = [(prompt, row) for prompt in prompts for row in ("nearest true object", *rows)]
+    figure, axes = plt.subplots(len(lines), 8, figsize=(8.6, 0.92 * len(lines)), layout="constrained")
+    for line, (prompt, row) in zip(axes, lines, strict=True):
+        made = views(runs, rows[0] if row not in rows else row, prompt)[::6]
+        for k, (axis, image) in enumerate(zip(line, made if row in rows else truth(prompt, made), strict=True)):
+            tile(axis, image, f"{prompt}\n{row}" if k == 0 else "", f"{45 * k}°" if line is axes[0] else "")
+    save(figure, path)
+
+
+def turntable(runs: Runs, prompts: Sequence[str], rows: Sequence[str], path: Path, scale: int = 3) -> None:
+    """A GIF: prompts in columns; the nearest true object (at its eight angles), then what each sampler made."""
+    columns = []
+    for prompt in prompts:
+        made = [views(runs, row, prompt) for row in rows]
+        columns.append([truth(prompt, made[0][::6]).repeat(6, axis=0), *made])
+    frames = []
+    for k in range(0, 48, 2):
+        sheet = np.concatenate(
+            [np.concatenate([shown(cell[k]) for cell in line], axis=1) for line in zip(*columns, strict=True)], axis=0
+        )
+        picture = Image.fromarray(np.round(sheet * 255).astype(np.uint8))
+        frames.append(picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.BICUBIC))
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=200, loop=0, optimize=True)
+
+
+def main() -> None:
+    """Tables and figures beside the csv files."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.benchmark3d", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
+    parser.add_argument("--runs", type=Path, default=Path("results/benchmark3d"), help="where the fields are")
+    options = parser.parse_args()
+    measures, differences, claims = (read(options.folder / f"{name}.csv") for name in ("measures", "differences", "claims"))
+    text = tables(measures, differences, claims)
+    write_whole(options.folder / "tables.txt", text.encode())
+    draw(prepare(measures), options.folder / "shapes.png")
+    if (options.runs / "index.json").exists():
+        runs = Runs(options.runs)
+        objects(runs, PROMPTS, ROWS, options.folder / "objects.png")
+        turntable(runs, PROMPTS, ROWS, options.folder / "turntable.gif")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
