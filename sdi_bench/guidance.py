@@ -6,8 +6,9 @@ THE convention, here and everywhere (arXiv 2405.15891, eq. 3; diffusers' `guidan
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -37,7 +38,15 @@ class Guidance:
 
     def at(self, scale: float) -> "Guidance":
         """The same guidance at another scale."""
-        return Guidance(scale, self.negative)
+        return replace(self, scale=scale)
+
+    def against(self, others: tuple[tuple[Prompt, ...], ...]) -> "Guidance":
+        """The same guidance told what the object looks like from other sides than the one asked for: [sides][batch] prompts."""
+        return self
+
+    def rows(self, index: Sequence[int]) -> "Guidance":
+        """The same guidance for some rows of the batch."""
+        return self
 
     def conds(self, prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], ...]:
         """The conditions to evaluate, each with a row per prompt: one at scale 0 or 1, else (negative, prompt)."""
@@ -54,6 +63,51 @@ class Guidance:
             return stack[0]
         uncond, cond = stack
         return uncond + self.scale * (cond - uncond)
+
+
+@dataclass(frozen=True)
+class PerpNeg(Guidance):
+    """Perpendicular negative prompts (Perp-Neg, arXiv 2304.04968, eq. 7):
+
+        guided = uncond + gamma·( e - weight·sum_i perp(n_i, e) ),   e = cond - uncond,   n_i = negative_i - uncond
+
+    perp(n, e) is the part of n perpendicular to e, image by image; so what a negative prompt shares with the prompt stays.
+    Negatives are the object seen from other sides, where a scene has sides, and the prompt `negative`, if there is one.
+    weight >= 0; at 0 it is classifier-free guidance. Raises ValueError, naming the field, otherwise.
+    """
+
+    weight: float = 1.0
+    others: tuple[tuple[Prompt, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require.number("guidance.weight", self.weight, at_least=0)
+
+    def against(self, others: tuple[tuple[Prompt, ...], ...]) -> "PerpNeg":
+        return replace(self, others=others)
+
+    def rows(self, index: Sequence[int]) -> "PerpNeg":
+        return replace(self, others=tuple(tuple(prompts[i] for i in index) for prompts in self.others))
+
+    def conds(self, prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], ...]:
+        """(no prompt, prompt, the negatives), each with a row per prompt; at scale 0 the first alone."""
+        none: tuple[Prompt, ...] = tuple(None for _ in prompts)
+        if self.scale == 0:
+            return (none,)
+        negative = () if self.negative is None else (tuple(self.negative for _ in prompts),)
+        return (none, tuple(prompts), *self.others, *negative)
+
+    def combine(self, stack: Stack) -> Float[Tensor, "batch *shape"]:
+        if stack.shape[0] == 1:
+            return stack[0]
+        uncond = stack[0]
+        towards, *away = (cond - uncond for cond in stack[1:])
+        length = towards.flatten(1).square().sum(1).clamp(min=torch.finfo(towards.dtype).tiny)
+        step = towards
+        for side in away:
+            share = (side * towards).flatten(1).sum(1) / length
+            step = step - self.weight * (side - share.reshape(-1, *[1] * (side.ndim - 1)) * towards)
+        return uncond + self.scale * step
 
 
 def from_threestudio(scale: float) -> float:

@@ -73,10 +73,13 @@ class Predictor:
         use: what to book the rows on; by default each condition on its own account.
         """
         guidance = self.guidance if scale is None else self.guidance.at(scale)
-        prompts: Sequence[Prompt] = self.prompts if rows is None else [self.prompts[i] for i in rows.tolist()]
+        prompts: Sequence[Prompt] = self.prompts
+        if rows is not None:
+            index = rows.tolist()
+            guidance, prompts = guidance.rows(index), [self.prompts[i] for i in index]
         conds = guidance.conds(prompts)
         for i in range(len(conds)):
-            base = guidance.scale == 0 or (len(conds) == 2 and i == 0)
+            base = guidance.scale == 0 or (len(conds) > 1 and i == 0)
             self.cost.add(use or (Use.UNCONDITIONAL if base else Use.CONDITIONAL), x.shape[0])
         raw = self.model.predict(x, level, conds)
         return Guided(guidance.combine(raw.x0), guidance.combine(raw.eps), raw)

@@ -16,12 +16,14 @@ from torch import Tensor
 import sdi_bench as sb
 from sdi_bench import invert, run
 from sdi_bench.coordinates import Epsilon, FlowVelocity, Sample, Velocity, noisy
+from sdi_bench.data.cameras import VIEWS
 from sdi_bench.draws import Item, PhiloxDraws, Purpose
 from sdi_bench.levels import Level
 from sdi_bench.models import DiffusersFolder, HasCodec, diffusers_folder
 from sdi_bench.models.diffusers_folder import Latents, Pixels, schedule_of
 from sdi_bench.predictor import Cost, Predictor
 from sdi_bench.sampling import Job
+from sdi_bench.scenes import View, Voxel
 from sdi_bench.schedules import Karras, RectifiedFlow, TableSchedule, cosine, scaled_linear
 from sdi_bench.verify import cached
 from sdi_bench.verify.rows import U, Worst
@@ -522,3 +524,31 @@ def test_a_picture_is_inverted_through_latents(folders, tmp_path, monkeypatch, c
         arrays = np.load(tmp_path / "round_trip.npz")
         shapes = {"source": (1, 3, 16, 16), "noise": (1, 4, 8, 8), "back": (1, 3, 16, 16)}
         assert {name: arrays[name].shape for name in arrays} == shapes
+
+
+def test_a_field_is_seen_through_the_encoder_and_its_gradient_comes_back(folders) -> None:
+    """In float64, so that central differences hold: h² of the third derivative and 1e-16 / h of rounding."""
+    model = diffusers_folder.opened.__wrapped__(folders["sd"], torch.float64, "cpu", None)
+    model.pipe.vae.to(torch.float64)
+    scene = Voxel(resolutions=[4], n_samples=5, smooth=0.0, dtype=torch.float64)
+    view = View.of([VIEWS[1], VIEWS[4]])
+    generator = torch.Generator().manual_seed(0)
+    params, slope, direction = (
+        torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+        for shape in ((scene.n_params,), model.shape, (scene.n_params,))
+    )
+    seen = scene.see(params, view, model)
+    assert seen.x0.shape == (2, *model.shape)
+    ahead, behind = (scene.see(params + h * direction, view, model).x0 for h in (1e-5, -1e-5))
+    moved = float((slope * (ahead - behind)).sum()) / 2e-5
+    assert moved == pytest.approx(float((seen.pull(slope) * direction).sum()), rel=1e-5)
+
+
+def test_text_to_3d_with_a_checkpoint(folders, tmp_path, monkeypatch) -> None:
+    words = ["experiment=3d_paper", f"model.path={folders['sd']}", "prompt=a cat", "prompt_file=null", "grid.n_levels=4"]
+    words += ["scene.resolutions=[6]", "scene.n_samples=4", "scene.n_views=4", "metric=[contrast]", f"results={tmp_path}"]
+    assert command(monkeypatch, run.main, *words) == 0
+    (shard,) = tmp_path.glob("3d_paper/*/shards/*.npz")
+    with np.load(shard) as kept:
+        assert kept["images"].shape == (1, 4, 3, 16, 16) and kept["params"].shape == (1, 4 * 6**3)
+        assert np.ptp(kept["params"]) > 0

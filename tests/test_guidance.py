@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sdi_bench.guidance import Guidance, from_threestudio, to_threestudio
+from sdi_bench.guidance import Guidance, PerpNeg, from_threestudio, to_threestudio
 from sdi_bench.models import Gaussian
 from sdi_bench.schedules import scaled_linear
 
@@ -79,3 +79,39 @@ def test_another_scale_keeps_the_negative_prompt() -> None:
 def test_a_scale_that_is_not_finite_is_refused_by_field(make, field) -> None:
     with pytest.raises(ValueError, match=f"^{field}"):
         make()
+
+
+def test_perpendicular_negatives_keep_what_they_share_with_the_prompt() -> None:
+    """By hand in the plane: uncond (0, 0), prompt (2, 0), negative (1, 3): across the prompt it is (0, 3)."""
+    stack = torch.tensor([[[0.0, 0.0]], [[2.0, 0.0]], [[1.0, 3.0]]], dtype=torch.float64)
+    assert PerpNeg(2.0, weight=0.5).combine(stack)[0].tolist() == [4.0, -3.0]
+    assert PerpNeg(2.0, weight=0.0).combine(stack)[0].tolist() == Guidance(2.0).combine(stack[:2])[0].tolist()
+    parallel = torch.tensor([[[1.0, 1.0]], [[2.0, 0.0]], [[3.0, -1.0]]], dtype=torch.float64)
+    assert PerpNeg(3.0).combine(parallel)[0].tolist() == Guidance(3.0).combine(parallel[:2])[0].tolist()
+    same = torch.ones(3, 1, 2, dtype=torch.float64)
+    assert PerpNeg(3.0).combine(same)[0].tolist() == [1.0, 1.0]  # no direction: nothing to be perpendicular to
+
+
+def test_perpendicular_negatives_combine_x0_as_they_combine_eps() -> None:
+    """x0 = (x - b·eps) / a is affine with one factor per image, so guiding either is guiding both."""
+    generator = torch.Generator().manual_seed(0)
+    eps = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64)
+    x, a, b = torch.randn(3, 5, generator=generator, dtype=torch.float64), 0.6, 0.8
+    guidance = PerpNeg(-7.5, weight=1.3)
+    torch.testing.assert_close(guidance.combine((x - b * eps) / a), (x - b * guidance.combine(eps)) / a, rtol=0, atol=1e-12)
+
+
+def test_perpendicular_negatives_are_other_sides_and_the_negative_prompt() -> None:
+    guidance = PerpNeg(2.0, "blurry").against((("a back", "b back"), ("a side", "b front")))
+    assert guidance.conds(["a", "b"]) == (
+        (None, None),
+        ("a", "b"),
+        ("a back", "b back"),
+        ("a side", "b front"),
+        ("blurry",) * 2,
+    )
+    assert guidance.at(0).conds(["a", "b"]) == ((None, None),)
+    assert guidance.at(-2.0).rows([1]).conds(["b"]) == ((None,), ("b",), ("b back",), ("b front",), ("blurry",))
+    assert guidance.at(1).conds(["a", "b"])[1] == ("a", "b")  # at gamma 1 the negatives still count
+    with pytest.raises(ValueError, match=r"guidance.weight=-1"):
+        PerpNeg(weight=-1)

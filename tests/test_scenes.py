@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.nn import functional
 import sdi_bench as sb
 from sdi_bench.data.cameras import DISTANCE, FIELD_OF_VIEW, VIEWS, Camera
 from sdi_bench.draws import PhiloxDraws, items_of
+from sdi_bench.guidance import PerpNeg
 from sdi_bench.levels import Level
 from sdi_bench.models.base import Conds, Prediction
 from sdi_bench.sampling import Job
@@ -345,3 +347,21 @@ def test_what_a_field_cannot_do_is_said_before_anything_is_computed() -> None:
     with pytest.raises(ValueError, match="three colours"):
         sb.Distillation(sb.Annealed(sb.UniformT(5)), scene=field, update=Adam()).check(sb.Empirical.of(), schedule)
     sb.Distillation(sb.Annealed(sb.UniformT(5)), sb.Fixed(), scene=field, update=Adam()).check(WHITE, schedule)
+
+
+def test_perpendicular_negatives_are_told_the_other_sides() -> None:
+    model = Pictures(lambda prompt: torch.ones(SHAPE, dtype=torch.float64))
+    asked: list[list[str | None]] = []
+    predict = model.predict
+
+    def spy(x: Tensor, level: Level, conds: Conds) -> Prediction:
+        asked.append([prompts[0] for prompts in conds])
+        return predict(x, level, conds)
+
+    model.predict = spy  # type: ignore[method-assign]
+    sampler = replace(adam(FIELDS[0], 40), guidance=PerpNeg(2.0))
+    for _ in Job(model, sampler, scaled_linear()).states(items_of(["it"], [0]), sb.predictor.Cost()):
+        pass
+    sides = {"front": ("side", "back"), "side": ("front", "back"), "back": ("front", "side")}
+    want = {(None, *(f"it, {side} view" for side in (here, *away))) for here, away in sides.items()}
+    assert {tuple(conds) for conds in asked} == want

@@ -194,7 +194,6 @@ class Latents(DiffusersFolder):
         rows = (scale * latents + shift).to(vae.device, vae.dtype).split(1)  # one by one: a decoder's memory is large
         return torch.cat([vae.decode(row, return_dict=False)[0] for row in rows]).to(latents)
 
-    @torch.no_grad()
     def encode(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch *shape"]:
         scale, shift = self.affine(images)
         vae = self.pipe.vae

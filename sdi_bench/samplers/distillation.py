@@ -180,7 +180,10 @@ class Distillation:
         for step in self.timeline.steps(net, draws):
             if step.index <= state.index:
                 continue
-            asked = net if view is None else replace(net, prompts=scene.prompts(net.prompts, view))
+            asked = net
+            if view is not None:
+                prompts, others = scene.prompts(net.prompts, view), scene.others(net.prompts, view)
+                asked = replace(net, prompts=prompts, guidance=net.guidance.against(others))
             found = evaluate(seen.x0, step, last, self.noise, self.direction, asked, draws)
             see = partial(scene.see, view=view, model=model)
             params, memory = self.update.apply(params, memory, seen, see, found.target, step.dst)

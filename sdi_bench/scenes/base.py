@@ -39,6 +39,9 @@ class Scene(Protocol):
     def prompts(self, prompts: Sequence[Prompt], view: View | None) -> tuple[Prompt, ...]:
         """What the model is asked for: each item's prompt, with words for the view."""
 
+    def others(self, prompts: Sequence[Prompt], view: View | None) -> tuple[tuple[Prompt, ...], ...]:
+        """What the model would be asked for from other sides, [sides][batch]; for guidance away from them."""
+
     def asked(self, prompt: Prompt) -> tuple[Prompt, ...]:
         """All that the model may be asked for a prompt."""
 
@@ -60,6 +63,9 @@ class Flat:
 
     def prompts(self, prompts: Sequence[Prompt], view: View | None) -> tuple[Prompt, ...]:
         return tuple(prompts)
+
+    def others(self, prompts: Sequence[Prompt], view: View | None) -> tuple[tuple[Prompt, ...], ...]:
+        return ()
 
     def asked(self, prompt: Prompt) -> tuple[Prompt, ...]:
         return (prompt,)

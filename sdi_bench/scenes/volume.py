@@ -25,6 +25,9 @@ from ..models.base import Denoiser
 from .base import Seen, image_shape, traced
 from .cameras import Cameras, Rendered, View, Wording
 
+SIDES = (VIEWS[0], VIEWS[2], VIEWS[4])
+"""A camera for each of front, side and back."""
+
 FAINT = 1e-3
 """Opacity below which there is nothing to have a depth."""
 
@@ -139,6 +142,14 @@ class Volume(ABC):
     def prompts(self, prompts: Sequence[Prompt], view: View | None) -> tuple[Prompt, ...]:
         assert view is not None
         return tuple(self.wording.of(prompt, camera) for prompt, camera in zip(prompts, view.cameras, strict=True))
+
+    def others(self, prompts: Sequence[Prompt], view: View | None) -> tuple[tuple[Prompt, ...], ...]:
+        """The two of front, side and back that this is not; for a view from above front and side."""
+        assert view is not None
+        away = [[side for side in SIDES if side.view != camera.view][:2] for camera in view.cameras]
+        return tuple(
+            tuple(self.wording.of(prompt, sides[k]) for prompt, sides in zip(prompts, away, strict=True)) for k in (0, 1)
+        )
 
     def asked(self, prompt: Prompt) -> tuple[Prompt, ...]:
         # from around: a model that knows these words knows the rest
