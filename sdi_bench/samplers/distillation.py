@@ -187,6 +187,7 @@ class Distillation:
             found = evaluate(seen.x0, step, last, self.noise, self.direction, asked, draws)
             see = partial(scene.see, view=view, model=model)
             params, memory = self.update.apply(params, memory, seen, see, found.target, step.dst)
-            last, view = found.eps, scene.view(draws, step.index + 1)
+            last = found.eps
+            view = scene.view(draws, step.index + 1)
             seen = scene.see(params, view, model)
             yield State(step.index, step.dst, seen.x0, found.eps, found.kappa, params, memory)
