@@ -50,7 +50,7 @@ BLOCKS = {
         "fd_effnet": "FD real",
     },
     "look (log ratios to real pictures of the same captions; spectrum: dB)": LOOK,
-    "against the nearest training object of that name, in the eight views that are known": KNOWN,
+    "against the nearest object that is known (of the prior; else the training objects of that name), in eight views": KNOWN,
 }
 """title -> measure -> how it is headed."""
 

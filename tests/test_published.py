@@ -1,5 +1,6 @@
 """What README and results/published say is what the code gives today."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -33,16 +34,18 @@ def test_the_published_numbers_are_made_again(monkeypatch, tmp_path, sampler: st
     pd.testing.assert_frame_equal(published, again, rtol=1e-6, atol=1e-9)
 
 
-def test_the_readme_quotes_the_benchmark_and_the_tables_are_its_csvs() -> None:
-    text = (ROOT / "results" / "benchmark2d" / "tables.txt").read_text()
+@pytest.mark.parametrize(
+    ("name", "end"), [("benchmark2d", "<!-- benchmark3d -->"), ("benchmark3d", "**How good the prior is**")]
+)
+def test_the_readme_quotes_the_benchmarks_and_the_tables_are_their_csvs(name: str, end: str) -> None:
+    text = (ROOT / "results" / name / "tables.txt").read_text()
     readme = (ROOT / "README.md").read_text()
-    part = readme[readme.index("<!-- benchmark2d -->") : readme.index("**How good the prior is**")]
-    quoted = [line for block in part.split("```")[1::2] for line in block.strip("\n").splitlines()]
+    part = readme[readme.index(f"<!-- {name} -->") : readme.index(end)]
+    quoted = [line for block in part.split("```")[1::2] for line in block.strip("\n").splitlines() if line]
     assert len(quoted) > 10
     for line in quoted:
         assert line in text.splitlines(), line
     sys.path.insert(0, str(ROOT))
-    from analysis import benchmark2d
-
-    tables = (benchmark2d.read(benchmark2d.FOLDER / f"{name}.csv") for name in ("measures", "differences", "claims"))
-    assert benchmark2d.tables(*tables) == text
+    benchmark = importlib.import_module(f"analysis.{name}")
+    tables = (benchmark.read(benchmark.FOLDER / f"{table}.csv") for table in ("measures", "differences", "claims"))
+    assert benchmark.tables(*tables) == text
