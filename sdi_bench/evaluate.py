@@ -4,7 +4,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from .compare import ROW_USES, cell
-from .data.cameras import VIEWS
 from .data.world import SPLITS, World
 from .draws import Item
 from .jobs import Plan, every_view, finished
@@ -64,12 +63,14 @@ class Finished:
         items: Sequence[Item],
         images: np.ndarray,
         scene: Scene,
-        **more: Any,
+        cost: Mapping[str, Any] | None = None,
+        model: Denoiser | None = None,
+        scale: float | None = None,
     ) -> "Finished":
         """Pictures, or objects taken apart into theirs."""
         views, n_views, sights = every_view(scene, items)
         images = images if sights is None else images.reshape(-1, *images.shape[2:])
-        return cls(label, views, images, np.repeat(labels(items), n_views), n_views=n_views, sights=sights, **more)
+        return cls(label, views, images, np.repeat(labels(items), n_views), cost, model, scale, n_views, sights)
 
 
 @cache
@@ -129,7 +130,7 @@ def open_folder(path: Path, field: str) -> Finished:
     scale = config["sampler"]["guidance"]["scale"]
     scene = instantiate(config["sampler"]["scene"], _convert_="all") if "scene" in config["sampler"] else Still()
     model = instantiate(config["model"], _convert_="all")
-    return Finished.of(path.name, items, images, scene, cost=cost, model=model, scale=scale)
+    return Finished.of(path.name, items, images, scene, cost, model, scale)
 
 
 def real_pictures(source: str | None, size: int) -> np.ndarray | None:
@@ -138,8 +139,7 @@ def real_pictures(source: str | None, size: int) -> np.ndarray | None:
         return None
     if source == OBJECTS:
         world = World.open().where("train", "object")
-        around = (world.table["elevation"] == VIEWS[0].elevation).to_numpy()
-        return World(world.images[around], world.table[around]).pixels(size)
+        return world.rows(world.around).pixels(size)
     if source in SPLITS:
         return World.open().where(source).pixels(size)
     if not Path(source).is_dir():
@@ -147,18 +147,26 @@ def real_pictures(source: str | None, size: int) -> np.ndarray | None:
     return pictures(Path(source), "real")
 
 
-def samples_of(run: Finished, uint8: bool, **against: np.ndarray | None) -> Samples:
-    """A run as it is measured; where the law of the data is known, unrounded: that law does not end at [-1, 1]."""
+def samples_of(
+    run: Finished,
+    uint8: bool,
+    real: np.ndarray | None = None,
+    samples: np.ndarray | None = None,
+    paired: np.ndarray | None = None,
+) -> Samples:
+    """A run as it is measured, and what it is held against; where the law of the data is known, unrounded: that law does not
+    end at [-1, 1].
+    """
     truth = None
     uint8 = uint8 and not (isinstance(run.model, ExactModel) and not isinstance(run.model, HasData))
     if run.model is not None and run.items[0].prompt is not None:
         truth = fresh_data(run.model, run.items, N_TRUTH, seed=0)
-    if uint8:
-        against = {name: None if images is None else rounded(images) for name, images in against.items()}
-    images = rounded(run.images) if uint8 else run.images
+    shown, real, samples, paired = (
+        images if images is None or not uint8 else rounded(images) for images in (run.images, real, samples, paired)
+    )
+    assert shown is not None
     same_law = run.scale == 1 and run.model is not None and not isinstance(run.model, HasData)
-    given = Samples(images, run.items, run.clusters, run.model, truth, same_law, raw=run.images, sights=run.sights)
-    return replace(given, **against)  # type: ignore[arg-type]
+    return Samples(shown, run.items, run.clusters, run.model, truth, same_law, real, samples, paired, run.images, run.sights)
 
 
 def records(run: Finished, given: Samples, metrics: Mapping[str, Metric], about: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -191,8 +199,8 @@ def evaluate(folders: Sequence[str], settings: Mapping[str, Any], metrics: Mappi
     real = real_pictures(settings["real"], runs[0].images.shape[-1])
     paired = settings["paired"] and open_folder(Path(settings["paired"]), "paired")
     other = settings["samples"] and open_folder(Path(settings["samples"]), "samples")
-    held = {"real": real, "samples": other.images[~diverged(other.images)] if other else None}
-    for field, images in held.items():
+    drawn = other.images[~diverged(other.images)] if other else None
+    for field, images in (("real", real), ("samples", drawn)):
         if images is not None and images.shape[1:] != runs[0].images.shape[1:]:
             raise ValueError(
                 f"{field}={settings[field]!r}: pictures of {images.shape[1:]}, the runs' are {runs[0].images.shape[1:]}"
@@ -200,7 +208,7 @@ def evaluate(folders: Sequence[str], settings: Mapping[str, Any], metrics: Mappi
     pairs = [matched(run, paired, "paired") if paired else None for run in runs]
     found = []
     for run, pair in zip(runs, pairs, strict=True):
-        found += records(run, samples_of(run, settings["uint8"], paired=pair, **held), metrics, {})
+        found += records(run, samples_of(run, settings["uint8"], real, drawn, pair), metrics, {})
     return pd.DataFrame(found)
 
 
@@ -230,8 +238,7 @@ def rows_of(argv: Sequence[str], tier: str, part: Mapping[str, Any], uint8: bool
     runs = {}
     for plan in finished_plans(argv, tier):
         images, cost = finished(plan.folder, plan.chunks)
-        more = {"cost": cost, "model": plan.job.model, "scale": plan.gamma}
-        run = Finished.of(plan.label, plan.items, images, plan.job.scene, **more)
+        run = Finished.of(plan.label, plan.items, images, plan.job.scene, cost, plan.job.model, plan.gamma)
         runs[plan.label, plan.gamma] = (run, plan.folder.path.name)
     others = {plan.gamma: plan for plan in finished_plans(argv, part["samples"])} if "samples" in part else {}
     found = {}
@@ -239,12 +246,10 @@ def rows_of(argv: Sequence[str], tier: str, part: Mapping[str, Any], uint8: bool
         command = f"python -m sdi_bench.run {shlex.join([argv[0], f'tier={tier}', f'row={row}', *argv[2:]])}"
         reference = runs.get((part.get("paired", ""), gamma))
         drawn = finished(others[gamma].folder, others[gamma].chunks)[0] if gamma in others else None
-        against = {
-            "real": real_pictures(part.get("real"), run.images.shape[-1]),
-            "samples": None if drawn is None else drawn[~diverged(drawn)],
-            "paired": None if reference is None or row == part["paired"] else matched(run, reference[0], "paired"),
-        }
-        found[row, gamma] = Row(run, samples_of(run, uint8, **against), command, folder)
+        real = real_pictures(part.get("real"), run.images.shape[-1])
+        samples = None if drawn is None else drawn[~diverged(drawn)]
+        paired = None if reference is None or row == part["paired"] else matched(run, reference[0], "paired")
+        found[row, gamma] = Row(run, samples_of(run, uint8, real, samples, paired), command, folder)
     return found
 
 

@@ -29,7 +29,7 @@ from .predictor import Cost, Use
 from .probes import Probe
 from .samplers import State
 from .sampling import Job
-from .scenes import Scene, Volume, Wording
+from .scenes import Scene, Wording
 from .store import RESULTS_VERSION, RunFolder, Shard, digest, write_whole
 from .update import Moments
 
@@ -75,7 +75,7 @@ class Plan:
     @property
     def chunks(self) -> list[tuple[Item, ...]]:
         """The items of each shard."""
-        size = FIELDS if isinstance(self.job.scene, Volume) else SHARD
+        size = SHARD if self.job.scene.orbit is None else FIELDS
         return [self.items[k : k + size] for k in range(0, len(self.items), size)]
 
     @property
@@ -98,8 +98,8 @@ def first_rows(state: State) -> dict[str, np.ndarray]:
     return {name: value[:N_TRAJECTORY].cpu().numpy() for name, value in values.items()} | {"index": np.array(state.index)}
 
 
-def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bool) -> Shard:
-    """Sample one shard, in batches; of the first batch, keep what the states looked like on the way.
+def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bool) -> None:
+    """Sample one shard in batches and keep it; of the first batch, keep what the states looked like on the way.
 
     A batch of score distillation is kept from time to time and goes on from there, with the same bits, if the run was killed.
     """
@@ -134,11 +134,10 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
         plan.folder.write_arrays("trajectory.npz", **{name: np.stack([rows[name] for rows in kept]) for name in kept[0]})
     rows = {str(use): sum(cost.rows[use] for cost, _ in parts) for use in Use}
     made = np.concatenate(params) if params else None
-    shard = Shard(tuple(items), np.concatenate(images), rows, sum(s for _, s in parts), peak_mb(plan.job.device), made)
-    plan.folder.write_shard(shard)
+    spent = sum(seconds for _, seconds in parts)
+    plan.folder.write_shard(Shard(tuple(items), np.concatenate(images), rows, spent, peak_mb(plan.job.device), made))
     for batch in batches:
         plan.folder.drop_checkpoint(batch)
-    return shard
 
 
 def save(plan: Plan, batch: Sequence[Item], state: State, cost: Cost, seconds: float) -> None:
@@ -226,7 +225,7 @@ def every_view(scene: Scene, items: Sequence[Item]) -> tuple[tuple[Item, ...], i
 
     Anything else stays as it is.
     """
-    if not isinstance(scene, Volume):
+    if scene.orbit is None:
         return tuple(items), 1, None
     cameras, caption = scene.orbit.cameras, Wording()
     views = tuple(Item(caption.of(item.prompt, camera), item.seed) for item in items for camera in cameras)
@@ -261,9 +260,10 @@ def slug(item: Item) -> str:
 
 def show(plan: Plan, images: np.ndarray) -> None:
     """Pictures of a finished run: a grid, of fields from eight sides and a turntable of each."""
-    if isinstance(plan.job.scene, Volume):
+    orbit = plan.job.scene.orbit
+    if orbit is not None:
         few, columns = images[:SHOWN], range(0, images.shape[1], max(1, images.shape[1] // 8))
-        angles = [f"{plan.job.scene.orbit.azimuth[k]:.0f}°" for k in columns]
+        angles = [f"{orbit.azimuth[k]:.0f}°" for k in columns]
         names = [pictures.name_of(item) for item in plan.items[:SHOWN]]
         sides = {angle: few[:, k] for angle, k in zip(angles, columns, strict=True)}
         pictures.side_by_side(plan.folder.path / "samples.png", sides, names, plan.label)

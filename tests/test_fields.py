@@ -6,7 +6,6 @@ import torch
 
 from sdi_bench import evaluate, jobs, run
 from sdi_bench.data.world import World
-from sdi_bench.grids import UniformT
 from sdi_bench.metrics import (
     Context,
     Floaters,
@@ -227,4 +226,3 @@ def test_evaluate_takes_objects_apart(monkeypatch, tmp_path) -> None:
     rows = evaluate.records(made, evaluate.samples_of(made, True), metrics, {})
     assert {row["n"] for row in rows} == {2} and rows[0]["rows_conditional"] == 5
     assert len(evaluate.real_pictures("objects", 8)) == 554 * 8
-    assert UniformT(3)  # the grid of such a run is the same object as in 2D

@@ -101,7 +101,7 @@ def test_axes_are_those_of_the_packed_pictures_cameras() -> None:
 
 def test_the_lens_is_the_packed_pictures_lens() -> None:
     """A point of a ray, turned into the world, is projected back to the middle of the pixel that the ray belongs to."""
-    points, delta, hits = lens(SIZE, SIZE, 5, torch.float64)
+    points, delta, hits = lens(SIZE, SIZE, 5, torch.float64, torch.device("cpu"))
     rows, columns = np.divmod(np.flatnonzero(hits.numpy()), SIZE)
     for camera in (VIEWS[3], Camera(-50.0, 66.0)):
         world = (points @ View.of([camera]).axes[0]).numpy()
@@ -178,8 +178,7 @@ def test_compositing_of_a_ball_of_constant_density() -> None:
     assert float(look.depth[0, 0, 0]) == DISTANCE + 1
 
 
-@fields
-def test_what_is_near_hides_what_is_far(scene: Volume) -> None:
+def test_what_is_near_hides_what_is_far() -> None:
     """A field that is red towards +Z and blue behind looks red from the front and blue from the back."""
 
     class Halves(Voxel):

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, Integer, UInt8
 from PIL import Image
 
+from .cameras import VIEWS
 from .shipped import shipped
 
 SIZE = 64
@@ -68,7 +69,16 @@ class World:
                 if value not in allowed:
                     raise ValueError(f"{name}={value!r}: must be one of {', '.join(allowed)}")
                 keep &= (self.table[name] == value).to_numpy()
-        return World(self.images[keep], self.table[keep].reset_index(drop=True))
+        return self.rows(keep)
+
+    def rows(self, which: Bool[np.ndarray, " n"] | Integer[np.ndarray, " k"]) -> "World":
+        """These pictures alone: a mask, or places in the table."""
+        return World(self.images[which], self.table.loc[which].reset_index(drop=True))
+
+    @property
+    def around(self) -> Bool[np.ndarray, " n"]:
+        """Which are of the eight around an object, 45 degrees apart at one elevation; not from above, no emoji."""
+        return (self.table["elevation"] == VIEWS[0].elevation).to_numpy()
 
     def pixels(self, size: int = SIZE) -> Float32[np.ndarray, "n 3 {size} {size}"]:
         """In [-1, 1]; below 64, each pixel is the mean over a square. Raises ValueError unless size is 64, 32, 16 or 8."""

@@ -35,9 +35,8 @@ KnownViews = Float[np.ndarray, "shapes views 3 h w"]
 def trained(concept: str, size: int) -> Float[np.ndarray, "shapes 8 3 h w"]:
     """The views of the built-in world's training objects of this name."""
     world = World.open().where("train", "object")
-    keep = ((world.table["concept"] == concept) & (world.table["elevation"] == VIEWS[0].elevation)).to_numpy()
-    order = world.table[keep].sort_values(["instance", "azimuth"]).index
-    found = World(world.images[order], world.table.loc[order]).pixels(size)
+    table = world.table[world.around & (world.table["concept"] == concept)]
+    found = world.rows(table.sort_values(["instance", "azimuth"]).index.to_numpy()).pixels(size)
     return found.reshape(-1, len(ANGLES), *found.shape[1:])
 
 

@@ -5,10 +5,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from .. import require
-from ..data.cameras import VIEWS
 from ..data.world import SIZE, World
 from .local import Local, WeightedImages
 from .words import Words
@@ -32,10 +30,10 @@ def pictures() -> tuple[World, Mapping[str, np.ndarray]]:
     return World.open().where("train"), held
 
 
-def angles(table: pd.DataFrame) -> list[str]:
+def angles(world: World) -> tuple[str, ...]:
     """Of each of the eight pictures around an object "0 degrees" (its front), "45 degrees", ...; of others ""."""
-    around = table["elevation"] == VIEWS[0].elevation
-    return [f"{azimuth:.0f} degrees" if seen else "" for azimuth, seen in zip(table["azimuth"], around, strict=True)]
+    seen = zip(world.table["azimuth"], world.around, strict=True)
+    return tuple(f"{azimuth:.0f} degrees" if around else "" for azimuth, around in seen)
 
 
 def parts(
@@ -49,7 +47,7 @@ def parts(
     train, held = pictures()
     fields = {name: tuple(train.table[name]) for name in BOOSTS}
     if CAMERA in boosts:
-        fields[CAMERA] = tuple(angles(train.table))
+        fields[CAMERA] = angles(train)
     words = Words(fields, dict(boosts), temperature, n_most, n_null)
     return {
         "images": train.images,

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -46,16 +45,15 @@ def shapes(
     """
     require.count("model.n", n)
     world = World.open().where(domain="object")
-    around = world.table["elevation"] == VIEWS[0].elevation
     for concept in concepts:
         if concept not in set(world.table["concept"]):
             raise ValueError(f"model.concepts: {concept!r} is no object of the built-in world, as armchair, sofa and chair are")
-    table = world.table[around & world.table["concept"].isin(list(concepts))]
+    table = world.table[world.around & world.table["concept"].isin(list(concepts))]
     instances = list(dict.fromkeys(table["instance"]))
     if n > len(instances):
         raise ValueError(f"model.n={n}: there are {len(instances)} models of {', '.join(concepts)}")
-    chosen = table[table["instance"].isin(instances[:n])].sort_values(["instance", "azimuth"])
-    fields = {"name": (NAME,) * len(chosen), "view": tuple(chosen["view"]), CAMERA: tuple(angles(chosen))}
+    some = table[table["instance"].isin(instances[:n])].sort_values(["instance", "azimuth"])
+    chosen = world.rows(some.index.to_numpy())
+    fields = {"name": (NAME,) * len(chosen), "view": tuple(chosen.table["view"]), CAMERA: angles(chosen)}
     words = Words(fields, dict.fromkeys(fields, 1.0), 0.01, n, len(chosen))
-    images = np.ascontiguousarray(world.images[chosen.index])
-    return Shapes(images, words, SIZE // size, width, defaults=tuple(prompts), windows=scaled(windows, size))
+    return Shapes(chosen.images, words, SIZE // size, width, defaults=tuple(prompts), windows=scaled(windows, size))

@@ -48,12 +48,20 @@ class Scene(Protocol):
     def see(self, params: Tensor, view: View | None, model: Denoiser) -> Seen:
         """What the model is shown."""
 
+    @property
+    def orbit(self) -> View | None:
+        """Where the pictures kept are taken from, for objects; None for flat pictures."""
+
     def pictures(self, params: Tensor, model: Denoiser) -> Tensor:
-        """Images to keep: [batch, *image_shape], or from several sides [batch, views, *image_shape]."""
+        """Images to keep: [batch, *image_shape]; of objects from every side of the orbit, [batch, views, *image_shape]."""
 
 
 class Flat:
     """What scenes without a camera share."""
+
+    @property
+    def orbit(self) -> None:
+        return None
 
     def check(self, model: Denoiser) -> None:
         """Any model will do."""
@@ -92,6 +100,3 @@ def traced(params: Tensor, image: Callable[[Tensor], Tensor], model: Denoiser, p
         return torch.autograd.grad([x0, *penalties], leaf, [slope.to(x0.dtype), *ones])[0]
 
     return Seen(x0.detach().to(torch.float64), pull)
-
-
-__all__ = ["Flat", "Scene", "Seen", "image_shape", "traced"]

@@ -44,7 +44,7 @@ class Lens(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def lens(height: int, width: int, n_samples: int, dtype: torch.dtype) -> Lens:
+def lens(height: int, width: int, n_samples: int, dtype: torch.dtype, device: torch.device) -> Lens:
     """The rays of a picture that meet the unit sphere."""
     origins, directions = (torch.tensor(rays).reshape(-1, 3) for rays in Camera(0.0, 0.0).rays(height, width))
     middle = -(origins * directions).sum(-1)
@@ -54,7 +54,7 @@ def lens(height: int, width: int, n_samples: int, dtype: torch.dtype) -> Lens:
     along = (2 * torch.arange(n_samples) + 1) / n_samples - 1
     depth = middle[hits, None] + half[:, None] * along
     points = origins[hits, None] + depth[..., None] * directions[hits, None]
-    return Lens(points.to(dtype), (2 * half / n_samples).to(dtype), hits)
+    return Lens(points.to(device, dtype), (2 * half / n_samples).to(device, dtype), hits.to(device))
 
 
 def slope_of_squares(grid: Tensor, dims: Sequence[int]) -> Tensor:
@@ -152,13 +152,12 @@ class Volume(ABC):
         )
 
     def asked(self, prompt: Prompt) -> tuple[Prompt, ...]:
-        # from around: a model that knows these words knows the rest
+        """From the eight sides: a model that knows these words is taken to know those for views between and above."""
         return tuple(dict.fromkeys(self.wording.of(prompt, camera) for camera in VIEWS[:-1]))
 
     def look(self, params: Float[Tensor, "batch n"], view: View, height: int, width: int) -> Look:
         """What each item looks like from its camera; differentiable."""
-        points, delta, hits = lens(height, width, self.n_samples, params.dtype)
-        points, delta, hits = points.to(params.device), delta.to(params.device), hits.to(params.device)
+        points, delta, hits = lens(height, width, self.n_samples, params.dtype, params.device)
         world = points.flatten(0, 1) @ view.axes.to(params)
         raw = self.field(params, world).unflatten(-1, points.shape[:2])
         tau = self.per_length(raw[:, 0]) * delta[:, None]
@@ -183,20 +182,19 @@ class Volume(ABC):
     def normals(self, params: Float[Tensor, "batch n"], view: View, look: Look) -> Float[Tensor, "batch 3 h w"]:
         """Outward unit normals in the camera's axes (right, up, towards it), where rays end on the mean; 0 for white."""
         height, width = look.depth.shape[1:]
-        points, _, hits = lens(height, width, self.n_samples, params.dtype)
-        eye = torch.tensor([0.0, 0.0, DISTANCE], dtype=params.dtype)
+        points, _, hits = lens(height, width, self.n_samples, params.dtype, params.device)
+        eye = points.new_tensor([0.0, 0.0, DISTANCE])
         along = points[:, 0] - eye
         depth = look.depth.flatten(1)[:, hits, None]
-        ends = (eye + along * depth / -along[:, 2:]).to(params)
-        axes, h = view.axes.to(params), 1 / 32
-        sides = torch.eye(3, dtype=params.dtype).repeat_interleave(2, 0) * torch.tensor([h, -h]).repeat(3)[:, None]
-        around = (ends[:, None] + sides.to(params)[:, None]).flatten(1, 2) @ axes  # in the world, six points for each end
+        ends = eye + along * depth / -along[:, 2:]
+        h = 1 / 32
+        sides = torch.eye(3).repeat_interleave(2, 0) * torch.tensor([h, -h]).repeat(3)[:, None]
+        around = (ends[:, None] + sides.to(params)[:, None]).flatten(1, 2) @ view.axes.to(params)  # six points for each end
         raw = self.field(params, around)[:, 0].unflatten(-1, (6, -1))
         slope = torch.stack([raw[:, 1] - raw[:, 0], raw[:, 3] - raw[:, 2], raw[:, 5] - raw[:, 4]], dim=1)
-        unit = functional.normalize(slope, dim=1)
-        found = torch.zeros(len(params), 3, height * width, dtype=params.dtype)
-        found[..., hits] = unit.cpu()
-        return (found.unflatten(-1, (height, width)) * (look.opacity[:, None].cpu() > 0.5)).to(params)
+        found = params.new_zeros(len(params), 3, height * width)
+        found[..., hits] = functional.normalize(slope, dim=1)
+        return found.unflatten(-1, (height, width)) * (look.opacity[:, None] > 0.5)
 
     def see(self, params: Tensor, view: View | None, model: Denoiser) -> Seen:
         assert view is not None
