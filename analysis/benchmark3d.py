@@ -80,7 +80,7 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
 
 def prepare(measures: pd.DataFrame) -> pd.DataFrame:
     """The tiers of known shapes: tier, run, measure, point, low, high."""
-    some = measures[measures["tier"].str.contains("shapes") & measures["measure"].isin(list(PANELS))]
+    some = measures[measures["tier"].str.contains("shape") & measures["measure"].isin(list(PANELS))]
     return some[["tier", "run", "measure", "point", "low", "high"]].dropna()
 
 

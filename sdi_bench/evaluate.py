@@ -63,12 +63,14 @@ class Finished:
         items: Sequence[Item],
         images: np.ndarray,
         scene: Scene,
+        folder: RunFolder | None = None,
+        chunks: Sequence[Sequence[Item]] = (),
         cost: Mapping[str, Any] | None = None,
         model: Denoiser | None = None,
         scale: float | None = None,
     ) -> "Finished":
         """Pictures, or objects taken apart into theirs."""
-        views, n_views, sights = every_view(scene, items)
+        views, n_views, sights = every_view(scene, items, folder, chunks)
         images = images if sights is None else images.reshape(-1, *images.shape[2:])
         return cls(label, views, images, np.repeat(labels(items), n_views), cost, model, scale, n_views, sights)
 
@@ -130,7 +132,7 @@ def open_folder(path: Path, field: str) -> Finished:
     scale = config["sampler"]["guidance"]["scale"]
     scene = instantiate(config["sampler"]["scene"], _convert_="all") if "scene" in config["sampler"] else Still()
     model = instantiate(config["model"], _convert_="all")
-    return Finished.of(path.name, items, images, scene, cost, model, scale)
+    return Finished.of(path.name, items, images, scene, folder, chunks, cost, model, scale)
 
 
 def real_pictures(source: str | None, size: int) -> np.ndarray | None:
@@ -238,7 +240,8 @@ def rows_of(argv: Sequence[str], tier: str, part: Mapping[str, Any], uint8: bool
     runs = {}
     for plan in finished_plans(argv, tier):
         images, cost = finished(plan.folder, plan.chunks)
-        run = Finished.of(plan.label, plan.items, images, plan.job.scene, cost, plan.job.model, plan.gamma)
+        job = plan.job
+        run = Finished.of(plan.label, plan.items, images, job.scene, plan.folder, plan.chunks, cost, job.model, plan.gamma)
         runs[plan.label, plan.gamma] = (run, plan.folder.path.name)
     others = {plan.gamma: plan for plan in finished_plans(argv, part["samples"])} if "samples" in part else {}
     found = {}

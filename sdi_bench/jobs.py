@@ -29,7 +29,7 @@ from .predictor import Cost, Use
 from .probes import Probe
 from .samplers import State
 from .sampling import Job
-from .scenes import Scene, Wording
+from .scenes import Scene, Solid, Wording, surface
 from .store import RESULTS_VERSION, RunFolder, Shard, digest, write_whole
 from .update import Moments
 
@@ -75,7 +75,7 @@ class Plan:
     @property
     def chunks(self) -> list[tuple[Item, ...]]:
         """The items of each shard."""
-        size = SHARD if self.job.scene.orbit is None else FIELDS
+        size = FIELDS if isinstance(self.job.scene, Solid) else SHARD
         return [self.items[k : k + size] for k in range(0, len(self.items), size)]
 
     @property
@@ -220,24 +220,41 @@ def finished(folder: RunFolder, chunks: Sequence[Sequence[Item]]) -> tuple[np.nd
     return np.concatenate([shard.images for shard in shards]), cost
 
 
-def every_view(scene: Scene, items: Sequence[Item]) -> tuple[tuple[Item, ...], int, Sights | None]:
+@dataclass(frozen=True)
+class Surfaces:
+    """Points on the objects of finished shards, [n, 3], by an object's number; read when asked for."""
+
+    scene: Solid
+    folder: RunFolder
+    chunks: Sequence[Sequence[Item]]
+
+    def __call__(self, k: int) -> np.ndarray:
+        places = [(chunk, i) for chunk in self.chunks for i in range(len(chunk))]
+        chunk, i = places[k]
+        return surface(self.scene, torch.from_numpy(self.folder.read_params(chunk)[i : i + 1]))
+
+
+def every_view(
+    scene: Scene, items: Sequence[Item], folder: RunFolder | None = None, chunks: Sequence[Sequence[Item]] = ()
+) -> tuple[tuple[Item, ...], int, Sights | None]:
     """(items, views of each, what they show): objects taken apart into the pictures around them, the prompts as their captions.
 
-    Anything else stays as it is.
+    Anything else stays as it is. folder, chunks: of the finished run that made them; without it there are no surfaces.
     """
-    if scene.orbit is None:
+    if not isinstance(scene, Solid):
         return tuple(items), 1, None
     cameras, caption = scene.orbit.cameras, Wording()
     views = tuple(Item(caption.of(item.prompt, camera), item.seed) for item in items for camera in cameras)
     n_views = len(cameras)
     azimuths = np.array([camera.azimuth for camera in cameras])
-    return views, n_views, Sights(np.repeat(np.arange(len(items)), n_views), np.tile(azimuths, len(items)))
+    objects, angles = np.repeat(np.arange(len(items)), n_views), np.tile(azimuths, len(items))
+    return views, n_views, Sights(objects, angles, Surfaces(scene, folder, chunks) if folder is not None else None)
 
 
 def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
     """A finished run as a row of the table; its measures are kept in metrics.json."""
     kept, cost = finished(plan.folder, plan.chunks)
-    items, n_views, sights = every_view(plan.job.scene, plan.items)
+    items, n_views, sights = every_view(plan.job.scene, plan.items, plan.folder, plan.chunks)
     images = kept if sights is None else kept.reshape(-1, *kept.shape[2:])
     held_against = None if truth is None else hashlib.sha256(truth.tobytes()).hexdigest()
     asked = digest([[[item.prompt, item.seed] for item in plan.items], plan.config["metric"], sums(), held_against])
@@ -260,10 +277,9 @@ def slug(item: Item) -> str:
 
 def show(plan: Plan, images: np.ndarray) -> None:
     """Pictures of a finished run: a grid, of fields from eight sides and a turntable of each."""
-    orbit = plan.job.scene.orbit
-    if orbit is not None:
+    if isinstance(plan.job.scene, Solid):
         few, columns = images[:SHOWN], range(0, images.shape[1], max(1, images.shape[1] // 8))
-        angles = [f"{orbit.azimuth[k]:.0f}°" for k in columns]
+        angles = [f"{plan.job.scene.orbit.azimuth[k]:.0f}°" for k in columns]
         names = [pictures.name_of(item) for item in plan.items[:SHOWN]]
         sides = {angle: few[:, k] for angle, k in zip(angles, columns, strict=True)}
         pictures.side_by_side(plan.folder.path / "samples.png", sides, names, plan.label)

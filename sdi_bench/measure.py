@@ -77,7 +77,7 @@ class Samples:
         """The same with some items alone."""
         items = [item for item, k in zip(self.items, keep, strict=True) if k]
         paired, raw = (None if array is None else array[keep] for array in (self.paired, self.raw))
-        sights = None if self.sights is None else Sights(*(column[keep] for column in self.sights))
+        sights = self.sights and self.sights.only(keep)
         return replace(
             self, images=self.images[keep], items=items, labels=self.labels[keep], paired=paired, raw=raw, sights=sights
         )

@@ -1,12 +1,16 @@
 """The main job in 3D: what it writes, how it goes on after a kill, what it refuses; the prior of known shapes; its metrics."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from sdi_bench import evaluate, jobs, run
+from sdi_bench.data.meshes import open_meshes
 from sdi_bench.data.world import World
 from sdi_bench.metrics import (
+    Chamfer,
     Context,
     Floaters,
     Janus,
@@ -19,7 +23,7 @@ from sdi_bench.metrics import (
     ToShape,
     UndefinedError,
 )
-from sdi_bench.metrics.known import named_in, trained
+from sdi_bench.metrics.known import cloud, named_in, trained, turned
 from sdi_bench.models.builtin import local
 from sdi_bench.models.shapes import shapes
 from sdi_bench.schedules import scaled_linear
@@ -131,6 +135,16 @@ def test_shapes_means_each_view_of_each_shape_and_nothing_else() -> None:
     assert len(model.words.weigh(None)[0]) == 24
 
 
+def test_blends_stand_between_each_shape_and_the_next() -> None:
+    plain, chain = shapes(n=3, size=64), shapes(n=3, size=64, blends=3)
+    assert chain.truths.shape[0] == 9 and torch.equal(chain.truths[::4], plain.truths)
+    a, b = plain.truths[1], plain.truths[2]
+    assert (chain.truths[5] - (0.75 * a + 0.25 * b)).abs().max() <= 0.5 / 127.5 + 1e-9
+    assert len(chain.words.weigh("shape, 90 degrees")[0]) == 9 and torch.equal(shapes(n=1, blends=5).truths, shapes(n=1).truths)
+    angles = np.array(chain.words.fields["camera"]).reshape(9, 8)
+    assert (angles == angles[0]).all() and angles[0, 3] == "135 degrees"
+
+
 def test_the_angle_counts_only_where_it_is_given_a_boost() -> None:
     plain = local(size=8)
     assert set(plain.words.fields) == {"concept", "colour", "view", "style", "words"}
@@ -186,6 +200,27 @@ def test_the_built_in_world_s_objects_are_known_by_name() -> None:
         value(ToShape(), around(truth, ["an owl"]))
     with pytest.raises(UndefinedError, match="not pictures around objects"):
         ToShape().statistic(Context(truth[0], ["a"] * 8, None, None, False))
+
+
+def test_a_surface_is_held_against_its_mesh_at_the_best_azimuth() -> None:
+    """Other points of the same mesh are as near as its points are dense, turned or not; another mesh is far."""
+    views = trained("fire extinguisher", 32)
+    right, wrong = (cloud(open_meshes()[name], 20_000) for name in ("fire_extinguisher", "grand_piano"))
+
+    def far(points: np.ndarray) -> float:
+        context = around(views, ["a red fire extinguisher, front view"])
+        return value(Chamfer(), replace(context, sights=replace(context.sights, surface=lambda _: points)))
+
+    here = far(right)
+    assert 0 < here < 0.02 and far(turned(right, 130)) == pytest.approx(here, rel=0.02)
+    assert far(right + np.array([0.1, 0, 0])) > 3 * here and far(wrong) > 0.1 and far(right[:0]) == 2
+    half = cloud(open_meshes()["fire_extinguisher"], 20_000)
+    assert far(half[half[:, 1] > 0]) > 3 * here  # what is missing counts, not only what is there
+    with pytest.raises(UndefinedError, match="pictures alone"):
+        value(Chamfer(), around(views, ["a red fire extinguisher"]))
+    context = around(views, ["a white sofa"])
+    with pytest.raises(UndefinedError, match="single training object"):
+        value(Chamfer(), replace(context, sights=replace(context.sights, surface=lambda _: right)))
 
 
 def test_pixels_that_float_are_counted() -> None:

@@ -31,7 +31,17 @@ ON_COLOUR |= {
     "novelty",
 }  # in test_metrics_sets.py
 ON_COLOUR |= {"precision_ddim", "recall_ddim", "density_ddim", "coverage_ddim"}
-ON_COLOUR |= {"rprec5", "named", "janus", "floaters", "to_shape", "shape_lpips", "silhouette", "mixed"}  # in test_fields.py
+ON_COLOUR |= {
+    "rprec5",
+    "named",
+    "janus",
+    "floaters",
+    "to_shape",
+    "shape_lpips",
+    "silhouette",
+    "mixed",
+    "chamfer",
+}  # in test_fields.py
 NEEDS_FILES = {"fid", "kid", "clip_fid", "clip_score", "clip_score_b", "clip_iqa", "reward"}  # in test_clip.py, fid/
 ON_COLOUR |= NEEDS_FILES | {"lpips", "ssim", "psnr", "rms", "same_content"}  # in test_metrics_paired.py
 METRICS = {

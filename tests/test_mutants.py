@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from mutants import Mutant
+from mutants.scenes import PLANTED, Planted
 
 from sdi_bench import verify
 
@@ -43,20 +44,39 @@ def watch(package: Path, row: str, settings: int = 4) -> str:
     return done.stdout
 
 
+def plant(mutant: Mutant | Planted, folder: Path) -> None:
+    """A copy of the library with the bug in it."""
+    shutil.copytree(ROOT / "sdi_bench", folder / "sdi_bench", ignore=shutil.ignore_patterns("__pycache__"))
+    target = folder / "sdi_bench" / mutant.file
+    source = target.read_text()
+    assert source.count(mutant.old) == 1, f"{mutant.file} holds {mutant.old!r} {source.count(mutant.old)} times"
+    target.write_text(source.replace(mutant.old, mutant.new))
+
+
 @pytest.mark.parametrize(
     "mutant",
     [pytest.param(mutant, marks=[] if mutant in FIRST else pytest.mark.slow) for mutant in MUTANTS],
     ids=lambda m: f"{m.row}-{Path(m.file).stem}-{m.why[:40]}",
 )
 def test_the_planted_bug_turns_its_row_red(mutant: Mutant, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "sdi_bench", tmp_path / "sdi_bench", ignore=shutil.ignore_patterns("__pycache__"))
-    target = tmp_path / "sdi_bench" / mutant.file
-    source = target.read_text()
-    assert source.count(mutant.old) == 1, f"{mutant.file} holds {mutant.old!r} {source.count(mutant.old)} times"
-    target.write_text(source.replace(mutant.old, mutant.new))
+    plant(mutant, tmp_path)
     red = watch(tmp_path, mutant.row).startswith("fails") or watch(tmp_path, mutant.row, 1000).startswith("fails")
     assert red, mutant.why
 
 
 def test_every_identity_has_a_planted_bug() -> None:
     assert {mutant.row[:2] for mutant in MUTANTS} == set(verify.CHECKS)
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [pytest.param(mutant, marks=[] if mutant is PLANTED[0] else pytest.mark.slow) for mutant in PLANTED],
+    ids=lambda m: m.why,
+)
+def test_the_planted_bug_turns_its_test_red(mutant: Planted, tmp_path: Path) -> None:
+    plant(mutant, tmp_path)
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{mutant.test}"]
+    done = subprocess.run(words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 1 and "1 failed" in done.stdout, mutant.why + "\n" + done.stdout + done.stderr

@@ -18,7 +18,7 @@ from sdi_bench.guidance import PerpNeg
 from sdi_bench.levels import Level
 from sdi_bench.models.base import Conds, Prediction
 from sdi_bench.sampling import Job
-from sdi_bench.scenes import Around, CoordinateMlp, Factorised, Image, Pixels, Rendered, Scene, View, Voxel, Wording
+from sdi_bench.scenes import Around, CoordinateMlp, Factorised, Image, Pixels, Rendered, Scene, View, Voxel, Wording, surface
 from sdi_bench.scenes.volume import Volume, lens
 from sdi_bench.schedules import scaled_linear
 from sdi_bench.update import Adam, FullStep
@@ -176,6 +176,30 @@ def test_compositing_of_a_ball_of_constant_density() -> None:
     want_depth = DISTANCE - Ball.radius + into / (1 - math.exp(-rate * length))
     assert float(look.depth[0, size // 2, size // 2]) == pytest.approx(want_depth, abs=4 * error)
     assert float(look.depth[0, 0, 0]) == DISTANCE + 1
+
+
+def test_a_full_sphere_is_exact_with_any_number_of_samples() -> None:
+    """opacity = 1 - exp(-density·chord): what absorbs evenly does not depend on how a ray is cut."""
+
+    class Full(Ball):
+        radius = 2.0
+
+    size = 9
+    middle = size // 2
+    for n in (1, 3, 8):
+        look = Full(n_samples=n, dtype=torch.float64).look(draw(1, 1), View.of([Camera(30.0, 0.0)]), size, size)
+        want = 1 - math.exp(-Ball.density * 2)
+        assert float(look.opacity[0, middle, middle]) == pytest.approx(want, abs=1e-12)
+        assert float(look.image[0, 0, middle, middle]) == pytest.approx(1 - want * (1 - Ball.colour), abs=1e-12)
+
+
+def test_points_of_a_surface_lie_on_it() -> None:
+    class Hard(Ball):
+        density = 400.0
+
+    points = surface(Hard(n_samples=400, dtype=torch.float64), draw(1, 1))
+    assert len(points) > 1000
+    assert np.abs(np.linalg.norm(points, axis=1) - Ball.radius).max() < 0.02 and np.abs(points.mean(0)[[0, 2]]).max() < 0.01
 
 
 def test_what_is_near_hides_what_is_far() -> None:

@@ -9,7 +9,7 @@ from .energy import Energy
 from .fd import Fd
 from .frechet import Frechet
 from .kd import Kd
-from .known import Floaters, Janus, Mixed, ShapeLpips, Silhouette, ToShape
+from .known import Chamfer, Floaters, Janus, Mixed, ShapeLpips, Silhouette, ToShape
 from .nearest import Modes, Nearest
 from .novelty import Novelty
 from .paired import Lpips, Psnr, Rms, SameContent, Ssim
@@ -25,6 +25,7 @@ from .vendi import Vendi
 from .view import View
 
 __all__ = [
+    "Chamfer",
     "ClipIqa",
     "ClipScore",
     "Clipped",

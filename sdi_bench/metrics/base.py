@@ -1,12 +1,11 @@
 """What a metric is: a statistic of a set of samples, with its unit and its direction."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from ..features import SHAPES
 from ..models.base import Denoiser
@@ -17,11 +16,20 @@ class UndefinedError(Exception):
     """This metric says nothing here; the message says why."""
 
 
-class Sights(NamedTuple):
-    """Of pictures around objects: which object each shows, and from which azimuth in degrees."""
+@dataclass(frozen=True)
+class Sights:
+    """Of pictures around objects: which object each shows, and from which azimuth in degrees.
+
+    surface: points on an object by its number, in the world of data.cameras; None where only pictures are there.
+    """
 
     objects: Int[np.ndarray, " n"]
     azimuths: Float[np.ndarray, " n"]
+    surface: Callable[[int], Float[np.ndarray, "points 3"]] | None = None
+
+    def only(self, keep: Bool[np.ndarray, " n"]) -> "Sights":
+        """Of some of the pictures."""
+        return Sights(self.objects[keep], self.azimuths[keep], self.surface)
 
 
 @dataclass(frozen=True)

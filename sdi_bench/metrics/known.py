@@ -9,8 +9,10 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from ..data.cameras import VIEWS
+from ..data.meshes import Mesh, open_meshes
 from ..data.world import SIZE, World
 from ..features import lpips
 from ..features.effnet import PREPROCESSING, features
@@ -23,6 +25,9 @@ from .view import ASKED
 
 ANGLES = tuple(camera.azimuth for camera in VIEWS[:8])
 """Azimuths of the views that are compared, in degrees."""
+
+N_POINTS = 4096
+"""On a surface, about."""
 
 WHITE = 0.95
 """A pixel with a channel below this shows the object."""
@@ -137,6 +142,68 @@ class Mixed(Known):
 
     def score(self, views: Views, known: KnownViews, nearest: int) -> float:
         return float((gaps(views, known).argmin(0) != nearest).mean())
+
+
+def cloud(mesh: Mesh, n: int) -> Float[np.ndarray, "n 3"]:
+    """Points spread evenly over a mesh, always the same ones."""
+    a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
+    areas = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    rng = np.random.Generator(np.random.Philox(0))
+    face = rng.choice(len(areas), n, p=areas / areas.sum())
+    u, v = np.sqrt(rng.random((n, 1))), rng.random((n, 1))
+    return (1 - u) * a[face] + u * (1 - v) * b[face] + u * v * c[face]
+
+
+def turned(points: Float[np.ndarray, "n 3"], azimuth: float) -> Float[np.ndarray, "n 3"]:
+    """Turned about the vertical axis by so many degrees, as a camera's azimuth counts."""
+    a = math.radians(azimuth)
+    return points @ np.array([[math.cos(a), 0.0, -math.sin(a)], [0.0, 1.0, 0.0], [math.sin(a), 0.0, math.cos(a)]])
+
+
+@cache
+def only_mesh(prompt: str) -> Float[np.ndarray, "n 3"] | None:
+    """Points on the one training object that a prompt can mean; None if there are several, or its mesh does not ship."""
+    table = World.open().where("train", "object").table
+    instances = set(table["instance"][table["concept"] == named_in(prompt)])
+    return next((cloud(mesh, N_POINTS) for mesh in open_meshes().values() if {mesh.instance} == instances), None)
+
+
+@dataclass(frozen=True)
+class Chamfer(Metric):
+    """Distance of an object's surface to the mesh of the one training object that its prompt can mean.
+
+    The mean of how far its points are from the mesh's nearest and the mesh's from its, at the azimuth where that is least, of
+    those a multiple of 5 degrees. Its points are where rays end; the mesh's are all over it, inside as well, so that no object
+    seen from outside gets 0. In radii of the world. Prompts that can mean several objects are left out.
+    """
+
+    unit = "radii"
+    ideal = 0.0
+
+    def statistic(self, context: Context) -> Statistic:
+        context.rgb()
+        sights, values = context.around(), np.full(len(context.images), np.nan)
+        if sights.surface is None:
+            raise UndefinedError("the samples are pictures alone, without the objects they show")
+        for k in np.unique(sights.objects):
+            rows = np.flatnonzero(sights.objects == k)
+            known = only_mesh(context.prompts[rows[0]] or "")
+            if known is not None:
+                values[rows] = self.best(sights.surface(int(k)), known)
+        if np.isnan(values).all():
+            raise UndefinedError("no prompt names a single training object whose mesh ships")
+        return lambda index: float(np.nanmean(values[index]))
+
+    def best(self, points: Float[np.ndarray, "n 3"], known: Float[np.ndarray, "m 3"]) -> float:
+        """The distance; as far as the world is wide for an object that is not there."""
+        if not len(points):
+            return 2.0
+        some = points[:: -(-len(points) // N_POINTS)]
+        far = []
+        for azimuth in range(0, 360, 5):
+            there = turned(some, azimuth)
+            far.append((KDTree(known).query(there)[0].mean() + KDTree(there).query(known)[0].mean()) / 2)
+        return float(min(far))
 
 
 def shown(images: Float[np.ndarray, "*n 3 h w"]) -> np.ndarray:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from .. import require
@@ -33,6 +34,7 @@ class Shapes(Local):
 def shapes(
     concepts: Sequence[str] = ("armchair",),
     n: int = 1,
+    blends: int = 0,
     size: int = 32,
     width: float = 0.02,
     windows: Sequence[Sequence[float]] = ((0.0, SIZE),),
@@ -40,10 +42,13 @@ def shapes(
 ) -> Shapes:
     """The first n models of these concepts in the built-in world, of whatever split, from the eight angles around them.
 
+    blends: between each of them and the next, so many mixtures of their pictures in even shares: modes far apart become a chain
+    of close ones. They count as shapes.
     windows: as of `builtin.local`; one window over the whole picture gives the optimal denoiser of these views.
     Raises ValueError, naming the field, for concepts that are not there, or fewer models of them.
     """
     require.count("model.n", n)
+    require.count("model.blends", blends, least=0)
     world = World.open().where(domain="object")
     for concept in concepts:
         if concept not in set(world.table["concept"]):
@@ -54,6 +59,18 @@ def shapes(
         raise ValueError(f"model.n={n}: there are {len(instances)} models of {', '.join(concepts)}")
     some = table[table["instance"].isin(instances[:n])].sort_values(["instance", "azimuth"])
     chosen = world.rows(some.index.to_numpy())
-    fields = {"name": (NAME,) * len(chosen), "view": tuple(chosen.table["view"]), CAMERA: angles(chosen)}
-    words = Words(fields, dict.fromkeys(fields, 1.0), 0.01, n, len(chosen))
-    return Shapes(chosen.images, words, SIZE // size, width, defaults=tuple(prompts), windows=scaled(windows, size))
+    images = chained(chosen.images.reshape(n, N_VIEWS, *chosen.images.shape[1:]), blends)
+    times = len(images) // N_VIEWS
+    views = tuple(chosen.table["view"][:N_VIEWS])
+    fields = {"name": (NAME,) * len(images), "view": views * times, CAMERA: angles(chosen)[:N_VIEWS] * times}
+    words = Words(fields, dict.fromkeys(fields, 1.0), 0.01, times, len(images))
+    return Shapes(images, words, SIZE // size, width, defaults=tuple(prompts), windows=scaled(windows, size))
+
+
+def chained(shapes: UInt8[np.ndarray, "shapes views 3 h w"], blends: int) -> UInt8[np.ndarray, "pictures 3 h w"]:
+    """Each shape's views, and so many blends of them with the next one's after them."""
+    if not blends or len(shapes) == 1:
+        return shapes.reshape(-1, *shapes.shape[2:])
+    share = (np.arange(blends + 1) / (blends + 1)).reshape(-1, 1, 1, 1, 1)
+    parts = [np.round((1 - share) * a + share * b).astype(np.uint8) for a, b in zip(shapes, shapes[1:], strict=False)]
+    return np.concatenate([*parts, shapes[-1:]]).reshape(-1, *shapes.shape[2:])

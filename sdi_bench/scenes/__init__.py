@@ -1,6 +1,6 @@
 """Scenes; one file, one yaml each."""
 
-from .base import Scene, Seen
+from .base import Look, Scene, Seen, Solid, surface
 from .cameras import Around, Cameras, Rendered, View, Wording
 from .image import CoordinateMlp, Image, Pixels
 from .volume import Factorised, Volume, Voxel
@@ -11,12 +11,15 @@ __all__ = [
     "CoordinateMlp",
     "Factorised",
     "Image",
+    "Look",
     "Pixels",
     "Rendered",
     "Scene",
     "Seen",
+    "Solid",
     "View",
     "Volume",
     "Voxel",
     "Wording",
+    "surface",
 ]

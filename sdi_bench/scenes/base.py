@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..draws import Draws
@@ -48,20 +50,46 @@ class Scene(Protocol):
     def see(self, params: Tensor, view: View | None, model: Denoiser) -> Seen:
         """What the model is shown."""
 
-    @property
-    def orbit(self) -> View | None:
-        """Where the pictures kept are taken from, for objects; None for flat pictures."""
-
     def pictures(self, params: Tensor, model: Denoiser) -> Tensor:
-        """Images to keep: [batch, *image_shape]; of objects from every side of the orbit, [batch, views, *image_shape]."""
+        """Images to keep: [batch, *image_shape]; of what is Solid from its orbit, [batch, views, *image_shape]."""
+
+
+class Look(NamedTuple):
+    """A rendered view: image in [-1, 1], before white; opacity in [0, 1]; depth along the camera's axis, the mean of where
+    light is absorbed; DISTANCE + 1 where next to none is.
+    """
+
+    image: Float[Tensor, "batch 3 h w"]
+    opacity: Float[Tensor, "batch h w"]
+    depth: Float[Tensor, "batch h w"]
+
+
+@runtime_checkable
+class Solid(Protocol):
+    """A scene of objects, which have other sides."""
+
+    @property
+    def orbit(self) -> View:
+        """Where the pictures kept are taken from."""
+
+    def look(self, params: Float[Tensor, "batch n"], view: View, height: int, width: int) -> Look:
+        """What each item looks like from its camera."""
+
+
+def surface(scene: Solid, params: Float[Tensor, "1 n"], size: int = 64) -> Float[np.ndarray, "points 3"]:
+    """Where the rays of eight cameras of the orbit end in an object that stops at least half of their light; in the world."""
+    found = []
+    for camera in scene.orbit.cameras[:: max(1, len(scene.orbit.cameras) // 8)]:
+        look = scene.look(params, View.of([camera]), size, size)
+        origins, directions = camera.rays(size, size)
+        solid = look.opacity[0].numpy() > 0.5
+        along = look.depth[0].numpy()[solid] / -(directions[solid] @ camera.axes[2])
+        found.append(origins[solid] + along[:, None] * directions[solid])
+    return np.concatenate(found)
 
 
 class Flat:
     """What scenes without a camera share."""
-
-    @property
-    def orbit(self) -> None:
-        return None
 
     def check(self, model: Denoiser) -> None:
         """Any model will do."""

@@ -22,7 +22,7 @@ from ..data.cameras import DISTANCE, VIEWS, Camera
 from ..draws import Draws, Purpose
 from ..guidance import Prompt
 from ..models.base import Denoiser
-from .base import Seen, image_shape, traced
+from .base import Look, Seen, image_shape, traced
 from .cameras import Cameras, Rendered, View, Wording
 
 SIDES = (VIEWS[0], VIEWS[2], VIEWS[4])
@@ -65,16 +65,6 @@ def slope_of_squares(grid: Tensor, dims: Sequence[int]) -> Tensor:
         slope.narrow(dim, 1, n).add_(step, alpha=2)
         slope.narrow(dim, 0, n).sub_(step, alpha=2)
     return slope
-
-
-class Look(NamedTuple):
-    """A rendered view: image in [-1, 1], before white; opacity in [0, 1]; depth along the camera's axis, the mean of where
-    light is absorbed; DISTANCE + 1 where next to none is.
-    """
-
-    image: Float[Tensor, "batch 3 h w"]
-    opacity: Float[Tensor, "batch h w"]
-    depth: Float[Tensor, "batch h w"]
 
 
 @dataclass(frozen=True)
