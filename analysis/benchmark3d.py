@@ -2,7 +2,7 @@
 
 python -m sdi_bench.run experiment=benchmark3d         # hours: fields
 python -m sdi_bench.evaluate experiment=benchmark3d    # minutes: measures.csv, differences.csv, claims.csv
-python -m analysis.benchmark3d                         # seconds: tables.txt, shapes.png, objects.png, turntable.gif
+python -m analysis.benchmark3d                         # seconds: tables.txt, map.png, objects.png, turntable.gif
 
 The pictures of objects need the runs (--runs); without them those in the folder stay as they are.
 """
@@ -37,7 +37,7 @@ LOOK = {
     "saturation": "saturation",
     "floaters": "floaters",
 }
-KNOWN = {"to_shape": "PSNR", "shape_lpips": "LPIPS", "silhouette": "IoU", "mixed": "mixed"}
+KNOWN = {"to_shape": "PSNR", "shape_lpips": "LPIPS", "silhouette": "IoU", "mixed": "mixed", "chamfer": "Chamfer"}
 BLOCKS = {
     "text, by all 48 pictures around each object": {
         "rprec": "rprec",
@@ -54,11 +54,19 @@ BLOCKS = {
 }
 """title -> measure -> how it is headed."""
 
-PANELS = {
-    "to_shape": "PSNR to the nearest true shape (dB)",
-    "mixed": "views of another shape",
-    "sharpness": "sharpness (log ratio)",
+MAP = {
+    "shapes, all alike to the prompt": {"1 shape": "1", "2 shapes": "2", "4 shapes": "4", "14 shapes": "14"},
+    "2 shapes and blends of them between": {
+        "2 shapes": "0",
+        "2 shapes, 1 blend": "1",
+        "2 shapes, 3 blends": "3",
+        "2 shapes, 7 blends": "7",
+        "2 shapes, 63 blends": "63",
+    },
+    "4 shapes, other denoisers": {"4 shapes": "optimal", "4 shapes, wide": "wide\n(0.2)", "4 shapes, windows": "windows"},
 }
+"""panel -> tier -> how it is named there."""
+LINES = {"sds": "sds", "sdi, t_min .2": "sdi, t_min .2", "sdi": "sdi", "ism, t_min .2": "ism, t_min .2", "zero": "no noise"}
 
 PROMPTS = ("a red motorbike", "a green cactus", "a brown table", "a white sofa")
 ROWS = ("sds", "sdi, t_min .2")
@@ -79,27 +87,31 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
 
 
 def prepare(measures: pd.DataFrame) -> pd.DataFrame:
-    """The tiers of known shapes: tier, run, measure, point, low, high."""
-    some = measures[measures["tier"].str.contains("shape") & measures["measure"].isin(list(PANELS))]
-    return some[["tier", "run", "measure", "point", "low", "high"]].dropna()
+    """The priors of known shapes: tier, run, point, low, high of the PSNR to the nearest."""
+    tiers = {tier for panel in MAP.values() for tier in panel}
+    keep = measures["tier"].isin(tiers) & measures["run"].isin(list(LINES)) & (measures["measure"] == "to_shape")
+    return measures.loc[keep, ["tier", "run", "point", "low", "high"]].dropna()
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
-    """A line a sampler, a marker for each prior, one panel a measure."""
-    runs, tiers = (list(dict.fromkeys(table[name])) for name in ("run", "tier"))
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(10.5, 0.34 * len(runs) + 1.6), sharey=True, layout="constrained")
-    for axis, (measure, title) in zip(axes, PANELS.items(), strict=True):
-        for k, tier in enumerate(tiers):
-            rows = table[(table["measure"] == measure) & (table["tier"] == tier)]
-            places = [runs[::-1].index(run) + 0.3 - 0.6 * k / max(1, len(tiers) - 1) for run in rows["run"]]
+    """A line a sampler, a panel for each way in which priors differ."""
+    widths = [len(panel) for panel in MAP.values()]
+    figure, axes = plt.subplots(
+        1, len(MAP), figsize=(9.6, 3.4), sharey=True, layout="constrained", gridspec_kw={"width_ratios": widths}
+    )
+    for axis, (title, tiers) in zip(axes, MAP.items(), strict=True):
+        for k, (run, name) in enumerate(LINES.items()):
+            rows = table[table["run"] == run].set_index("tier").reindex(list(tiers))
             errors = np.array([rows["point"] - rows["low"], rows["high"] - rows["point"]]).clip(0)
+            places = np.arange(len(tiers)) + 0.05 * (k - (len(LINES) - 1) / 2)
             axis.errorbar(
-                rows["point"], places, xerr=errors, fmt=MARKERS[k], color=COLOURS[k], markersize=3.5, lw=1, label=tier
+                places, rows["point"], yerr=errors, marker=MARKERS[k], color=COLOURS[k], markersize=4, lw=1, label=name
             )
-        axis.set_yticks(range(len(runs)), runs[::-1], fontsize=8)
+        axis.set_xticks(range(len(tiers)), list(tiers.values()), fontsize=8)
         axis.set_title(title, fontsize=9)
-        axis.grid(axis="x", linewidth=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(tiers), fontsize=8, frameon=False)
+        axis.grid(axis="y", linewidth=0.3)
+    axes[0].set_ylabel("PSNR to the nearest true shape (dB)", fontsize=9)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(LINES), fontsize=8, frameon=False)
     save(figure, path)
 
 
@@ -156,7 +168,7 @@ def main() -> None:
     measures, differences, claims = (read(options.folder / f"{name}.csv") for name in ("measures", "differences", "claims"))
     text = tables(measures, differences, claims)
     write_whole(options.folder / "tables.txt", text.encode())
-    draw(prepare(measures), options.folder / "shapes.png")
+    draw(prepare(measures), options.folder / "map.png")
     if (options.runs / "index.json").exists():
         runs = Runs(options.runs)
         objects(runs, PROMPTS, ROWS, options.folder / "objects.png")

@@ -1,49 +1,147 @@
-"""Objects made from a prior of known shapes, beside the truth: what notebooks/05_3d.py shows."""
+"""python -m analysis.known_shapes: how much of an inferred noise an object bears; and what notebooks/05_3d.py shows.
 
-from collections.abc import Mapping
+Four shapes alike to the prompt are the prior. Writes dose.csv and dose.png beside the tables of the 3D benchmark; ten minutes.
+"""
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
+from torch import Tensor
 
 import sdi_bench as sb
-from sdi_bench.draws import items_of
+from sdi_bench.draws import Draws, Purpose, items_of
+from sdi_bench.guidance import Guidance
+from sdi_bench.levels import Level, Step
 from sdi_bench.metrics.known import gaps
-from sdi_bench.models.shapes import NAME, Shapes
-from sdi_bench.noise import Kappa
-from sdi_bench.predictor import Cost
+from sdi_bench.models.base import Denoiser
+from sdi_bench.models.shapes import NAME, Shapes, shapes
+from sdi_bench.noise import Inversion, Kappa
+from sdi_bench.noise.base import Proposal
+from sdi_bench.predictor import Cost, Predictor
 from sdi_bench.sampling import Job
 from sdi_bench.scenes import Voxel, Wording
 from sdi_bench.schedules import scaled_linear
+from sdi_bench.store import write_whole
 from sdi_bench.update import Adam
 
-from .figures.style import panels, save
+from .benchmark3d import FOLDER
+from .figures.style import COLOURS, panels, save
 from .figures.tiles import tile
 
+matplotlib.use("Agg")
 
-def made(model: Shapes, noise: Kappa, n_levels: int = 401, resolution: int = 40, seed: int = 0) -> Float[np.ndarray, "8 3 h w"]:
-    """A field made with this noise at guidance 1, from the eight known angles; the settings are those of experiment=3d."""
+INFERRED = Inversion(guidance_scale=-1.0, t_min=0.2, entropy=0.0)
+SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+FILLED = {False: "the rest is no noise", True: "the rest is fresh noise"}
+
+
+@dataclass(frozen=True)
+class Share(Kappa):
+    """kappa = share·inferred, or share·inferred + sqrt(1 - share²)·fresh where it is filled up; share in [0, 1]."""
+
+    share: float
+    filled: bool
+    inferred: Inversion = INFERRED
+
+    def check(self, model: Denoiser, guidance: Guidance, noisiest: Level) -> None:
+        self.inferred.check(model, guidance, noisiest)
+
+    def propose(self, x0: Tensor, step: Step, last: Tensor, net: Predictor, draws: Draws) -> Proposal:
+        kappa = self.share * self.inferred.propose(x0, step, last, net, draws).kappa
+        if self.filled:
+            fresh = draws.normal(Purpose.KAPPA, step.index, tuple(x0.shape[1:]))
+            kappa = kappa + math.sqrt(1 - self.share**2) * fresh
+        return Proposal(kappa)
+
+
+def made(
+    model: Shapes, noise: Kappa, n_levels: int = 401, resolution: int = 40, seeds: Sequence[int] = (0,)
+) -> Float[np.ndarray, "seeds 8 3 h w"]:
+    """Fields made with this noise at guidance 1, from the eight known angles; the settings are those of experiment=3d."""
     scene = Voxel(resolutions=[resolution], wording=Wording("{prompt}, {azimuth} degrees"), n_views=8)
     grid, update = sb.UniformT(n_levels, t_max=0.98, t_min=0.1), Adam(lr=0.1, n_inner=1, beta2=0.99)
     job = Job(model, sb.Distillation(sb.Annealed(grid), noise, scene=scene, update=update), scaled_linear())
-    *_, last = job.states(items_of([NAME], [seed]), Cost())
-    return job.pictures(last)[0].double().numpy()
+    *_, last = job.states(items_of([NAME], seeds), Cost())
+    return job.pictures(last).double().numpy()
 
 
-def sheet(model: Shapes, rows: Mapping[str, Float[np.ndarray, "8 3 h w"]], path: Path) -> Path:
-    """The true shapes, then each row with its PSNR to the nearest and how many views are nearer to another. Writes a PNG."""
+def nearness(views: Float[np.ndarray, "8 3 h w"], truth: Float[np.ndarray, "shapes 8 3 h w"]) -> tuple[float, int]:
+    """(PSNR in dB to the shape that is nearest on the whole, how many of the views are nearer to another)."""
+    far = gaps(views, truth)
+    nearest = int(far.mean(1).argmin())
+    return float(-10 * np.log10(far[nearest].mean() / 4)), int((far.argmin(0) != nearest).sum())
+
+
+def sheet(
+    model: Shapes, rows: Mapping[str, Float[np.ndarray, "8 3 h w"]], path: Path, shown: Sequence[int] | None = None
+) -> Path:
+    """The true shapes, then each row with its PSNR to the nearest and how many views are nearer to another. Writes a PNG.
+
+    shown: some of the true shapes, where all would be too many; what is nearer to another is not said then.
+    """
     truth = model.truths.numpy()
-    lines = [(f"truth {k}" if len(truth) > 1 else "truth", views) for k, views in enumerate(truth)]
+    places = range(len(truth)) if shown is None else [k % len(truth) for k in shown]
+    lines = [(f"truth {k}" if len(truth) > 1 else "truth", truth[k]) for k in places]
     for name, views in rows.items():
-        far = gaps(views, truth)
-        nearest = int(far.mean(1).argmin())
-        mixed = int((far.argmin(0) != nearest).sum())
-        lines.append(
-            (f"{name}: {-10 * np.log10(far[nearest].mean() / 4):.1f} dB" + (f"\n{mixed} of another" if mixed else ""), views)
-        )
+        psnr, mixed = nearness(views, truth)
+        aside = f"\n{mixed} of another" if mixed and shown is None else ""
+        lines.append((f"{name}: {psnr:.1f} dB" + aside, views))
     figure, axes = panels(len(lines), 8, 1.15, 1.15)
     for line, (name, views) in zip(axes, lines, strict=True):
         for k, axis in enumerate(line):
             tile(axis, views[k], name if k == 0 else "", f"{45 * k}°" if line is axes[0] else "")
     save(figure, path)
     return path
+
+
+def doses(model: Shapes, seeds: Sequence[int]) -> pd.DataFrame:
+    """A row for each share, filling and seed: share, filled, seed, psnr, mixed (views of eight)."""
+    truth, rows = model.truths.numpy(), []
+    for filled in FILLED:
+        for share in SHARES:
+            for seed, views in zip(seeds, made(model, Share(share, filled), seeds=seeds), strict=True):
+                psnr, mixed = nearness(views, truth)
+                rows.append({"share": share, "filled": filled, "seed": seed, "psnr": psnr, "mixed": mixed})
+            print(pd.DataFrame(rows[-len(seeds) :]).to_string(index=False, header=False), flush=True)
+    return pd.DataFrame(rows)
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Every object a point; lines through the means."""
+    figure, axes = panels(1, 2, 3.6, 2.6)
+    for axis, measure, title in zip(
+        axes[0], ("psnr", "mixed"), ("PSNR to the nearest true shape (dB)", "views of another shape, of eight"), strict=True
+    ):
+        for (filled, rows), colour, aside in zip(table.groupby("filled"), COLOURS, (-0.008, 0.008), strict=False):
+            means = rows.groupby("share")[measure].mean()
+            axis.plot(means.index, means, color=colour, lw=1.2, label=FILLED[bool(filled)])
+            axis.plot(rows["share"] + aside, rows[measure], "o", color=colour, markersize=3, alpha=0.6)
+        axis.set(title=title, xlabel="share of the inferred noise")
+        axis.title.set_fontsize(9)
+    axes[0][0].legend(fontsize=8, frameon=False)
+    save(figure, path)
+
+
+def main() -> None:
+    """Measure, write, draw; --draw: from the csv that is there."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.known_shapes", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
+    parser.add_argument("--draw", action="store_true", help="the picture alone, from dose.csv")
+    options = parser.parse_args()
+    table = options.folder / "dose.csv"
+    if not options.draw:
+        write_whole(table, doses(shapes(n=4), range(8)).to_csv(index=False, float_format="%.4g").encode())
+    draw(pd.read_csv(table), options.folder / "dose.png")
+
+
+if __name__ == "__main__":
+    main()

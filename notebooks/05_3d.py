@@ -50,7 +50,7 @@ SIZE = {"n_levels": 31, "resolution": 16} if QUICK else {}
 KAPPAS = {"sds": sb.Fresh(), "sdi": sb.Inversion(guidance_scale=-1.0, t_min=0.2), "fitted": sb.Zero()}
 
 one = shapes(n=1)
-rows = {name: made(one, kappa, **SIZE) for name, kappa in KAPPAS.items()}
+rows = {name: made(one, kappa, **SIZE)[0] for name, kappa in KAPPAS.items()}
 display(Image(filename=str(sheet(one, rows, Path("one.png")))))
 
 # %% [markdown]
@@ -58,11 +58,31 @@ display(Image(filename=str(sheet(one, rows, Path("one.png")))))
 #
 # Now the prompt means four armchairs alike. SDS settles on one of them; SDI, whose noise is inferred from each view alone,
 # takes some views from one and some from another. The prior is the optimal denoiser of these views and knows nothing between.
+# It is not that SDI lacks randomness: with no noise at all (`fitted` above) the views agree as well.
 
 # %%
 four = shapes(n=4)
-rows = {name: made(four, KAPPAS[name], **SIZE) for name in ("sds", "sdi")}
+rows = {name: made(four, kappa, **SIZE)[0] for name, kappa in KAPPAS.items()}
 display(Image(filename=str(sheet(four, rows, Path("four.png")))))
+
+# %% [markdown]
+# What is inferred from a view is what sets it apart from its own nearest shape. Multiply it by a share, and fill up with fresh
+# noise or with none: a tenth of it does no harm, a quarter begins to, and no amount of fresh noise beside it helps.
+
+# %%
+display(Image(filename=str(FOLDER / "dose.png")))
+
+# %% [markdown]
+# ## A chain of close shapes: the same noise does no harm
+#
+# Two of the armchairs, and many blends of their pictures between them: the modes are close now, as those of a trained network
+# are bound to be. Each view still finds its own, but the nearest ones look alike, and a field has something to follow from one
+# to the next.
+
+# %%
+chain = shapes(n=2, blends=7 if QUICK else 63)
+rows = {name: made(chain, KAPPAS[name], **SIZE)[0] for name in ("sds", "sdi")}
+display(Image(filename=str(sheet(chain, rows, Path("chain.png"), shown=(0, -1)))))
 
 # %% [markdown]
 # ## The text prior, on the same terms

@@ -29,6 +29,9 @@ ANGLES = tuple(camera.azimuth for camera in VIEWS[:8])
 N_POINTS = 4096
 """On a surface, about."""
 
+FINE = 8
+"""One point of so many is looked at to find the azimuth."""
+
 WHITE = 0.95
 """A pixel with a channel below this shows the object."""
 
@@ -154,6 +157,11 @@ def cloud(mesh: Mesh, n: int) -> Float[np.ndarray, "n 3"]:
     return (1 - u) * a[face] + u * (1 - v) * b[face] + u * v * c[face]
 
 
+def apart(a: Float[np.ndarray, "n 3"], b: Float[np.ndarray, "m 3"]) -> float:
+    """Mean distance of the points of each to the nearest of the other, the mean of both ways (Chamfer distance)."""
+    return float(KDTree(b).query(a)[0].mean() + KDTree(a).query(b)[0].mean()) / 2
+
+
 def turned(points: Float[np.ndarray, "n 3"], azimuth: float) -> Float[np.ndarray, "n 3"]:
     """Turned about the vertical axis by so many degrees, as a camera's azimuth counts."""
     a = math.radians(azimuth)
@@ -199,11 +207,8 @@ class Chamfer(Metric):
         if not len(points):
             return 2.0
         some = points[:: -(-len(points) // N_POINTS)]
-        far = []
-        for azimuth in range(0, 360, 5):
-            there = turned(some, azimuth)
-            far.append((KDTree(known).query(there)[0].mean() + KDTree(there).query(known)[0].mean()) / 2)
-        return float(min(far))
+        few, fewer = some[::FINE], known[::FINE]
+        return apart(turned(some, min(range(0, 360, 5), key=lambda azimuth: apart(turned(few, azimuth), fewer))), known)
 
 
 def shown(images: Float[np.ndarray, "*n 3 h w"]) -> np.ndarray:

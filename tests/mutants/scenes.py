@@ -97,8 +97,8 @@ PLANTED = [
     Planted(
         FIELDS + "test_a_surface_is_held_against_its_mesh_at_the_best_azimuth",
         "metrics/known.py",
-        "for azimuth in range(0, 360, 5):",
-        "for azimuth in range(0, 5, 5):",
+        "min(range(0, 360, 5),",
+        "min(range(0, 5, 5),",
         "an object that faces another way counts as another shape",
     ),
 ]
