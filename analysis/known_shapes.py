@@ -5,6 +5,7 @@ Four shapes alike to the prompt are the prior. Writes dose.csv and dose.png besi
 
 import argparse
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def made(
     scene = Voxel(resolutions=[resolution], wording=Wording("{prompt}, {azimuth} degrees"), n_views=8)
     grid, update = sb.UniformT(n_levels, t_max=0.98, t_min=0.1), Adam(lr=0.1, n_inner=1, beta2=0.99)
     job = Job(model, sb.Distillation(sb.Annealed(grid), noise, scene=scene, update=update), scaled_linear())
-    *_, last = job.states(items_of([NAME], seeds), Cost())
+    last = deque(job.states(items_of([NAME], seeds), Cost()), maxlen=1).pop()  # a state holds the whole field
     return job.pictures(last).double().numpy()
 
 

@@ -33,8 +33,11 @@ from .benchmark2d import read, value
 MEASURED = {"run", "measure", "point", "low", "high"}
 """The columns that make a csv file a table of measures."""
 
-RUNS, ITEMS, FILMED, STATES = 12, 12, 8, 64
-"""At most: runs a grid, items a grid, items a film, states a film."""
+RUNS, ITEMS, FILMED, STATES, SIDES = 12, 12, 8, 64, 16
+"""At most: runs a grid, items a grid, items a film, states a film, sides of an object."""
+
+TURN = 2400
+"""Milliseconds in which an object turns once."""
 
 SIDE, FILM_SIDE = 128, 96
 """Pixels: larger pictures are made smaller."""
@@ -125,7 +128,10 @@ class Plot:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its config.yaml, its provenance.json, the first items and their images; why: images are missing."""
+    """A finished run: its config.yaml, its provenance.json, the first items and their images; why: images are missing.
+
+    images: [items, c, h, w], of objects [items, views, c, h, w].
+    """
 
     folder: RunFolder
     config: Mapping[str, Any]
@@ -170,7 +176,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Grid:
-    """Pictures [run][item] as data URIs. side: of a picture on the page, in CSS pixels; sharp: its pixels are to be seen."""
+    """Pictures [run][item] as data URIs. side: of a picture on the page, in CSS pixels; sharp: its pixels are to be seen.
+
+    turning: they are objects.
+    """
 
     title: str
     labels: Sequence[str]
@@ -178,6 +187,7 @@ class Grid:
     pictures: Sequence[Sequence[str]]
     side: int
     sharp: bool
+    turning: bool
 
 
 @dataclass(frozen=True)
@@ -190,6 +200,7 @@ class Film:
     side: int
     sharp: bool
     latent: bool
+    turning: bool
 
 
 @dataclass(frozen=True)
@@ -443,7 +454,7 @@ def open_run(path: Path) -> Run:
     if config.get("probe"):
         return Run(folder, config, made, items, None, "a probe measured it and kept no pictures")
     images = folder.read_shard(items).images
-    if images.ndim != 4:
+    if images.ndim not in (4, 5):
         return Run(folder, config, made, items, None, "points, not pictures")
     return Run(folder, config, made, items, images)
 
@@ -537,16 +548,44 @@ def data_uri(picture: Image.Image, quality: int | None = None) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def frames(views: np.ndarray) -> list[np.ndarray]:
+    """What is shown of an object [views, c, h, w], a whole turn in at most SIDES steps; of a picture [c, h, w], itself."""
+    return [views] if views.ndim == 3 else list(views[:: -(-len(views) // SIDES)])
+
+
+def picture_uri(image: np.ndarray) -> str:
+    """A picture [c, h, w], or an object [views, c, h, w] that turns, as a WebP data URI."""
+    first, *others = (Image.fromarray(pixels(view, SIDE)) for view in frames(image))
+    quality = None if first.width <= 64 else 88
+    if not others:
+        return data_uri(first, quality)
+    buffer = io.BytesIO()
+    first.save(
+        buffer,
+        "WEBP",
+        save_all=True,
+        append_images=others,
+        duration=TURN // (len(others) + 1),
+        loop=0,
+        lossless=quality is None,
+        quality=quality or 60,
+    )
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
 def on_page(shape: Sequence[int], side: int) -> tuple[int, bool]:
     """(width on the page in CSS pixels, whether pixels are to be seen) of pictures [..., h, w]: whole multiples if small."""
     width = round(shape[-1] * min(1, side / max(shape[-2:])))
     return width * max(1, round(96 / width)), width < 64
 
 
-def cost_of(groups: Sequence[Group], side: int) -> float:
-    """Bytes at most of a picture of every run."""
+def cost_of(groups: Sequence[Group], side: int, turning: bool) -> float:
+    """Bytes at most of a picture of every run; turning: of objects, of all their sides that are shown."""
     return sum(
-        len(group.runs) * min(side, run.images.shape[-1]) * min(side, run.images.shape[-2]) * PER_PIXEL
+        len(group.runs)
+        * (len(frames(run.images[0])) if turning else 1)
+        * math.prod(min(side, n) for n in run.images.shape[-2:])
+        * PER_PIXEL
         for group in groups
         for run in [group.runs[0][1]]
         if run.images is not None
@@ -559,12 +598,13 @@ def grid_of(group: Group, n_items: int) -> Grid:
     for _, run in group.runs:
         assert run.images is not None
         place = {item: i for i, item in enumerate(run.items)}
-        few = [Image.fromarray(pixels(run.images[place[item]], SIDE)) for item in some]
-        rows.append([data_uri(picture, None if picture.width <= 64 else 88) for picture in few])
+        rows.append([picture_uri(run.images[place[item]]) for item in some])
     first = group.runs[0][1].images
     assert first is not None
     side, sharp = on_page(first.shape, SIDE)
-    return Grid(group.title, [label for label, _ in group.runs], [name_of(item) for item in some], rows, side, sharp)
+    return Grid(
+        group.title, [label for label, _ in group.runs], [name_of(item) for item in some], rows, side, sharp, first.ndim == 5
+    )
 
 
 def path_of(run: Run) -> dict[str, np.ndarray]:
@@ -639,13 +679,13 @@ def film_of(group: Group, n_items: int, n_states: int) -> tuple[Film | None, lis
     first = paths[0][1].images
     assert first is not None
     shape = paths[0][2]["x0"].shape[2:]
-    latent = shape != first.shape[1:]
+    latent = shape != first.shape[-3:]
     made = [
         strips(label, path, [items.index(item) for item in some], n_states, latent)
         for (label, _, path), items in zip(paths, kept, strict=True)
     ]
     side, sharp = on_page(shape, FILM_SIDE)
-    return Film(group.title, [name_of(item) for item in some], made, side, sharp, latent), wrong
+    return Film(group.title, [name_of(item) for item in some], made, side, sharp, latent, first.ndim == 5), wrong
 
 
 def films_of(groups: Sequence[Group]) -> tuple[list[Film], list[str]]:
@@ -653,7 +693,9 @@ def films_of(groups: Sequence[Group]) -> tuple[list[Film], list[str]]:
     able = [Group(g.title, [pair for pair in g.runs if pair[1].filmed], g.items) for g in groups]
     able = [group for group in able if group.runs]
     sizes = [(FILMED, STATES), (4, STATES), (4, 32), (2, 32), (2, 16), (1, 16)]
-    n_items, n_states = next((s for s in sizes if 2 * math.prod(s) * cost_of(able, FILM_SIDE) / 1.6 <= FILM_BYTES), sizes[-1])
+    n_items, n_states = next(
+        (s for s in sizes if 2 * math.prod(s) * cost_of(able, FILM_SIDE, turning=False) / 1.6 <= FILM_BYTES), sizes[-1]
+    )
     made = [film_of(group, n_items, n_states) for group in able]
     faults: dict[str, dict[str, None]] = {}
     for _, wrong in made:
@@ -746,7 +788,7 @@ def prepare(folder: Path) -> Page:
     plots = [plot_of(title, frame) for _, title, frame in measured_here]
     places = places_of(folder, frames, runs)
     groups = groups_of(runs, places)
-    n_items = next((n for n in (ITEMS, 8, 6, 4, 2) if n * cost_of(groups, SIDE) <= GRID_BYTES), 1)
+    n_items = next((n for n in (ITEMS, 8, 6, 4, 2) if n * cost_of(groups, SIDE, turning=True) <= GRID_BYTES), 1)
     films, spoilt = films_of(groups)
     figures, left_out = figures_of(folder)
     commands = {}
@@ -803,7 +845,7 @@ def draw(page: Page) -> str:
     )
     films = [{"items": film.items, "runs": film.runs} for film in page.films]
     geometry = {"width": WIDTH, "right": WIDTH - RIGHT, "top": TOP, "letters": LETTERS, "marks": MARKS}
-    return env.get_template("report.html.j2").render(page=page, at=geometry, film_data=films)
+    return env.get_template("report.html.j2").render(page=page, at=geometry, film_data=films, turn=f"{TURN / 1000:g}")
 
 
 def main() -> None:

@@ -238,6 +238,25 @@ def test_a_latent_is_shown_by_three_channels_and_large_pictures_are_made_smaller
     assert grid.side == 96 and "first three channels" in report.draw(page)
 
 
+def test_objects_turn_and_their_way_is_what_each_step_saw(tmp_path) -> None:
+    rng, items = np.random.default_rng(0), [Item("a sofa", 0), Item("a sofa", 1)]
+    objects = np.round(rng.uniform(0, 1, (2, 40, 3, 16, 16)) * 255) / 127.5 - 1
+    made = handmade(tmp_path, "v-1", objects, items)
+    x0 = rng.uniform(-0.2, 0.2, (3, 2, 3, 16, 16))
+    made.write_arrays("trajectory.npz", x0=x0, kappa=x0, sigma=np.ones((3, 2)), index=np.arange(3))
+    page = report.prepare(tmp_path)
+    (grid,), (film,) = page.grids, page.films
+    assert grid.turning and film.turning and not film.latent  # a latent would be divided by its own spread
+    with Image.open(io.BytesIO(base64.b64decode(grid.pictures[0][1].partition(",")[2]))) as turntable:
+        assert turntable.n_frames == 14 and turntable.info["loop"] == 0  # 40 sides by threes
+        for k in range(14):
+            turntable.seek(k)
+            want = np.round((objects[1, 3 * k].transpose(1, 2, 0) + 1) * 127.5)
+            assert np.abs(np.asarray(turntable.convert("RGB")) - want).max() <= 1
+        assert turntable.info["duration"] * 14 == pytest.approx(report.TURN, rel=0.02)
+    assert "Objects turn once in 2.4 s." in report.draw(page) and "seen from another side at every step" in report.draw(page)
+
+
 def test_runs_that_share_no_item_stand_apart_and_many_are_parted(tmp_path) -> None:
     images = np.zeros((2, 1, 4, 4))
     for k in range(report.RUNS + 2):
