@@ -261,13 +261,24 @@ def finished_plans(argv: Sequence[str], tier: str) -> list[Plan]:
     return [plan for plan, *_ in preflight([*argv, f"tier={tier}"]) if not plan.missing]
 
 
+def shared(a: Samples, b: Samples) -> tuple[Samples, Samples]:
+    """The items that both have. Raises UndefinedError if there are none."""
+    both = set(a.items) & set(b.items)
+    if not both:
+        raise UndefinedError("they have no item in common")
+    first, second = (some.only(np.array([item in both for item in some.items])) for some in (a, b))
+    return first, second
+
+
 def judged(a: Row, b: Row, names: Sequence[str], margins: Mapping[str, float]) -> list[dict[str, Any]]:
-    """a against b, a row a measure: the difference with interval, effect size and p, and whether it is within the margin."""
+    """a against b on the items that both have, a row a measure: the difference with interval, effect size and p, and whether
+    it is within the margin.
+    """
     found = []
     for name, metric in chosen(names).items():
         about: dict[str, Any] = {"a": a.run.label, "b": b.run.label, "gamma": a.run.scale, "measure": name, "unit": metric.unit}
         try:
-            gap = compared(a.given, b.given, metric)
+            gap = compared(*shared(a.given, b.given), metric)
         except UndefinedError as why:
             found.append(about | {"undefined": str(why)})
             continue

@@ -16,7 +16,7 @@ from sdi_bench.data.world import World
 from sdi_bench.draws import Item
 from sdi_bench.measure import Samples, compared, diverged, measure, rounded
 from sdi_bench.metrics import Contrast, Rms
-from sdi_bench.metrics.base import Context, Hits, Metric
+from sdi_bench.metrics.base import Context, Hits, Metric, UndefinedError
 from sdi_bench.stats import Statistic, mean_of, share
 
 WORDS = ["model=digits", "reference=null", "prompt=[3,8]", "seeds=0..3", "grid.n_levels=4", "metric=[]"]
@@ -197,6 +197,17 @@ def test_a_difference_is_of_the_items_that_diverged_in_neither() -> None:
     other = Samples(b, [Item("a", i + 1) for i in range(40)], second.labels)
     with pytest.raises(ValueError, match="40 and 40 items are not the same"):
         compared(first, other, Rms())
+
+
+def test_runs_of_which_one_has_fewer_items_are_compared_on_those() -> None:
+    rng = np.random.default_rng(0)
+    many, few = given(rng.standard_normal((40, 1, 4, 4))), given(rng.standard_normal((30, 1, 4, 4)))
+    few = few.only(np.arange(30) >= 12)
+    first, second = evaluate.shared(many, few)
+    assert list(first.items) == list(second.items) == list(many.items[12:30])
+    assert np.array_equal(first.images, many.images[12:30]) and np.array_equal(second.images, few.images)
+    with pytest.raises(UndefinedError, match="no item in common"):
+        evaluate.shared(many.only(np.arange(40) < 12), few)
 
 
 def test_verdicts_adjust_over_all_that_is_claimed_together() -> None:
