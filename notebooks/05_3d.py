@@ -66,7 +66,7 @@ rows = {name: made(four, kappa, **SIZE)[0] for name, kappa in KAPPAS.items()}
 display(Image(filename=str(sheet(four, rows, Path("four.png")))))
 
 # %% [markdown]
-# Take only a share of the inferred noise, and nothing or fresh noise for the rest: a tenth of it does no harm, from a quarter on
+# Take only a share of the inferred noise, and nothing or fresh noise for the rest: a tenth does no harm, from a quarter on
 # some objects are mixtures, and in the end all are. Fresh noise puts that off (eight seeds, each a point; `python -m
 # analysis.known_shapes`). So what parts the views is the inferred noise itself: it leads each one back to where it stands.
 
