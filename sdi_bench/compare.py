@@ -21,6 +21,12 @@ EXPLAINED = {
     "modes": "modes: share of the modes that data would meet.",
     "nearest": "nearest: distance to the nearest training image (no direction).",
     "rprec": 'rprec: share that suits its own prompt best of 100 captions; chance is 0.01, the ceiling is what "data" gets.',
+    "rprec5, named": "rprec5: share with its own prompt among the five best; named: objects with half of their sides so.",
+    "to_shape, shape_lpips, silhouette, mixed": "to_shape (PSNR), shape_lpips, silhouette (IoU): eight sides of an "
+    "object against the nearest known one's; mixed: share of the sides that are nearer to another known one.",
+    "chamfer": "chamfer: distance to the mesh of the one training object that the prompt means, at the best azimuth.",
+    "janus, floaters": "janus: share of backs that look like a front; floaters: share of an object's pixels apart "
+    "from its largest part.",
     "tclip": "tclip: 100·cos of picture and prompt, by a scorer trained on the built-in world (in its domain only).",
     "view": "view: share seen from the side asked for, the mean over sides; one answer for all gets 1 / sides. Ceiling: data.",
     "lpips": "lpips: LPIPS (AlexNet, at these few pixels) to the same item of the reference.",

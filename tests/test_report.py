@@ -29,6 +29,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from analysis import report  # noqa: E402
+from analysis.report import __main__, films, grids, plots, reading, tables, turntables  # noqa: E402
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 EVIL = '</script><script>document.title="caught"</script>'
@@ -65,6 +66,20 @@ def digits(tmp_path_factory) -> Path:
     return sweep(tmp_path_factory.mktemp("digits"), *words)
 
 
+def objects(folder: Path) -> Path:
+    """Two runs of three objects, each seen from six sides: a white square on grey that moves to the right, higher by item."""
+    items = [Item(prompt, 0) for prompt in ("a sofa", "a table", "a lamp")]
+    images = np.full((3, 6, 3, 32, 32), -0.5)
+    for item in range(3):
+        for view in range(6):
+            images[item, view, :, 20 - 8 * item : 28 - 8 * item, 4 * view : 4 * view + 8] = 1
+    x0 = images[:, :4].swapaxes(0, 1)
+    for name in ("sds", "sdi"):
+        made = handmade(folder, f"{name}-1", images, items)
+        made.write_arrays("trajectory.npz", x0=x0, kappa=x0, sigma=np.ones((4, 3)), index=np.arange(4))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def page(digits: Path) -> str:
     """Its page."""
@@ -93,7 +108,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
     """Write a page in this process; the exit status."""
     monkeypatch.setattr(sys, "argv", ["report", *map(str, words)])
     try:
-        report.main()
+        __main__.main()
     except SystemExit as stop:
         return int(stop.code or 0)
     return 0
@@ -197,7 +212,7 @@ def test_csv_alone_gives_tables_plots_and_figures(tmp_path) -> None:
         ("ddim", "1"),
         ("ddim", "7.5"),
     ]
-    assert test.lines[0].cells[2] == report.Cell("–", None, "too few")
+    assert test.lines[0].cells[2] == tables.Cell("–", None, "too few")
     assert test.lines[0].cells[3].text == "0.100 ±0.010!" and "No a for sds: too few." in test.notes
     assert test.columns[3].about == "share; higher is better"
     assert [c.text for c in claims.lines[0].cells] == [
@@ -246,24 +261,65 @@ def test_objects_turn_and_their_way_is_what_each_step_saw(tmp_path) -> None:
     made.write_arrays("trajectory.npz", x0=x0, kappa=x0, sigma=np.ones((3, 2)), index=np.arange(3))
     page = report.prepare(tmp_path)
     (grid,), (film,) = page.grids, page.films
-    assert grid.turning and film.turning and not film.latent  # a latent would be divided by its own spread
-    with Image.open(io.BytesIO(base64.b64decode(grid.pictures[0][1].partition(",")[2]))) as turntable:
-        assert turntable.n_frames == 14 and turntable.info["loop"] == 0  # 40 sides by threes
-        for k in range(14):
-            turntable.seek(k)
-            want = np.round((objects[1, 3 * k].transpose(1, 2, 0) + 1) * 127.5)
-            assert np.abs(np.asarray(turntable.convert("RGB")) - want).max() <= 1
-        assert turntable.info["duration"] * 14 == pytest.approx(report.TURN, rel=0.02)
-    assert "Objects turn once in 2.4 s." in report.draw(page) and "seen from another side at every step" in report.draw(page)
+    assert film.turning and not film.latent  # a latent would be divided by its own spread
+    assert (grid.sides, grid.degrees, grid.side, grid.sharp) == (20, 18.0, 96, True)  # 40 sides by twos
+    with Image.open(io.BytesIO(base64.b64decode(grid.pictures[0][1].partition(",")[2]))) as file:
+        strip = np.asarray(file.convert("RGB"))
+    for k, side in enumerate(np.split(strip, 20, axis=1)):
+        assert np.array_equal(side, np.round((objects[1, 2 * k].transpose(1, 2, 0) + 1) * 127.5))
+    assert "Objects turn together" in report.draw(page) and "seen from another side at every step" in report.draw(page)
+
+
+def test_objects_stand_in_rows_of_runs_and_columns_of_items(tmp_path) -> None:
+    page = report.prepare(objects(tmp_path))
+    (grid,), (film,) = page.grids, page.films
+    assert list(grid.labels) == ["sdi", "sds"] and grid.items == ["a sofa · 0", "a table · 0", "a lamp · 0"]
+    assert [len(row) for row in grid.pictures] == [3, 3] and page.lacking == ["tables of measures (sweep-*.csv, measures.csv)"]
+    assert len(set(grid.pictures[0])) == 3 and film.items == grid.items and film.turning
+    tags = Outline(report.draw(page)).tags
+    windows = [tags[k + 1][1]["alt"] for k, (_, attrs) in enumerate(tags) if attrs.get("class") == "frame turntable"]
+    assert windows == [f"{run}: {item}" for run in grid.labels for item in grid.items]
+
+
+def test_objects_lose_quality_before_they_are_left_out(tmp_path, monkeypatch) -> None:
+    rng, items = np.random.default_rng(0), [Item("a", seed) for seed in range(4)]
+    views = rng.uniform(-1, 1, (4, 8, 3, 16, 16))
+    handmade(tmp_path, "v-1", views, items)
+    whole, reduced = (len(turntables.turntable(views[0], lossy)) for lossy in (False, True))
+    assert whole > 1.2 * reduced
+    for room, n_items, size in ((12 * whole, 4, whole), (3.5 * reduced, 3, reduced), (1, 1, reduced)):
+        monkeypatch.setattr(turntables, "TURN_BYTES", room)
+        (grid,) = report.prepare(tmp_path).grids
+        assert len(grid.pictures[0]) == n_items and len(grid.pictures[0][0]) == size
+
+
+def test_objects_and_pictures_of_one_tier_stand_apart(tmp_path) -> None:
+    handmade(tmp_path, "flat-1", np.zeros((1, 3, 8, 8)), [Item("a", 0)])
+    handmade(tmp_path, "solid-1", np.zeros((1, 6, 3, 8, 8)), [Item("a", 0)])
+    grids_made = report.prepare(tmp_path).grids
+    assert [(grid.title, grid.sides) for grid in grids_made] == [("γ 1 · 8 × 8", 1), ("γ 1 · 8 × 8, 6 views", 6)]
+
+
+def test_an_animated_figure_moves(tmp_path) -> None:
+    pd.DataFrame([{"run": "a", "measure": "b", "point": 1.0, "low": 0.5, "high": 1.5}]).to_csv(tmp_path / "sweep-1.csv")
+    first, *others = (Image.fromarray(np.full((6, 8, 3), shade, np.uint8)) for shade in (0, 120, 240))
+    first.save(tmp_path / "turntable.gif", save_all=True, append_images=others, duration=200, loop=0)
+    page = report.prepare(tmp_path)
+    (figure,) = page.figures
+    with Image.open(io.BytesIO(base64.b64decode(figure.uri.partition(",")[2]))) as file:
+        file.load()  # it says how long a frame is shown once it has one
+        assert file.n_frames == 3 and file.info["duration"] == 200
+    assert (figure.name, figure.moving, figure.width, figure.height) == ("turntable.gif", True, 8, 6)
+    assert '<details class="moving" open>' in report.draw(page)
 
 
 def test_runs_that_share_no_item_stand_apart_and_many_are_parted(tmp_path) -> None:
     images = np.zeros((2, 1, 4, 4))
-    for k in range(report.RUNS + 2):
+    for k in range(reading.RUNS + 2):
         handmade(tmp_path, f"r{k:02d}-1", images, [Item("a", 0), Item("b", 0)])
     handmade(tmp_path, "s-1", images, [Item("c", 0), Item("d", 0)])
     grids = report.prepare(tmp_path).grids
-    assert [len(grid.labels) for grid in grids] == [report.RUNS, 2, 1]
+    assert [len(grid.labels) for grid in grids] == [reading.RUNS, 2, 1]
     assert [grid.title for grid in grids] == [f"γ 1 ({k} of 3)" for k in (1, 2, 3)]
 
 
@@ -283,8 +339,8 @@ def test_an_index_names_the_runs_and_tiers_stand_apart(tmp_path) -> None:
 
 
 def test_fewer_states_where_there_is_no_room(digits, monkeypatch) -> None:
-    monkeypatch.setattr(report, "FILM_BYTES", 5000.0)
-    monkeypatch.setattr(report, "GRID_BYTES", 5000.0)
+    monkeypatch.setattr(films, "FILM_BYTES", 5000.0)
+    monkeypatch.setattr(grids, "GRID_BYTES", 5000.0)
     made = report.prepare(digits)
     assert len(made.films[0].items) < 8 and len(made.grids[0].items) < 12
 
@@ -425,14 +481,24 @@ class Browser:
         os.close(self.out)
 
 
-@pytest.fixture
-def browser(page, tmp_path) -> Iterator[Browser]:
+def opened(html: str, folder: Path) -> Iterator[Browser]:
+    """A page in a browser."""
     if BROWSER is None:
         pytest.skip("no browser here: needs chromium, chromium-browser or google-chrome")
-    (tmp_path / "page.html").write_text(page)
-    opened = Browser(tmp_path / "page.html", tmp_path / "profile")
-    yield opened
-    opened.close()
+    (folder / "page.html").write_text(html)
+    browser = Browser(folder / "page.html", folder / "profile")
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browser(page, tmp_path) -> Iterator[Browser]:
+    yield from opened(page, tmp_path)
+
+
+@pytest.fixture
+def turning(tmp_path) -> Iterator[Browser]:
+    yield from opened(report.draw(report.prepare(objects(tmp_path / "made"))), tmp_path)
 
 
 COLUMN = '[...document.querySelectorAll(".sortable")[0].tBodies[0].rows].map(row => row.cells[2].dataset.key ?? null)'
@@ -507,7 +573,7 @@ def test_it_is_as_wide_as_the_window_and_its_text_can_be_read(browser, scheme: s
     assert browser.ask("document.documentElement.scrollWidth") <= width
     assert browser.ask("Promise.all([...document.images].filter(i => i.src).map(i => i.decode())).then(all => all.length)") > 50
     style = "getComputedStyle(document.documentElement).getPropertyValue"
-    names = ["ground", "raised", "text", "quiet", "link", *(f"s{k}" for k in range(report.MARKS))]
+    names = ["ground", "raised", "text", "quiet", "link", *(f"s{k}" for k in range(plots.MARKS))]
     colours = {name: browser.ask(f"{style}.call(getComputedStyle(document.documentElement), '--{name}')") for name in names}
 
     def luminance(colour: str) -> float:
@@ -522,3 +588,62 @@ def test_it_is_as_wide_as_the_window_and_its_text_can_be_read(browser, scheme: s
             low, high = sorted((luminance(colours[ground]), luminance(colours[name])))
             assert (high + 0.05) / (low + 0.05) >= 4.5, (ground, name)
     assert browser.complaints() == []
+
+
+WINDOWS = """(async () => {
+  const images = [...document.querySelectorAll("#grid-section td img")];
+  await Promise.all(images.map(img => img.decode()));
+  return images.map(img => [img.naturalWidth, Math.round(img.closest(".frame").getBoundingClientRect().width)]);
+})()"""
+VIEWS = """[...document.querySelectorAll("#grid-section td img")].map(img => Math.round(
+  img.closest(".frame").getBoundingClientRect().left - img.getBoundingClientRect().left) / 96)"""
+WAIT = "new Promise(done => setTimeout(done, 1000))"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_objects_turn_in_step_until_they_are_told_not_to(turning, width: int) -> None:
+    turning.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+    assert turning.ask("document.documentElement.scrollWidth") <= width
+    assert turning.ask(WINDOWS) == [[6 * 32, 96]] * 6
+    met = set()
+    for _ in range(3):
+        views = turning.ask(VIEWS)
+        assert len(views) == 6 and len(set(views)) == 1
+        met.add(views[0])
+        turning.ask(WAIT)
+    assert len(met) > 1
+    turning.ask("document.getElementById('turn-side').focus()")
+    turning.press("Home", 36)
+    turning.press("ArrowRight", 39)
+    turning.ask(WAIT)
+    assert turning.ask(VIEWS) == [1] * 6
+    assert turning.ask("document.getElementById('turn-said').textContent") == "60°"
+    assert not turning.ask("document.getElementById('turn').checked")
+    assert [figure["said"].split(" · ")[0] for figure in turning.ask(SEEN)] == ["state 3 of 3"] * 2
+    assert turning.complaints() == []
+
+
+def test_objects_are_still_for_who_asked_for_less_motion(turning) -> None:
+    turning.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
+    turning.events.clear()
+    turning.call("Page.reload")
+    while not turning.told("Page.loadEventFired"):
+        turning.read()
+    turning.ask(WAIT)
+    assert not turning.ask("document.getElementById('turn').checked") and turning.ask(VIEWS) == [0] * 6
+
+
+def test_pictures_among_objects_have_no_sides_to_choose(tmp_path) -> None:
+    folder = objects(tmp_path / "made")
+    handmade(folder, "flat-1", np.zeros((1, 3, 8, 8)), [Item("a", 0)])
+    shown = "[...document.querySelectorAll('#grid-section .turn')].map(control => control.hidden)"
+    for browser in opened(report.draw(report.prepare(folder)), tmp_path):
+        assert browser.ask("[...document.getElementById('grid-group').options].map(option => option.text)") == [
+            "γ 1 · 8 × 8",
+            "γ 1 · 32 × 32, 6 views",
+        ]
+        assert browser.ask(shown) == [True, True]
+        browser.ask("document.getElementById('grid-group').focus()")
+        browser.press("ArrowDown", 40)
+        assert browser.ask(shown) == [False, False]
+        assert browser.complaints() == []

@@ -30,7 +30,39 @@ function choose(section, select, then) {
   if (box) box.addEventListener("change", show);
   show();
 }
-choose("grid-section", "grid-group");
+
+// objects: strips of sides, moved under windows of one side, all together; a figure that moves can be closed
+const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+if (still) for (const figure of document.querySelectorAll(".moving")) figure.open = false;
+const turn = document.getElementById("turn");
+if (turn) {
+  const section = document.getElementById("grid-section"), controls = section.querySelectorAll(".turn");
+  const side = document.getElementById("turn-side"), said = document.getElementById("turn-said");
+  let sides, degrees;
+  const look = () => {
+    const angle = Math.round(Number(side.value) * degrees);
+    section.style.setProperty("--view", side.value);
+    said.textContent = `${angle}°`;
+    side.setAttribute("aria-valuetext", `${angle} degrees`);
+  };
+  const step = () => {
+    if (turn.checked) {
+      side.value = (Number(side.value) + 1) % sides;
+      look();
+    }
+    setTimeout(step, 3600 / sides);
+  };
+  side.addEventListener("input", () => { turn.checked = false; look(); });
+  choose("grid-section", "grid-group", group => {
+    sides = Number(group.dataset.sides ?? 1);
+    degrees = Number(group.dataset.degrees ?? 360);
+    side.max = sides - 1;
+    for (const control of controls) control.hidden = sides === 1;
+    look();
+  });
+  turn.checked = !still;
+  step();
+} else choose("grid-section", "grid-group");
 
 // films: strips of states beside each other, moved under a window of one state
 const filmData = document.getElementById("film-data");
