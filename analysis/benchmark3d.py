@@ -37,7 +37,15 @@ LOOK = {
     "saturation": "saturation",
     "floaters": "floaters",
 }
-KNOWN = {"to_shape": "PSNR", "shape_lpips": "LPIPS", "silhouette": "IoU", "mixed": "mixed", "chamfer": "Chamfer"}
+KNOWN = {
+    "to_shape": "PSNR",
+    "to_blend": "to a blend",
+    "parted": "parted",
+    "shape_lpips": "LPIPS",
+    "silhouette": "IoU",
+    "mixed": "mixed",
+    "chamfer": "Chamfer",
+}
 BLOCKS = {
     "text, by all 48 pictures around each object": {
         "rprec": "rprec",
@@ -50,7 +58,7 @@ BLOCKS = {
         "fd_effnet": "FD real",
     },
     "look (log ratios to real pictures of the same captions; spectrum: dB)": LOOK,
-    "against the nearest object that is known (of the prior; else the training objects of that name), in eight views": KNOWN,
+    "against the nearest known object (the prior's; else training objects of that name; Chamfer: where there is one)": KNOWN,
 }
 """title -> measure -> how it is headed."""
 
@@ -66,6 +74,10 @@ MAP = {
     "4 shapes, other denoisers": {"4 shapes": "optimal", "4 shapes, wide": "wide\n(0.2)", "4 shapes, windows": "windows"},
 }
 """panel -> tier -> how it is named there."""
+YARDSTICKS = {
+    "to_shape": "PSNR to the nearest\ntrue shape (dB)",
+    "to_blend": "PSNR to the nearest\nblend of them (dB)",
+}
 LINES = {"sds": "sds", "sdi, t_min .2": "sdi, t_min .2", "sdi": "sdi", "ism, t_min .2": "ism, t_min .2", "zero": "no noise"}
 
 PROMPTS = ("a red motorbike", "a green cactus", "a brown table", "a white sofa")
@@ -80,38 +92,41 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
             if set(columns) & set(rows["measure"]):
                 parts.append(f"{tier}: {title}\n\n{block(rows.sort_values('gamma', kind='stable'), columns)}")
     if len(claims):
-        parts.append(f"claims of arXiv 2405.15891 on 3D, on this prior\n\n{pairs(claims)}")
+        said = claims.assign(claim=claims["claim"] + np.where(claims["later"], " (asked later)", ""))
+        parts.append(f"claims of arXiv 2405.15891 on 3D, on this prior\n\n{pairs(said)}")
     for tier, rows in differences.groupby("tier", sort=False) if len(differences) else ():
         parts.append(f"{tier}: differences from sds at the same gamma\n\n{pairs(rows)}")
     return "\n\n\n".join(parts) + "\n"
 
 
 def prepare(measures: pd.DataFrame) -> pd.DataFrame:
-    """The priors of known shapes: tier, run, point, low, high of the PSNR to the nearest."""
+    """The priors of known shapes: tier, run, measure, point, low, high."""
     tiers = {tier for panel in MAP.values() for tier in panel}
-    keep = measures["tier"].isin(tiers) & measures["run"].isin(list(LINES)) & (measures["measure"] == "to_shape")
-    return measures.loc[keep, ["tier", "run", "point", "low", "high"]].dropna()
+    keep = measures["tier"].isin(tiers) & measures["run"].isin(list(LINES)) & measures["measure"].isin(list(YARDSTICKS))
+    return measures.loc[keep, ["tier", "run", "measure", "point", "low", "high"]].dropna()
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
-    """A line a sampler, a panel for each way in which priors differ."""
+    """A line a sampler, a column for each way in which priors differ, a row a yardstick."""
     widths = [len(panel) for panel in MAP.values()]
     figure, axes = plt.subplots(
-        1, len(MAP), figsize=(9.6, 3.4), sharey=True, layout="constrained", gridspec_kw={"width_ratios": widths}
+        2, len(MAP), figsize=(9.6, 5.4), sharex="col", sharey=True, layout="constrained", gridspec_kw={"width_ratios": widths}
     )
-    for axis, (title, tiers) in zip(axes, MAP.items(), strict=True):
-        for k, (run, name) in enumerate(LINES.items()):
-            rows = table[table["run"] == run].set_index("tier").reindex(list(tiers))
-            errors = np.array([rows["point"] - rows["low"], rows["high"] - rows["point"]]).clip(0)
-            places = np.arange(len(tiers)) + 0.05 * (k - (len(LINES) - 1) / 2)
-            axis.errorbar(
-                places, rows["point"], yerr=errors, marker=MARKERS[k], color=COLOURS[k], markersize=4, lw=1, label=name
-            )
-        axis.set_xticks(range(len(tiers)), list(tiers.values()), fontsize=8)
-        axis.set_title(title, fontsize=9)
-        axis.grid(axis="y", linewidth=0.3)
-    axes[0].set_ylabel("PSNR to the nearest true shape (dB)", fontsize=9)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(LINES), fontsize=8, frameon=False)
+    for line, (measure, unit) in zip(axes, YARDSTICKS.items(), strict=True):
+        for axis, (title, tiers) in zip(line, MAP.items(), strict=True):
+            for k, (run, name) in enumerate(LINES.items()):
+                rows = table[(table["run"] == run) & (table["measure"] == measure)].set_index("tier").reindex(list(tiers))
+                errors = np.array([rows["point"] - rows["low"], rows["high"] - rows["point"]]).clip(0)
+                places = np.arange(len(tiers)) + 0.05 * (k - (len(LINES) - 1) / 2)
+                axis.errorbar(
+                    places, rows["point"], yerr=errors, marker=MARKERS[k], color=COLOURS[k], markersize=4, lw=1, label=name
+                )
+            axis.set_xticks(range(len(tiers)), list(tiers.values()), fontsize=8)
+            axis.set_title(title if line is axes[0] else "", fontsize=9)
+            axis.grid(axis="y", linewidth=0.3)
+        line[0].set_ylabel(unit, fontsize=9)
+    handles = axes[0][0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=len(LINES), fontsize=8, frameon=False)
     save(figure, path)
 
 

@@ -22,7 +22,7 @@ import sdi_bench as sb
 from sdi_bench.draws import Draws, Purpose, items_of
 from sdi_bench.guidance import Guidance
 from sdi_bench.levels import Level, Step
-from sdi_bench.metrics.known import gaps
+from sdi_bench.metrics.known import blended, gaps, psnr
 from sdi_bench.models.base import Denoiser
 from sdi_bench.models.shapes import NAME, Shapes, shapes
 from sdi_bench.noise import Inversion, Kappa
@@ -81,27 +81,25 @@ def made(
     return job.pictures(last).double().numpy()
 
 
-def nearness(views: Float[np.ndarray, "8 3 h w"], truth: Float[np.ndarray, "shapes 8 3 h w"]) -> tuple[float, int]:
-    """(PSNR in dB to the shape that is nearest on the whole, how many of the views are nearer to another)."""
-    far = gaps(views, truth)
-    nearest = int(far.mean(1).argmin())
-    return float(-10 * np.log10(far[nearest].mean() / 4)), int((far.argmin(0) != nearest).sum())
+def nearness(views: Float[np.ndarray, "8 3 h w"], truth: Float[np.ndarray, "shapes 8 3 h w"]) -> tuple[float, float]:
+    """PSNR in dB to the shape that is nearest on the whole, and to the nearest convex blend of them."""
+    return psnr(views, truth[gaps(views, truth).mean(1).argmin()]), psnr(views, blended(views, truth))
 
 
 def sheet(
     model: Shapes, rows: Mapping[str, Float[np.ndarray, "8 3 h w"]], path: Path, shown: Sequence[int] | None = None
 ) -> Path:
-    """The true shapes, then each row with its PSNR to the nearest and how many views are nearer to another. Writes a PNG.
+    """The true shapes, then each row with its PSNR to the nearest and to the nearest blend of them. Writes a PNG.
 
-    shown: some of the true shapes, where all would be too many; what is nearer to another is not said then.
+    shown: some of the true shapes, where all would be too many.
     """
     truth = model.truths.numpy()
     places = range(len(truth)) if shown is None else [k % len(truth) for k in shown]
     lines = [(f"truth {k}" if len(truth) > 1 else "truth", truth[k]) for k in places]
     for name, views in rows.items():
-        psnr, mixed = nearness(views, truth)
-        aside = f"\n{mixed} of another" if mixed and shown is None else ""
-        lines.append((f"{name}: {psnr:.1f} dB" + aside, views))
+        near, blend = nearness(views, truth)
+        aside = f"\n{blend:.1f} dB to a blend" if len(truth) > 1 else ""
+        lines.append((f"{name}: {near:.1f} dB" + aside, views))
     figure, axes = panels(len(lines), 8, 1.15, 1.15)
     for line, (name, views) in zip(axes, lines, strict=True):
         for k, axis in enumerate(line):
@@ -111,13 +109,13 @@ def sheet(
 
 
 def doses(model: Shapes, seeds: Sequence[int]) -> pd.DataFrame:
-    """A row for each share, filling and seed: share, filled, seed, psnr, mixed (views of eight)."""
+    """A row for each share, filling and seed: share, filled, seed, psnr, to_blend (dB)."""
     truth, rows = model.truths.numpy(), []
     for filled in FILLED:
         for share in SHARES:
             for seed, views in zip(seeds, made(model, Share(share, filled), seeds=seeds), strict=True):
-                psnr, mixed = nearness(views, truth)
-                rows.append({"share": share, "filled": filled, "seed": seed, "psnr": psnr, "mixed": mixed})
+                near, blend = nearness(views, truth)
+                rows.append({"share": share, "filled": filled, "seed": seed, "psnr": near, "to_blend": blend})
             print(pd.DataFrame(rows[-len(seeds) :]).to_string(index=False, header=False), flush=True)
     return pd.DataFrame(rows)
 
@@ -128,8 +126,8 @@ def places(model: Shapes, seeds: Sequence[int]) -> pd.DataFrame:
     for name, noise in NOISES.items():
         for seed, views in zip(seeds, made(model, noise, seeds=seeds), strict=True):
             far = gaps(views, truth).mean(1)
-            place, psnr = float(far.argmin() / (len(truth) - 1)), float(-10 * np.log10(far.min() / 4))
-            rows.append({"noise": name, "seed": seed, "place": place, "psnr": psnr})
+            place = float(far.argmin() / (len(truth) - 1))
+            rows.append({"noise": name, "seed": seed, "place": place, "psnr": nearness(views, truth)[0]})
         print(pd.DataFrame(rows[-len(seeds) :]).to_string(index=False, header=False), flush=True)
     return pd.DataFrame(rows)
 
@@ -161,7 +159,10 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     """Every object a point; lines through the means."""
     figure, axes = panels(1, 2, 3.6, 2.6)
     for axis, measure, title in zip(
-        axes[0], ("psnr", "mixed"), ("PSNR to the nearest true shape (dB)", "views of another shape, of eight"), strict=True
+        axes[0],
+        ("psnr", "to_blend"),
+        ("PSNR to the nearest true shape (dB)", "PSNR to the nearest blend of them (dB)"),
+        strict=True,
     ):
         for (filled, rows), colour, aside in zip(table.groupby("filled"), COLOURS, (-0.008, 0.008), strict=False):
             means = rows.groupby("share")[measure].mean()

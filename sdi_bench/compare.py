@@ -24,6 +24,8 @@ EXPLAINED = {
     "rprec5, named": "rprec5: share with its own prompt among the five best; named: objects with half of their sides so.",
     "to_shape, shape_lpips, silhouette, mixed": "to_shape (PSNR), shape_lpips, silhouette (IoU): eight sides of an "
     "object against the nearest known one's; mixed: share of the sides that are nearer to another known one.",
+    "to_blend, parted": "to_blend (PSNR): against the nearest convex blend of the known ones; parted (dB): what "
+    "each side gains by a blend of its own.",
     "chamfer": "chamfer: distance to the mesh of the one training object that the prompt means, at the best azimuth.",
     "janus, floaters": "janus: share of backs that look like a front; floaters: share of an object's pixels apart "
     "from its largest part.",

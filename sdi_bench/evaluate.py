@@ -290,9 +290,11 @@ def judged(a: Row, b: Row, names: Sequence[str], margins: Mapping[str, float]) -
 
 
 def verdicts(pairs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The pairs as a table, with p-values by Holm over all of them and the verdict of each."""
-    made = [i for i, pair in enumerate(pairs) if "gap" in pair]
-    adjusted = dict(zip(made, holm(np.array([pairs[i]["p"] for i in made])), strict=True)) if made else {}
+    """The pairs as a table, with p-values by Holm over all of them, those asked `later` apart, and the verdict of each."""
+    adjusted: dict[int, float] = {}
+    for later in (False, True):
+        made = [i for i, pair in enumerate(pairs) if "gap" in pair and pair.get("later", False) == later]
+        adjusted |= dict(zip(made, holm(np.array([pairs[i]["p"] for i in made])), strict=True)) if made else {}
     rows = []
     for i, pair in enumerate(pairs):
         row = {key: value for key, value in pair.items() if key != "gap"}
@@ -322,13 +324,13 @@ def experiment(name: str, settings: Mapping[str, Any]) -> dict[str, pd.DataFrame
             about = {"tier": tier, "command": made.command, "results": made.folder}
             measures += records(made.run, made.given, metrics, about)
             base = rows.get((part.get("baseline", row), gamma))
-            if base is not None and base is not made and base.run.items == made.run.items:
+            if base is not None and base is not made:
                 differences += [{"tier": tier} | pair for pair in judged(made, base, part.get("compared", []), margins)]
         for claim in said["criteria"]["claims"]:
             a, b = (rows.get((claim[side], float(claim["gamma"]))) for side in ("a", "b"))
             if claim["tier"] == tier and a is not None and b is not None:
                 found = judged(a, b, list(claim["expects"]), margins)
-                about = {"claim": claim["says"], "tier": tier}
+                about = {"claim": claim["says"], "tier": tier, "later": claim.get("later", False)}
                 claims += [about | {"expected": claim["expects"][pair["measure"]]} | pair for pair in found]
     return {"measures": pd.DataFrame(measures), "differences": verdicts(differences), "claims": verdicts(claims)}
 

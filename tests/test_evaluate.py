@@ -224,6 +224,9 @@ def test_verdicts_adjust_over_all_that_is_claimed_together() -> None:
     assert list(found["verdict"][:2]) == ["equal within 0.01", "higher"] and "gap" not in found
     assert found["p_holm"][0] == 1 and math.isnan(found["p_holm"][2])
     assert found["p_holm"][1] == pytest.approx(2 * found["p"][1])
+    apart = evaluate.verdicts([*pairs, *({**pair, "later": True} for pair in [pairs[1]] * 3)])
+    assert list(apart["p_holm"][:2]) == list(found["p_holm"][:2])  # what was asked later changes no verdict
+    np.testing.assert_allclose(apart["p_holm"][3:], 3 * found["p"][1])
 
 
 def test_an_experiment_is_measured_tier_by_tier(monkeypatch, tmp_path) -> None:

@@ -16,14 +16,16 @@ from sdi_bench.metrics import (
     Janus,
     Mixed,
     Named,
+    Parted,
     Rprec,
     ShapeLpips,
     Sights,
     Silhouette,
+    ToBlend,
     ToShape,
     UndefinedError,
 )
-from sdi_bench.metrics.known import cloud, named_in, trained, turned
+from sdi_bench.metrics.known import blended, cloud, named_in, trained, turned
 from sdi_bench.models.builtin import local
 from sdi_bench.models.shapes import shapes
 from sdi_bench.schedules import scaled_linear
@@ -188,6 +190,26 @@ def test_known_shapes_are_told_and_mixtures_are_seen() -> None:
     assert gaps.argmin() == 0
     assert value(Mixed(), context) == 2 / 8
     assert value(ToShape(), context) == pytest.approx(10 * np.log10(4 / gaps[0]))
+    assert (
+        value(ToBlend(), context) < 30 and value(Parted(), context) > 50
+    )  # no one blend has views of two; each view has its own
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])  # half as far from gray as a picture may be: shares that add up to one half
+def test_an_average_of_known_shapes_is_told_from_a_mixture_of_their_views(scale: float) -> None:
+    """Of two shapes the nearest convex blend has a closed form: the share <v - b, a - b> / |a - b|², within [0, 1]."""
+    model = shapes(n=2)
+    a, b = truth = model.truths.numpy()
+    noise = 0.1 * np.random.default_rng(0).standard_normal(a.shape)
+    for views in (scale * (0.3 * a + 0.7 * b) + noise, scale * (1.4 * a - 0.4 * b) + noise):
+        share = np.clip(np.sum((views - b) * (a - b)) / np.sum((a - b) ** 2), 0, 1)
+        np.testing.assert_allclose(blended(views, truth), share * a + (1 - share) * b, atol=1e-5)
+        expected = 10 * np.log10(4 / np.mean((views - share * a - (1 - share) * b) ** 2))
+        assert value(ToBlend(), around(views[None], ["shape"], model)) == pytest.approx(expected, abs=1e-4)
+    average = around((a + b)[None] / 2, ["shape"], model)
+    assert value(ToBlend(), average) > 100 and value(Parted(), average) < 1e-3
+    far = 10 * np.log10(4 / np.mean((a - b) ** 2))
+    assert value(ToShape(), average) == pytest.approx(far + 20 * np.log10(2))  # an average is only so far from either
 
 
 def test_the_built_in_world_s_objects_are_known_by_name() -> None:

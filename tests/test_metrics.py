@@ -37,6 +37,8 @@ ON_COLOUR |= {
     "janus",
     "floaters",
     "to_shape",
+    "to_blend",
+    "parted",
     "shape_lpips",
     "silhouette",
     "mixed",

@@ -9,7 +9,7 @@ from .energy import Energy
 from .fd import Fd
 from .frechet import Frechet
 from .kd import Kd
-from .known import Chamfer, Floaters, Janus, Mixed, ShapeLpips, Silhouette, ToShape
+from .known import Chamfer, Floaters, Janus, Mixed, Parted, ShapeLpips, Silhouette, ToBlend, ToShape
 from .nearest import Modes, Nearest
 from .novelty import Novelty
 from .paired import Lpips, Psnr, Rms, SameContent, Ssim
@@ -49,6 +49,7 @@ __all__ = [
     "Named",
     "Nearest",
     "Novelty",
+    "Parted",
     "Precision",
     "Psnr",
     "Recall",
@@ -65,6 +66,7 @@ __all__ = [
     "Spectrum",
     "Ssim",
     "Tclip",
+    "ToBlend",
     "ToShape",
     "UndefinedError",
     "Vendi",

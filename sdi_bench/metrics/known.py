@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
+from scipy.optimize import nnls
 from scipy.spatial import KDTree
 
 from ..data.cameras import VIEWS
@@ -100,15 +101,20 @@ def gaps(views: Views, known: KnownViews) -> Float[np.ndarray, "shapes views"]:
     return np.square(views - known).mean((2, 3, 4))
 
 
+def psnr(a: Views, b: Views) -> float:
+    """10·log10(4 / mean squared difference), in dB; at most 106."""
+    return float(-10 * np.log10(max(float(np.square(a - b).mean()), 1e-10) / 4))
+
+
 @dataclass(frozen=True)
 class ToShape(Known):
-    """PSNR of the eight views to the nearest known object's, 10·log10(4 / mean squared difference)."""
+    """PSNR of the eight views to the nearest known object's."""
 
     unit = "dB"
     ideal = math.inf
 
     def score(self, views: Views, known: KnownViews, nearest: int) -> float:
-        return float(-10 * np.log10(max(float(gaps(views, known)[nearest].mean()), 1e-10) / 4))
+        return psnr(views, known[nearest])
 
 
 @dataclass(frozen=True)
@@ -147,6 +153,41 @@ class Mixed(Known):
         return float((gaps(views, known).argmin(0) != nearest).mean())
 
 
+def blended(views: Views, known: KnownViews) -> Views:
+    """The convex blend of the known objects that is nearest to the views by squared difference, one for all of them."""
+    columns, target = known.reshape(len(known), -1).T, views.reshape(-1)
+    heavy = 1e3 * math.sqrt(len(target))  # shares that do not add up to one cost more than any picture can
+    weights = nnls(np.vstack([columns, np.full(len(known), heavy)]), np.append(target, heavy))[0]
+    return np.tensordot(weights / weights.sum(), known, 1)
+
+
+@dataclass(frozen=True)
+class ToBlend(Known):
+    """PSNR of the eight views to the convex blend of the known objects that is nearest to them on the whole.
+
+    Near ToShape for one of the objects; above it for an average of some. Of objects on a chain of blends it does not depend on
+    how many there are.
+    """
+
+    unit = "dB"
+    ideal = math.inf
+
+    def score(self, views: Views, known: KnownViews, nearest: int) -> float:
+        return psnr(views, blended(views, known))
+
+
+@dataclass(frozen=True)
+class Parted(Known):
+    """How much nearer each view is to a blend of its own than to the one blend for all: whether the views are of one thing."""
+
+    unit = "dB"
+    ideal = 0.0
+
+    def score(self, views: Views, known: KnownViews, nearest: int) -> float:
+        own = np.concatenate([blended(views[k : k + 1], known[:, k : k + 1]) for k in range(len(views))])
+        return psnr(views, own) - psnr(views, blended(views, known))
+
+
 def cloud(mesh: Mesh, n: int) -> Float[np.ndarray, "n 3"]:
     """Points spread evenly over a mesh, always the same ones."""
     a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
@@ -181,8 +222,9 @@ class Chamfer(Metric):
     """Distance of an object's surface to the mesh of the one training object that its prompt can mean.
 
     The mean of how far its points are from the mesh's nearest and the mesh's from its, at the azimuth where that is least, of
-    those a multiple of 5 degrees. Its points are where rays end; the mesh's are all over it, inside as well, so that no object
-    seen from outside gets 0. In radii of the world. Prompts that can mean several objects are left out.
+    those a multiple of 5 degrees. No object gets 0: its points are where rays end in a field that is soft by about a pixel, and
+    the mesh's are all over it, inside as well; so it is read against what a field fitted to the true views gets. In radii of
+    the world. Prompts that can mean several objects are left out.
     """
 
     unit = "radii"
