@@ -89,8 +89,9 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
     parts = []
     for tier, rows in measures.groupby("tier", sort=False):
         for title, columns in BLOCKS.items():
-            if set(columns) & set(rows["measure"]):
-                parts.append(f"{tier}: {title}\n\n{block(rows.sort_values('gamma', kind='stable'), columns)}")
+            there = {name: head for name, head in columns.items() if name in set(rows["measure"])}
+            if there:
+                parts.append(f"{tier}: {title}\n\n{block(rows.sort_values('gamma', kind='stable'), there)}")
     if len(claims):
         said = claims.assign(claim=claims["claim"] + np.where(claims["later"], " (asked later)", ""))
         parts.append(f"claims of arXiv 2405.15891 on 3D, on this prior\n\n{pairs(said)}")

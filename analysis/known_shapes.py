@@ -170,7 +170,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
             axis.plot(rows["share"] + aside, rows[measure], "o", color=colour, markersize=3, alpha=0.6)
         axis.set(title=title, xlabel="share of the inferred noise")
         axis.title.set_fontsize(9)
-    axes[0][0].legend(fontsize=8, frameon=False)
+    axes[0][0].legend(fontsize=8, frameon=False, loc="upper right")
     save(figure, path)
 
 

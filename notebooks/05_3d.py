@@ -56,9 +56,9 @@ display(Image(filename=str(sheet(one, rows, Path("one.png")))))
 # %% [markdown]
 # ## Four shapes: modes compete
 #
-# Now the prompt means four armchairs alike. SDS settles on one of them; SDI, whose noise is inferred from each view alone,
-# takes some views from one and some from another. The prior is the optimal denoiser of these views and knows nothing between.
-# It is not that SDI lacks randomness: with no noise at all (`fitted` above) the views agree as well.
+# Now the prompt means four armchairs alike. SDS settles on one of them. What SDI makes is none: it is nearer to a convex blend
+# of some than to any. The prior is the optimal denoiser of these views and knows nothing between. It is not that SDI lacks
+# randomness: with no noise at all (`fitted` above) a true shape comes out as well.
 
 # %%
 four = shapes(n=4)
@@ -66,19 +66,18 @@ rows = {name: made(four, kappa, **SIZE)[0] for name, kappa in KAPPAS.items()}
 display(Image(filename=str(sheet(four, rows, Path("four.png")))))
 
 # %% [markdown]
-# Take only a share of the inferred noise, and nothing or fresh noise for the rest: a tenth does no harm, from a quarter on
-# some objects are mixtures, and in the end all are. Fresh noise puts that off (eight seeds, each a point; `python -m
-# analysis.known_shapes`). So what parts the views is the inferred noise itself: it leads each one back to where it stands.
+# Take only a share of the inferred noise, and nothing or fresh noise for the rest: a tenth does no harm, with a quarter or a half
+# some objects are neither a true shape nor a blend, and with three quarters or all of it they are nearest to a blend (eight
+# seeds, each a point; `python -m analysis.known_shapes`). So what makes averages is the inferred noise itself.
 
 # %%
 display(Image(filename=str(FOLDER / "dose.png")))
 
 # %% [markdown]
-# ## A chain of close shapes: the same noise does no harm
+# ## A chain of close shapes: the average is one of them
 #
-# Two of the armchairs, and many blends of their pictures between them: the modes are close now, as those of a trained network
-# are bound to be. Each view still finds its own, but the nearest ones look alike, and a field has something to follow from one
-# to the next.
+# Two of the armchairs, and many blends of their pictures between them. Now what lies between two shapes is a shape itself, and
+# SDI's object is as near to a true one as that of SDS. Which of the two a trained network's prior is like is not shown here.
 
 # %%
 chain = shapes(n=2, blends=7 if QUICK else 63)
