@@ -114,7 +114,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         2, len(MAP), figsize=(9.6, 5.4), sharex="col", sharey=True, layout="constrained", gridspec_kw={"width_ratios": widths}
     )
     for line, (measure, unit) in zip(axes, YARDSTICKS.items(), strict=True):
-        for axis, (title, tiers) in zip(line, MAP.items(), strict=True):
+        for axis, tiers in zip(line, MAP.values(), strict=True):
             for k, (run, name) in enumerate(LINES.items()):
                 rows = table[(table["run"] == run) & (table["measure"] == measure)].set_index("tier").reindex(list(tiers))
                 errors = np.array([rows["point"] - rows["low"], rows["high"] - rows["point"]]).clip(0)
@@ -123,9 +123,10 @@ def draw(table: pd.DataFrame, path: Path) -> None:
                     places, rows["point"], yerr=errors, marker=MARKERS[k], color=COLOURS[k], markersize=4, lw=1, label=name
                 )
             axis.set_xticks(range(len(tiers)), list(tiers.values()), fontsize=8)
-            axis.set_title(title if line is axes[0] else "", fontsize=9)
             axis.grid(axis="y", linewidth=0.3)
         line[0].set_ylabel(unit, fontsize=9)
+    for axis, title in zip(axes[0], MAP, strict=True):
+        axis.set_title(title, fontsize=9)
     handles = axes[0][0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=len(LINES), fontsize=8, frameon=False)
     save(figure, path)
@@ -153,7 +154,7 @@ def objects(runs: Runs, prompts: Sequence[str], rows: Sequence[str], path: Path)
     for line, (prompt, row) in zip(axes, lines, strict=True):
         made = views(runs, rows[0] if row not in rows else row, prompt)[::6]
         for k, (axis, image) in enumerate(zip(line, made if row in rows else truth(prompt, made), strict=True)):
-            tile(axis, image, f"{prompt}\n{row}" if k == 0 else "", f"{45 * k}°" if line is axes[0] else "")
+            tile(axis, image, f"{prompt}\n{row}" if k == 0 else "", f"{45 * k}°" if line[0] is axes[0, 0] else "")
     save(figure, path)
 
 

@@ -66,9 +66,9 @@ rows = {name: made(four, kappa, **SIZE)[0] for name, kappa in KAPPAS.items()}
 display(Image(filename=str(sheet(four, rows, Path("four.png")))))
 
 # %% [markdown]
-# Take only a share of the inferred noise, and nothing or fresh noise for the rest: a tenth does no harm, with a quarter or a half
-# some objects are neither a true shape nor a blend, and with three quarters or all of it they are nearest to a blend (eight
-# seeds, each a point; `python -m analysis.known_shapes`). So what makes averages is the inferred noise itself.
+# Take only a share of the inferred noise, and nothing or fresh noise for the rest: a tenth does no harm, with a quarter or a
+# half some objects are neither a true shape nor a blend, and with three quarters or all of it they are nearest to a blend
+# (eight seeds, each a point; `python -m analysis.known_shapes`). So what makes averages is the inferred noise itself.
 
 # %%
 display(Image(filename=str(FOLDER / "dose.png")))
