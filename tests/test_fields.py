@@ -9,6 +9,7 @@ import torch
 from sdi_bench import evaluate, jobs, run
 from sdi_bench.data.meshes import open_meshes
 from sdi_bench.data.world import World
+from sdi_bench.draws import Item
 from sdi_bench.metrics import (
     Chamfer,
     Context,
@@ -28,6 +29,7 @@ from sdi_bench.metrics import (
 from sdi_bench.metrics.known import blended, cloud, named_in, trained, turned
 from sdi_bench.models.builtin import local
 from sdi_bench.models.shapes import shapes
+from sdi_bench.scenes import Voxel
 from sdi_bench.schedules import scaled_linear
 from sdi_bench.store import RunFolder
 
@@ -142,7 +144,9 @@ def test_blends_stand_between_each_shape_and_the_next() -> None:
     assert chain.truths.shape[0] == 9 and torch.equal(chain.truths[::4], plain.truths)
     a, b = plain.truths[1], plain.truths[2]
     assert (chain.truths[5] - (0.75 * a + 0.25 * b)).abs().max() <= 0.5 / 127.5 + 1e-9
-    assert len(chain.words.weigh("shape, 90 degrees")[0]) == 9 and torch.equal(shapes(n=1, blends=5).truths, shapes(n=1).truths)
+    assert len(chain.words.weigh("shape, 90 degrees")[0]) == 9
+    with pytest.raises(ValueError, match=r"^model.blends=5: there is nothing to blend; model.n must be at least 2"):
+        shapes(n=1, blends=5)
     angles = np.array(chain.words.fields["camera"]).reshape(9, 8)
     assert (angles == angles[0]).all() and angles[0, 3] == "135 degrees"
 
@@ -283,3 +287,12 @@ def test_evaluate_takes_objects_apart(monkeypatch, tmp_path) -> None:
     rows = evaluate.records(made, evaluate.samples_of(made, True), metrics, {})
     assert {row["n"] for row in rows} == {2} and rows[0]["rows_conditional"] == 5
     assert len(evaluate.real_pictures("objects", 8)) == 554 * 8
+
+
+def test_an_object_s_surface_is_that_of_its_own_field(monkeypatch, tmp_path) -> None:
+    a, b, c, d = (Item("shape", seed) for seed in range(4))
+    fields = {(a,): [[1.0]], (b, c): [[2.0], [3.0]], (d,): [[4.0]]}
+    monkeypatch.setattr(RunFolder, "read_params", lambda self, chunk: np.array(fields[chunk]))
+    monkeypatch.setattr(jobs, "surface", lambda scene, params: params.numpy())
+    surfaces = jobs.Surfaces(Voxel(), RunFolder(tmp_path), list(fields))
+    assert [surfaces(k).tolist() for k in range(4)] == [[[1.0]], [[2.0]], [[3.0]], [[4.0]]]

@@ -150,8 +150,10 @@ class Ball(Voxel):
     density = 3.0
     colour = 0.25
 
+    centre = (0.0, 0.0, 0.0)
+
     def field(self, params: Tensor, points: Tensor) -> Tensor:
-        inside = points.norm(dim=-1) < self.radius
+        inside = (points - torch.tensor(self.centre).to(points)).norm(dim=-1) < self.radius
         raw = math.log(math.expm1(self.density / self.sharpness)) - self.bias  # softplus backwards
         tau = torch.where(inside, raw, -1e3)
         return torch.stack([tau, *[torch.full_like(tau, 2 * math.atanh(self.colour))] * 3], dim=1)
@@ -194,12 +196,17 @@ def test_a_full_sphere_is_exact_with_any_number_of_samples() -> None:
 
 
 def test_points_of_a_surface_lie_on_it() -> None:
+    """Of a ball beside the middle: a picture, a ray or a camera the wrong way round puts them elsewhere."""
+
     class Hard(Ball):
-        density = 400.0
+        density, radius, centre = 400.0, 0.4, (0.3, 0.2, 0.1)
 
     points = surface(Hard(n_samples=400, dtype=torch.float64), draw(1, 1))
     assert len(points) > 1000
-    assert np.abs(np.linalg.norm(points, axis=1) - Ball.radius).max() < 0.02 and np.abs(points.mean(0)[[0, 2]]).max() < 0.01
+    from_centre = points - np.array(Hard.centre)
+    # a sample is 2/400 long; the rays that touch the rim stop within a chord of 1/400
+    assert np.abs(np.linalg.norm(from_centre, axis=1) - Hard.radius).max() < 0.02
+    assert np.abs(from_centre.mean(0)[[0, 2]]).max() < 0.03  # seen from all around
 
 
 def test_what_is_near_hides_what_is_far() -> None:

@@ -45,10 +45,12 @@ def shapes(
     blends: between each of them and the next, so many mixtures of their pictures in even shares: modes far apart become a chain
     of close ones. They count as shapes.
     windows: as of `builtin.local`; one window over the whole picture gives the optimal denoiser of these views.
-    Raises ValueError, naming the field, for concepts that are not there, or fewer models of them.
+    Raises ValueError, naming the field, for concepts that are not there, fewer models of them, or blends of a single one.
     """
     require.count("model.n", n)
     require.count("model.blends", blends, least=0)
+    if blends and n == 1:
+        raise ValueError(f"model.blends={blends}: there is nothing to blend; model.n must be at least 2")
     world = World.open().where(domain="object")
     for concept in concepts:
         if concept not in set(world.table["concept"]):
@@ -69,7 +71,7 @@ def shapes(
 
 def chained(shapes: UInt8[np.ndarray, "shapes views 3 h w"], blends: int) -> UInt8[np.ndarray, "pictures 3 h w"]:
     """Each shape's views, and so many blends of them with the next one's after them."""
-    if not blends or len(shapes) == 1:
+    if not blends:
         return shapes.reshape(-1, *shapes.shape[2:])
     share = (np.arange(blends + 1) / (blends + 1)).reshape(-1, 1, 1, 1, 1)
     parts = [np.round((1 - share) * a + share * b).astype(np.uint8) for a, b in zip(shapes, shapes[1:], strict=False)]
