@@ -104,9 +104,9 @@ PLANTED = [
     Planted(
         SCENES + "test_points_of_a_surface_lie_on_it",
         "scenes/base.py",
-        "camera.rays(size, size)",
-        "type(camera)(-camera.azimuth, camera.elevation).rays(size, size)",
-        "points turned the other way than the camera that saw them",
+        "View.of([camera])",
+        "View.of([type(camera)(-camera.azimuth, camera.elevation)])",
+        "seen from one side, put on the other: what stands in the middle stays right",
     ),
     Planted(
         FIELDS + "test_an_object_s_surface_is_that_of_its_own_field",
