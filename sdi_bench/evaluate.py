@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from . import prompts
 from .compare import ROW_USES, cell
 from .data.world import SPLITS, World
 from .draws import Item
@@ -35,6 +36,9 @@ from .store import RunFolder, write_whole
 
 OBJECTS = "objects"
 """Real pictures: of the training objects, from the eight angles around them."""
+
+LISTS = {"furniture": "val", "furniture_tune": "tune"}
+"""Real pictures: those that a list of prompts that ships is of, and the split they are from."""
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -136,16 +140,19 @@ def open_folder(path: Path, field: str) -> Finished:
 
 
 def real_pictures(source: str | None, size: int) -> np.ndarray | None:
-    """Of a split of the built-in world, of its training objects, or of a folder. Raises ValueError, naming the field."""
+    """Of a split of the built-in world or a list of prompts, of its training objects, or of a folder. Raises ValueError."""
     if source is None:
         return None
     if source == OBJECTS:
         world = World.open().where("train", "object")
         return world.rows(world.around).pixels(size)
+    if source in LISTS:
+        world = World.open().where(LISTS[source], "object")
+        return world.rows(world.table["caption"].isin(prompts.read(source)).to_numpy()).pixels(size)
     if source in SPLITS:
         return World.open().where(source).pixels(size)
     if not Path(source).is_dir():
-        raise ValueError(f"real={source!r}: must be one of {', '.join(SPLITS)}, {OBJECTS}, or a folder of pictures")
+        raise ValueError(f"real={source!r}: must be one of {', '.join((*SPLITS, *LISTS))}, {OBJECTS}, or a folder of pictures")
     return pictures(Path(source), "real")
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from .data.shipped import shipped
 from .draws import Item
 
-NAMED = ("val", "tune", "val16", "objects20", "paper43")
+NAMED = ("val", "tune", "val16", "furniture", "furniture_tune", "objects20", "paper43")
 """Captions of the built-in world's val and tune pictures, one a picture, in an order of no meaning; 16 of val, of different
-concepts; 20 objects of train, every other one the only one of its name; the 43 prompts of arXiv 2405.15891, appendix A.4."""
+concepts; those of val and of tune that show furniture of which there are several training models; 20 objects of train, every
+other one the only one of its name; the 43 prompts of arXiv 2405.15891, appendix A.4."""
 
 
 def read(source: str) -> list[str]:

@@ -15,6 +15,8 @@ FROZEN = {
     "val": "d0ea0df58b66",
     "tune": "e10991c28e69",
     "val16": "7f39d4521935",
+    "furniture": "2e5d14fcd5f8",
+    "furniture_tune": "94ff4078b8e1",
     "objects20": "3767bd6f125b",
     "paper43": "6d7ab7911735",
 }
@@ -24,7 +26,10 @@ def test_the_lists_that_ship_are_frozen_and_follow_from_the_world() -> None:
     for name, lines in lists(World.open().table).items():
         assert prompts.read(name) == lines
     lengths = {name: len(prompts.read(name)) for name in prompts.NAMED}
-    assert lengths == {"val": 2300, "tune": 512, "val16": 16, "objects20": 20, "paper43": 43}
+    assert lengths == {
+        **{"val": 2300, "tune": 512, "val16": 16, "furniture": 405, "furniture_tune": 144},
+        **{"objects20": 20, "paper43": 43},
+    }
     found = {name: hashlib.sha256("\n".join(prompts.read(name)).encode()).hexdigest()[:12] for name in prompts.NAMED}
     assert found == FROZEN
 

@@ -14,6 +14,7 @@ opened; nothing is ever downloaded.
 import hashlib
 import json
 import logging
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,6 +49,9 @@ UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 
 N_TEXTS = 256
 """Encoded prompts that are kept: those of a few batches."""
+
+N_PIXELS = 2**18
+"""That a codec is given at once, a picture at least: a decoder's memory is large."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,11 @@ class Latents(DiffusersFolder):
         factor = self.pipe.vae_scale_factor
         return (self.pipe.vae.config.out_channels, *(factor * size for size in self.shape[1:]))
 
+    @property
+    def at_once(self) -> int:
+        """Pictures that the codec is given at once."""
+        return max(1, N_PIXELS // math.prod(self.image_shape[1:]))
+
     def affine(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """(scale, shift): the VAE's own latents are scale·latents + shift."""
         config = self.pipe.vae.config
@@ -191,13 +200,13 @@ class Latents(DiffusersFolder):
     def decode(self, latents: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channels height width"]:
         scale, shift = self.affine(latents)
         vae = self.pipe.vae
-        rows = (scale * latents + shift).to(vae.device, vae.dtype).split(1)  # one by one: a decoder's memory is large
+        rows = (scale * latents + shift).to(vae.device, vae.dtype).split(self.at_once)
         return torch.cat([vae.decode(row, return_dict=False)[0] for row in rows]).to(latents)
 
     def encode(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch *shape"]:
         scale, shift = self.affine(images)
         vae = self.pipe.vae
-        rows = images.to(vae.device, vae.dtype).split(1)
+        rows = images.to(vae.device, vae.dtype).split(self.at_once)
         return (torch.cat([vae.encode(row).latent_dist.mode() for row in rows]).to(images) - shift) / scale
 
 

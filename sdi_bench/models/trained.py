@@ -1,0 +1,100 @@
+"""The trained prior that ships, or another that `sdi_bench.train` made: a diffusers folder whose training pictures are known."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import yaml
+from jaxtyping import Float
+from torch import Tensor
+
+from ..data.shipped import HERE, shipped, sums
+from ..data.world import World
+from ..guidance import Prompt
+from . import builtin
+from .diffusers_folder import DiffusersFolder, StableDiffusion, folder_of
+from .local import WeightedImages
+
+SHIPPED = "trained"
+"""Its folder, beside the built-in world."""
+
+RECIPE = "recipe.yaml"
+"""What a folder was made by; `sdi_bench.train` leaves it there."""
+
+
+@dataclass(frozen=True)
+class Trained(StableDiffusion):
+    """Stable Diffusion trained on a part of the built-in world.
+
+    concepts: what it has seen; a prompt must name one. real: the world's pictures that a prompt means, as the model `builtin`
+    has them: both are measured against the same. defaults: the prompts that are sampled when none is asked for.
+    """
+
+    concepts: tuple[str, ...] = ()
+    real: WeightedImages | None = field(default=None, repr=False, compare=False)
+    defaults: tuple[str, ...] = ()
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return self.defaults
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        words = set(re.findall(r"\w+", (prompt or "").lower()))
+        known = {word for concept in self.concepts for word in concept.split()}
+        if prompt is None or words & known:
+            return
+        near = [match for word in sorted(words) for match in get_close_matches(word, known, n=1)]
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(
+            f"prompt={prompt!r}: {hint}it names none of the {len(self.concepts)} things that this model was trained on: "
+            f"{', '.join(self.concepts[:8])}, ..."
+        )
+
+    def data(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> Float[Tensor, "batch *image_shape"]:
+        """As `HasData.data`: val pictures of this caption where there are any, else training pictures that the words fit best."""
+        assert self.real is not None
+        return self.real.data(prompts, rng)
+
+    def unseen(self, prompts: Sequence[Prompt]) -> bool:
+        """As `HasData.unseen`."""
+        assert self.real is not None
+        return self.real.unseen(prompts)
+
+
+def trained(
+    path: str | Path | None = None,
+    size: int = 32,
+    prompts: Sequence[str] = (),
+    dtype: str = "float32",
+    device: str = "cpu",
+) -> Trained:
+    """The prior that ships, its files checked against SHA256SUMS, or another that `sdi_bench.train` made.
+
+    size: pixels of its pictures. Raises ValueError, naming the field, if it does not open or is of another size.
+    """
+    if isinstance(prompts, str) or not isinstance(prompts, Sequence):
+        raise ValueError(f"model.prompts={prompts!r}: must be a list of prompts")
+    folder = ours() if path is None else folder_of(path)
+    base = DiffusersFolder.of(folder, dtype, device)
+    if not isinstance(base, StableDiffusion) or not (folder / RECIPE).is_file():
+        raise ValueError(f"model.path={str(path)!r}: not made by sdi_bench.train (no {RECIPE}); use model=diffusers")
+    if base.image_shape[1] != size:
+        raise ValueError(f"model.size={size!r}: this model makes pictures of {base.image_shape[1]} pixels")
+    domain = yaml.safe_load((folder / RECIPE).read_text())["pictures"]
+    table = World.open().where("train", domain.get("domain")).table
+    concepts = tuple(sorted(domain.get("concepts") or set(table["concept"])))
+    own = (base.pipe, base.schedule, base.parametrisation, base.dtype, base.device, base.fingerprint)
+    return Trained(*own, concepts, builtin.weighted_images(size), tuple(prompts))
+
+
+@cache
+def ours() -> Path:
+    """The folder that ships, once all its files have been found right. Raises ValueError, naming the file, otherwise."""
+    for name in sums():
+        if name.startswith(f"{SHIPPED}/"):
+            shipped(name)
+    return HERE / SHIPPED

@@ -1,0 +1,70 @@
+"""python -m sdi_bench.train: train a prior, save it as a folder that diffusers opens. Settings: conf/train.yaml."""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from .. import require
+from ..run import conf_dir, explain, near_match
+from ..store import writable
+
+SETTINGS = ("recipe", "folder", "device", "minutes")
+
+
+def main() -> None:
+    """Check, train, save. Exit status 2 for bad input, 3 where the time was up before the end."""
+    argv = sys.argv[1:]
+    if {"-h", "--help"} & set(argv):
+        print(f"{__doc__}\n\n{(conf_dir() / 'train.yaml').read_text()}")
+        return
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = compose("train", argv, return_hydra_config=True)
+        for word in argv:
+            key = word.lstrip("+").split("=")[0].split(".")[0]
+            if key not in SETTINGS:
+                raise ValueError(f"{key}: no such setting; {near_match(key, SETTINGS)}")
+        plain = OmegaConf.to_container(cfg.recipe, resolve=True)
+        recipe = instantiate(plain, _convert_="all")
+        device = cfg.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if cfg.minutes is not None:
+            require.number("minutes", cfg.minutes, above=0)
+        folder = Path(cfg.folder or Path("trained") / cfg.hydra.runtime.choices.recipe)
+        writable(folder)
+        told = folder / "recipe.yaml"
+        said = yaml.safe_dump(plain, sort_keys=False, width=120)
+        if told.exists() and told.read_text() != said:
+            raise ValueError(f"folder={str(folder)!r}: holds a training by another recipe; give another folder, or remove it")
+        told.write_text(said)
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, TypeError) as error:
+            raise ValueError(f"device={device!r}: not to be had here") from error
+    except (ValueError, HydraException, OmegaConfBaseException) as error:
+        print(f"sdi_bench.train: {explain(error, argv, 'train')}", file=sys.stderr)
+        sys.exit(2)
+
+    from . import parts, stages  # diffusers is slow to import
+    from .fit import Stopped
+
+    until = float("inf") if cfg.minutes is None else time.monotonic() + 60 * cfg.minutes
+    try:
+        codec = stages.train_codec(recipe, folder, device, until)
+        pipe = stages.train_denoiser(recipe, codec, folder, device, until)
+    except Stopped:
+        print(f"the time is up; the same command goes on from {folder}")
+        sys.exit(3)
+    parts.save(pipe, folder / "pipeline")
+    print(f"written: {folder / 'pipeline'}\nto measure it: python -m sdi_bench.train.card {folder}")
+
+
+if __name__ == "__main__":
+    main()
