@@ -2,12 +2,13 @@
 
 Reads conf/claims.yaml (criteria, fixed before the runs were measured), results/published/verify.txt, claims.csv of the
 experiments that were evaluated, and the probes of the experiment `understanding`; runs=, output=: folders, by default
-results/understanding.
+results/understanding. Probes whose runs are not here keep the rows that the table in the output folder has of them.
 """
 
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ def evaluated(experiment: str, says: str, results: Path) -> list[dict[str, Any]]
         raise ValueError(f"{path}: no claim {says!r}; run python -m sdi_bench.evaluate experiment={experiment}")
     found = []
     for row in rows:
-        about: dict[str, Any] = {"on": "digits" if "digits" in row["tier"] else "builtin", "expects": row["expected"]}
+        on = "trained" if experiment == "trained" else "digits" if "digits" in row["tier"] else "builtin"
+        about: dict[str, Any] = {"on": on, "expects": row["expected"]}
         about |= {"what": f"{row['a']} - {row['b']}, γ {row['gamma']:g}", "measure": row["measure"]}
         if isinstance(row.get("verdict"), str):
             about |= {key: row[key] for key in ("point", "low", "high", "verdict")} | {"p": row["p_holm"]}
@@ -114,22 +116,47 @@ def probed(said: Mapping[str, Any], runs: Runs) -> list[dict[str, Any]]:
     return found
 
 
-def table(claims: Sequence[Mapping[str, Any]], runs: Runs, results: Path) -> pd.DataFrame:
-    """A row for each test of each claim. What cannot be decided for want of runs says so."""
+COLUMNS = ("claim", "where", "on", "what", "measure", "n", "point", "low", "high", "p", "verdict", "expects", "outcome")
+
+
+def parts(
+    claim: Mapping[str, Any], runs: Runs, results: Path
+) -> Iterator[tuple[Sequence[str], Callable[[], list[dict[str, Any]]]]]:
+    """(the models it is about, what makes its rows or raises ValueError) for each part of a claim."""
+    if "identity" in claim:
+        proven = (results / "published" / "verify.txt").read_text()
+        yield ["exact models"], lambda: identities(claim["identity"], proven)
+    for experiment, says in claim.get("evaluated", {}).items():
+        yield [], partial(evaluated, experiment, says, results)
+    if "probe" in claim:
+        yield [tier.split()[-1] for tier in claim["probe"]["tiers"]], partial(probed, claim["probe"], runs)
+        for experiment, other in claim.get("also", {}).items():
+            there = Runs(results / experiment)
+            yield [tier.split()[-1] for tier in other["tiers"]], partial(probed, claim["probe"] | other, there)
+
+
+def table(claims: Sequence[Mapping[str, Any]], runs: Runs, results: Path, earlier: pd.DataFrame | None = None) -> pd.DataFrame:
+    """A row for each test of each claim. What cannot be decided for want of runs says so, or is taken from an earlier table."""
     found: list[dict[str, Any]] = []
     for claim in claims:
         about = {"claim": claim["says"], "where": claim["where"]}
-        try:
-            rows = identities(claim.get("identity", []), (results / "published" / "verify.txt").read_text())
-            for experiment, says in claim.get("evaluated", {}).items():
-                rows += evaluated(experiment, says, results)
-            if "probe" in claim:
-                rows += probed(claim["probe"], runs)
-        except ValueError as why:
-            rows = [{"outcome": "not measured", "what": str(why).replace(f"{results}/", "")}]
-        found += [about | row for row in rows]
-    columns = ["claim", "where", "on", "what", "measure", "n", "point", "low", "high", "p", "verdict", "expects", "outcome"]
-    return pd.DataFrame(found).reindex(columns=columns)
+        for models, rows_of in parts(claim, runs, results):
+            try:
+                rows = rows_of()
+            except ValueError as why:
+                rows = before(earlier, about, models)
+                if not rows:
+                    rows = [{"outcome": "not measured", "what": str(why).replace(f"{results}/", "")}]
+            found += [about | row for row in rows]
+    return pd.DataFrame(found).reindex(columns=list(COLUMNS))
+
+
+def before(earlier: pd.DataFrame | None, about: Mapping[str, str], models: Sequence[str]) -> list[dict[str, Any]]:
+    """A claim's rows on these models in an earlier table, those that were measured."""
+    if earlier is None:
+        return []
+    own = (earlier["claim"] == about["claim"]) & (earlier["where"] == about["where"]) & earlier["on"].isin(list(models))
+    return [{str(key): value for key, value in row.items()} for row in earlier[own].to_dict("records")]
 
 
 def text(frame: pd.DataFrame) -> str:
@@ -162,7 +189,9 @@ def main() -> None:
                 raise ValueError(f"{key}: no such setting; {near_match(key, ['runs', 'output'])}")
         runs = Runs(Path(words.get("runs", FOLDER)))
         output = Path(words.get("output", runs.folder))
-        frame = table(yaml.safe_load((conf_dir() / "claims.yaml").read_text()), runs, RESULTS)
+        known = output / "claims_table.csv"
+        earlier = pd.read_csv(known) if known.is_file() else None
+        frame = table(yaml.safe_load((conf_dir() / "claims.yaml").read_text()), runs, RESULTS, earlier)
         write_whole(output / "claims_table.csv", frame.to_csv(index=False, float_format="%.6g").encode())
         write_whole(output / "claims.txt", text(frame).encode())
         print(text(frame))

@@ -274,12 +274,21 @@ class Strict(logging.Handler):
             )
 
 
+class Quiet(logging.Filter):
+    """Drops what the libraries say of a package that nothing here needs."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "torchvision" not in record.getMessage()
+
+
 @contextmanager
 def in_one_line(folder: Path) -> Iterator[None]:
     """Whatever goes wrong inside, in any of the libraries, becomes one ValueError that names the folder."""
     listening = [logging.getLogger(name).handlers for name in ("diffusers", "transformers")]
-    strict = Strict()
+    strict, quiet = Strict(), Quiet()
     for handlers in listening:
+        for handler in handlers:
+            handler.addFilter(quiet)
         handlers.insert(0, strict)  # before the one that prints
     try:
         yield
@@ -288,6 +297,8 @@ def in_one_line(folder: Path) -> Iterator[None]:
     finally:
         for handlers in listening:
             handlers.remove(strict)
+            for handler in handlers:
+                handler.removeFilter(quiet)
 
 
 def parts_of(folder: Path) -> tuple[str, dict[str, str | None]]:
@@ -348,6 +359,12 @@ def opened(folder: Path, dtype: torch.dtype, device: str, variant: str | None) -
         raise refusal(folder, f"a {kind} needs the package transformers (pip install transformers)")
     import diffusers
 
+    diffusers.utils.logging.disable_progress_bar()
+    if issubclass(KINDS[kind], Latents):
+        import transformers
+
+        transformers.utils.logging.get_logger()  # whose handler `in_one_line` finds
+        transformers.utils.logging.disable_progress_bar()
     schedule, parametrisation = training_of(folder, parts)
     options: dict[str, Any] = {name: None for name, class_name in parts.items() if class_name is None}
     if "safety_checker" in options:

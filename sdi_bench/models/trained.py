@@ -1,4 +1,4 @@
-"""The trained prior that ships, or another that `sdi_bench.train` made: a diffusers folder whose training pictures are known."""
+"""The trained prior that ships, or another that `sdi_bench.train` made: a diffusers folder of which the data are known."""
 
 import re
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class Trained(StableDiffusion):
         )
 
     def data(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> Float[Tensor, "batch *image_shape"]:
-        """As `HasData.data`: val pictures of this caption where there are any, else training pictures that the words fit best."""
+        """As `HasData.data`: val pictures of this caption where there are any, else training pictures that fit the words."""
         assert self.real is not None
         return self.real.data(prompts, rng)
 

@@ -50,7 +50,7 @@ class Kappas:
 
     def check(self, job: Job) -> None:
         require.count("grid.n_levels", job.sampler.n_states, least=2)
-        if self.at == "data" and not (isinstance(job.model, ExactModel | HasData) and not (isinstance(job.model, HasCodec))):
+        if self.at == "data" and not isinstance(job.model, ExactModel | HasData):
             raise ValueError("probe.at='data': this model knows no data")
         for kappa in self.kappas.values():
             kappa.check(job.model, job.sampler.guidance, job.schedule.highest)
@@ -92,7 +92,7 @@ class Kappas:
 
 
 def data_of(job: Job, items: Sequence[Item]) -> torch.Tensor:
-    """An image of the data for each item, a function of the item alone."""
+    """An image of the data for each item, a function of the item alone; of a model of latents its latent."""
     drawn = []
     for item in items:
         rng = np.random.default_rng([item.key % 2**64, 7])
@@ -101,4 +101,6 @@ def data_of(job: Job, items: Sequence[Item]) -> torch.Tensor:
         else:
             assert isinstance(job.model, ExactModel)
             drawn.append(job.model.sample([item.prompt], rng))
-    return torch.cat([torch.as_tensor(image, dtype=torch.float64) for image in drawn]).to(job.device)
+    images = torch.cat([torch.as_tensor(image, dtype=torch.float64) for image in drawn]).to(job.device)
+    with torch.no_grad():
+        return job.model.encode(images) if isinstance(job.model, HasCodec) else images

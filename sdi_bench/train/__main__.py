@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .. import require
+from ..models.trained import RECIPE
 from ..run import conf_dir, explain, near_match
 from ..store import writable
 
@@ -39,9 +40,9 @@ def main() -> None:
             require.number("minutes", cfg.minutes, above=0)
         folder = Path(cfg.folder or Path("trained") / cfg.hydra.runtime.choices.recipe)
         writable(folder)
-        told = folder / "recipe.yaml"
-        said = yaml.safe_dump(plain, sort_keys=False, width=120)
-        if told.exists() and told.read_text() != said:
+        told = folder / RECIPE
+        said = yaml.safe_dump(plain, sort_keys=False, width=120, default_flow_style=None)
+        if told.exists() and yaml.safe_load(told.read_text()) != plain:
             raise ValueError(f"folder={str(folder)!r}: holds a training by another recipe; give another folder, or remove it")
         told.write_text(said)
         try:
@@ -53,16 +54,17 @@ def main() -> None:
         sys.exit(2)
 
     from . import parts, stages  # diffusers is slow to import
-    from .fit import Stopped
+    from .fit import OutOfTimeError
 
     until = float("inf") if cfg.minutes is None else time.monotonic() + 60 * cfg.minutes
     try:
         codec = stages.train_codec(recipe, folder, device, until)
         pipe = stages.train_denoiser(recipe, codec, folder, device, until)
-    except Stopped:
+    except OutOfTimeError:
         print(f"the time is up; the same command goes on from {folder}")
         sys.exit(3)
     parts.save(pipe, folder / "pipeline")
+    (folder / "pipeline" / RECIPE).write_text(said)
     print(f"written: {folder / 'pipeline'}\nto measure it: python -m sdi_bench.train.card {folder}")
 
 

@@ -23,7 +23,7 @@ SNAPSHOT = 120.0
 """Seconds between two snapshots."""
 
 
-class Stopped(Exception):
+class OutOfTimeError(Exception):
     """The time was up; the next run goes on from the snapshot."""
 
 
@@ -57,9 +57,9 @@ def fit(
 ) -> None:
     """Minimise loss(step) and leave the averaged weights in the module.
 
-    folder: of the snapshot <name>.pt and the log <name>.csv (samples, loss, rate, seconds, and what `show` measures on the
-    averaged weights at each snapshot). until: time.monotonic() at which to stop. Raises Stopped then, and FloatingPointError
-    if the loss is not finite.
+    folder: of the snapshot <name>.pt and the log <name>.csv (samples, loss, seconds, and what `show` measures on the averaged
+    weights at each snapshot). until: time.monotonic() at which to stop. Raises OutOfTimeError then, and FloatingPointError if
+    the loss is not finite.
     """
     snapshot, log = folder / f"{name}.pt", folder / f"{name}.csv"
     optimizer = torch.optim.AdamW(module.parameters(), settings.rate, (0.9, 0.99), weight_decay=settings.decay, fused=True)
@@ -114,7 +114,7 @@ def fit(
                     keep(step + 1)
                     saved = time.monotonic()
                     if saved > until and step < settings.n_steps - 1:
-                        raise Stopped
+                        raise OutOfTimeError
             bar.update(settings.batch)
     module.load_state_dict(mean)
     module.eval().requires_grad_(False)

@@ -87,7 +87,9 @@ def unet(recipe: Recipe) -> UNet2DConditionModel:
     )
 
 
-def pipeline(codec: nn.Module, text: CLIPTextModel, words: CLIPTokenizer, unet: UNet2DConditionModel) -> StableDiffusionPipeline:
+def pipeline(
+    codec: nn.Module, text: CLIPTextModel, words: CLIPTokenizer, unet: UNet2DConditionModel
+) -> StableDiffusionPipeline:
     """Stable Diffusion of these parts, without a safety checker."""
     made = StableDiffusionPipeline(
         vae=codec,

@@ -83,7 +83,7 @@ class Haar:
 
 @dataclass(frozen=True)
 class Text:
-    """CLIP's text encoder, trained with the denoiser. n_words: of the tokenizer's vocabulary. n_tokens: of a prompt, ends included."""
+    """CLIP's text encoder, trained with the denoiser. n_words: tokens there are. n_tokens: of a prompt, its ends included."""
 
     width: int = 128
     layers: int = 2
@@ -170,15 +170,15 @@ class Recipe:
     codec: Vae | Haar
     text: Text
     unet: Unet
-    train_codec: Training
     train_denoiser: Training
+    train_codec: Training | None = None
 
     def __post_init__(self) -> None:
+        if (self.train_codec is None) != isinstance(self.codec, Haar):
+            raise ValueError("recipe.train_codec: an autoencoder is trained, patches are not")
         coarsest = self.codec.factor * 2 ** (len(self.unet.channels) - 1)
         if self.pictures.size % coarsest:
-            raise ValueError(
-                f"recipe.pictures.size={self.pictures.size!r}: must be a multiple of {coarsest}, the codec's factor and the UNet's"
-            )
+            raise ValueError(f"recipe.pictures.size={self.pictures.size!r}: must be a multiple of {coarsest} (codec and UNet)")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -189,7 +189,11 @@ class Recipe:
 
 def widths(name: str, channels: Sequence[int], groups: int) -> None:
     """Raise ValueError unless there are channels and the norm's groups divide each."""
-    if not channels or isinstance(channels, str) or any(isinstance(c, bool) or not isinstance(c, int) or c < 1 for c in channels):
+    if (
+        not channels
+        or isinstance(channels, str)
+        or any(isinstance(c, bool) or not isinstance(c, int) or c < 1 for c in channels)
+    ):
         raise ValueError(f"{name}={channels!r}: must be a list of whole numbers >= 1")
     for width in channels:
         if width % groups:

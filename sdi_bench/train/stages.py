@@ -10,14 +10,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..coordinates import Velocity, noisy
 from ..data.world import World
+from ..draws import Item
 from ..features.train import captions
+from ..levels import Level
 from ..models.builtin import angles
 from ..pictures import grid
-from ..draws import Item
 from . import parts
 from .fit import fit, generator_of
-from .recipe import Haar, Recipe, Training
+from .recipe import Recipe, Vae
 
 SHOWN, GUIDANCE, N_LEVELS = 8, 3.0, 25
 """Prompts, guidance and levels of the samples that are shown on the way."""
@@ -49,7 +51,7 @@ def train_codec(recipe: Recipe, folder: Path, device: str, until: float) -> nn.M
         net = parts.codec(recipe).to(device, memory_format=torch.channels_last)
     seen = recipe.pictures.everything("train")
     pixels = tensor_of(seen, recipe.pictures.size, device)
-    if not isinstance(recipe.codec, Haar):
+    if isinstance(recipe.codec, Vae) and recipe.train_codec is not None:
         unseen = tensor_of(few(recipe.pictures.of("val")), recipe.pictures.size, device)
         shown = unseen[:: len(unseen) // SHOWN][:SHOWN].cpu().numpy()
         settings, kl = recipe.train_codec, recipe.codec.kl
@@ -163,9 +165,9 @@ def train_denoiser(recipe: Recipe, net: nn.Module, folder: Path, device: str, un
         z, ids = data.batch(n, dropped, draw)
         t = torch.randint(len(alphas), (n,), generator=draw, device=device)
         eps = torch.randn(z.shape, generator=draw, device=device)
-        a, b = (part.sqrt()[:, None, None, None] for part in (alphas[t], 1 - alphas[t]))
-        x = (a * z + b * eps).contiguous(memory_format=torch.channels_last)
-        return functional.mse_loss(denoiser(x, t, ids).float(), a * eps - b * z)
+        level = Level(alphas[t].sqrt(), (1 - alphas[t]).sqrt(), t / len(alphas))
+        x = noisy(z, eps, level).contiguous(memory_format=torch.channels_last)
+        return functional.mse_loss(denoiser(x, t, ids).float(), Velocity().encode(z, eps, level))
 
     def show(step: int) -> dict[str, float]:
         with torch.no_grad():
@@ -195,5 +197,3 @@ def samples(pipe: Any, prompts: Sequence[str], guidance: float, n_levels: int, d
     asked = {"guidance_scale": guidance, "num_inference_steps": n_levels, "num_images_per_prompt": 2, "generator": draw}
     made = pipe(list(prompts), output_type="pt", **asked).images
     return (2 * made - 1).cpu().numpy()
-
-

@@ -1,0 +1,242 @@
+"""python -m analysis.trained: tables and figures of the experiment `trained`, the trained prior beside the built-in one.
+
+python -m sdi_bench.run experiment=trained         # an hour: samples, fields, probes
+python -m sdi_bench.evaluate experiment=trained    # minutes: measures.csv, differences.csv, claims.csv
+python -m analysis.trained                         # seconds: tables.txt and the figures
+
+What needs the runs (--runs) stays as it is without them: all but the tables, gamma.png and beside.png.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from sdi_bench.data.world import World
+from sdi_bench.store import write_whole
+
+from . import benchmark3d
+from .benchmark2d import block, draw_curves, pairs, prepare_curves, read
+from .figures.correlation import Correlation
+from .figures.residual import Residual
+from .figures.scatter import Scatter
+from .figures.style import COLOURS, MARKERS, save
+from .figures.tiles import picture, place_of, tile, whiskers
+from .runs import Run, Runs
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+FOLDER = Path(__file__).resolve().parent.parent / "results" / "trained"
+
+TITLES = {
+    "tune": "over guidance, on 144 tuning captions (sdi: 64): how gamma is chosen",
+    "furniture": "the trained prior, 256 val captions of names it knows: each sampler on the same items",
+    "furniture, builtin": "the built-in prior on these items",
+    "kappas": "the trained prior, its twelve prompts, eight seeds, guidance 3: every kappa",
+    "objects": "text to 3D by the trained prior: 20 prompts, one seed, 48 pictures around each object",
+    "objects, builtin": "text to 3D by the built-in prior on these items",
+}
+
+TEXT = {
+    "kd_effnet": "KD real",
+    "rprec": "rprec",
+    "tclip": "tclip",
+    "view": "view",
+    "novelty": "novelty",
+    "lpips": "LPIPS to ddim",
+}
+LOOK = {
+    "contrast": "contrast",
+    "sharpness": "sharpness",
+    "laplacian": "laplacian",
+    "spectrum": "spectrum",
+    "saturation": "saturation",
+    "clipped": "clipped",
+    "diversity": "diversity",
+}
+FIELD = {
+    "rprec5": "in top 5",
+    "named": "named",
+    "janus": "Janus",
+    "to_shape": "PSNR",
+    "shape_lpips": "LPIPS",
+    "silhouette": "IoU",
+    "chamfer": "Chamfer",
+    "floaters": "floaters",
+}
+"""measure -> how it is headed."""
+
+BESIDE = {
+    "rprec": "rprec",
+    "kd_effnet": "KD to real pictures",
+    "sharpness": "sharpness (log ratio)",
+    "saturation": "saturation (log ratio)",
+}
+MODELS = {"furniture": "trained", "furniture, builtin": "builtin"}
+
+SHOWN = {
+    "furniture, builtin": [("ddim", 1.0), ("sds", 1.0), ("sdi, t_min .2", 1.0)],
+    "furniture": [
+        ("ddim", 1.0),
+        ("sds", 1.0),
+        ("sdi", 1.0),
+        ("ddim", 3.0),
+        ("sds", 3.0),
+        ("sdi", 3.0),
+        ("sdi, t_min .2", 3.0),
+        ("ism", 3.0),
+    ],
+}
+"""tier -> (row, gamma) of the pictures that are shown."""
+
+OBJECTS = {
+    "objects, builtin": [("sds", 1.0), ("sdi, t_min .2", 1.0)],
+    "objects": [("sds", 1.0), ("sdi", 1.0), ("sds", 7.5), ("sdi", 7.5)],
+}
+
+
+def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFrame) -> str:
+    """All tables as text."""
+    parts = []
+    for tier, rows in measures.groupby("tier", sort=False):
+        there = set(rows.dropna(subset=["point"])["measure"])
+        blocks = [{name: head for name, head in columns.items() if name in there} for columns in (TEXT, LOOK, FIELD)]
+        shown = [block(rows.sort_values("gamma", kind="stable"), columns) for columns in blocks if columns]
+        parts.append("\n\n".join([f"{tier}: {TITLES[str(tier)]}", *shown]))
+    if len(claims):
+        parts.append(f"claims of arXiv 2405.15891, on the trained prior\n\n{pairs(claims)}")
+    for tier, rows in differences.groupby("tier", sort=False) if len(differences) else ():
+        base = "sds" if str(tier).startswith("objects") else "ddim"
+        parts.append(f"{tier}: differences from {base} at the same gamma\n\n{pairs(rows)}")
+    return "\n\n\n".join(parts) + "\n"
+
+
+def prepare_beside(differences: pd.DataFrame) -> pd.DataFrame:
+    """Samplers less ddim on the same items: model, gamma, run, measure, point, low, high."""
+    some = differences[differences["tier"].isin(list(MODELS)) & differences["measure"].isin(list(BESIDE))]
+    some = some[some["a"] != "previous"].assign(model=some["tier"].map(MODELS)).rename(columns={"a": "run"})
+    return some[["model", "gamma", "run", "measure", "point", "low", "high"]].dropna()
+
+
+def draw_beside(table: pd.DataFrame, path: Path) -> None:
+    """A line a sampler, a panel a measure, a mark a model and gamma. Where a difference is beyond the axis it is an arrow."""
+    runs = list(dict.fromkeys(table["run"]))[::-1]
+    kinds = sorted({(model, gamma) for model, gamma in zip(table["model"], table["gamma"], strict=True)}, reverse=True)
+    figure, axes = plt.subplots(
+        1, len(BESIDE), figsize=(12.2, 0.75 * len(runs) + 1.3), sharey=True, layout="constrained", squeeze=False
+    )
+    for axis, (measure, title) in zip(axes[0], BESIDE.items(), strict=True):
+        for k, (model, gamma) in enumerate(kinds):
+            rows = table[(table["measure"] == measure) & (table["model"] == model) & (table["gamma"] == gamma)]
+            places = [runs.index(run) + 0.12 * ((len(kinds) - 1) / 2 - k) for run in rows["run"]]
+            colour, marker = COLOURS[k], MARKERS[0 if model == "trained" else 1]
+            style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2, "linestyle": "none"}
+            axis.errorbar(rows["point"], places, xerr=whiskers(rows), label=f"{model}, γ {gamma:g}", **style)
+        axis.axvline(0, color="0.5", linewidth=0.7)
+        axis.set_title(f"{title}, less ddim's", fontsize=9)
+        axis.set_yticks(range(len(runs)), runs, fontsize=8)
+        axis.tick_params(axis="x", labelsize=8)
+        axis.grid(axis="x", linewidth=0.3)
+    handles = axes[0][0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=len(kinds), fontsize=8, frameon=False)
+    save(figure, path)
+
+
+def run_at(runs: Runs, tier: str, row: str, gamma: float) -> Run | None:
+    """A tier's finished run of a row at a guidance, if there is one."""
+    return next((run for run in runs.tier(tier) if run.row == row and run.gamma == gamma), None)
+
+
+def draw_samples(runs: Runs, prompts: Sequence[str], path: Path) -> None:
+    """The same items in columns: a held-out picture of the caption, then each model and sampler."""
+    world = World.open().where("val", "object")
+    lines: list[tuple[str, list[np.ndarray]]] = []
+    pixels = world.pixels(32)
+    lines.append(("held-out picture", [pixels[list(world.table["caption"]).index(prompt)] for prompt in prompts]))
+    for tier, rows in SHOWN.items():
+        for row, gamma in rows:
+            run = run_at(runs, tier, row, gamma)
+            if run is not None:
+                lines.append((f"{MODELS[tier]}: {row}, γ {gamma:g}", [picture(run, prompt, 0) for prompt in prompts]))
+    figure, axes = plt.subplots(
+        len(lines), len(prompts), figsize=(0.86 * len(prompts) + 1.7, 0.86 * len(lines) + 0.5), layout="constrained"
+    )
+    for i, (name, images) in enumerate(lines):
+        for j, image in enumerate(images):
+            title = prompts[j].replace(", ", ",\n").replace("a ", "", 1) if i == 0 else ""
+            tile(axes[i][j], image, name if j == 0 else "", title)
+    save(figure, path)
+
+
+def draw_objects(runs: Runs, prompts: Sequence[str], path: Path) -> None:
+    """Each prompt: the nearest true object, and what the samplers made by either prior, from the eight known angles."""
+    lines: list[tuple[str, np.ndarray]] = []
+    for prompt in prompts:
+        made = []
+        for tier, rows in OBJECTS.items():
+            for row, gamma in rows:
+                run = run_at(runs, tier, row, gamma)
+                if run is not None:
+                    items, images = run.images
+                    model = "builtin" if "builtin" in tier else "trained"
+                    made.append((f"{model}: {row}, γ {gamma:g}", images[place_of(items, prompt, 0)][::6]))
+        lines += [(f"{prompt}: true, nearest", benchmark3d.truth(prompt, made[0][1])), *made]
+    figure, axes = plt.subplots(len(lines), 8, figsize=(9.0, 0.86 * len(lines)), layout="constrained")
+    for i, (name, images) in enumerate(lines):
+        for k, image in enumerate(images):
+            tile(axes[i][k], image, name if k == 0 else "", f"{45 * k}°" if i == 0 else "")
+    save(figure, path)
+
+
+PROBES = {
+    "residual": Residual(
+        ["residual trained"],
+        ["on DDIM's path", "on real images", "on SDS's own path", "on SDI's own path"],
+        [
+            *("cached", "zero", "fresh", "fixed point, 10", "gradient, 10"),
+            *("inversion, -gamma", "inversion, 0", "inversion, gamma", "inversion, bounded", "Anderson, 10"),
+        ],
+    ),
+    "scatter": Scatter(["scatter trained"], ["paths trained"]),
+    "correlation": Correlation(["paths trained"], ["previous", "sds", "fixed", "sdi", "sdi, bounded"]),
+}
+"""The figures of the experiment `understanding` that are drawn for the trained prior."""
+
+PROMPTS = (
+    *("a brown sofa, side view", "a gray armchair, front view", "a gray chair, side view", "a brown table, side view"),
+    *("a blue bed, front view", "a white washbasin, front view", "a gray desk, front view", "a green plant"),
+    *("a red lamp", "a brown bench, front view"),
+)
+
+
+def main() -> None:
+    """Tables and figures beside the csv files."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.trained", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
+    parser.add_argument("--runs", type=Path, default=Path("results/trained"), help="where the runs are")
+    options = parser.parse_args()
+    measures, differences, claims = (read(options.folder / f"{name}.csv") for name in ("measures", "differences", "claims"))
+    text = tables(measures, differences, claims)
+    write_whole(options.folder / "tables.txt", text.encode())
+    draw_curves(prepare_curves(measures), options.folder / "gamma.png")
+    draw_beside(prepare_beside(differences), options.folder / "beside.png")
+    if (options.runs / "index.json").exists():
+        runs = Runs(options.runs)
+        there = {item.prompt for item in runs.tier("furniture")[0].images[0]}
+        draw_samples(runs, [prompt for prompt in PROMPTS if prompt in there], options.folder / "samples.png")
+        draw_objects(runs, ("a red motorbike", "a brown table", "a white sofa"), options.folder / "objects.png")
+        for name, figure in PROBES.items():
+            table = figure.prepare(runs)
+            write_whole(options.folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
+            figure.draw(table, runs, options.folder / f"{name}.png")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
