@@ -26,7 +26,7 @@ def test_a_flipped_byte_is_named(name: str, monkeypatch, tmp_path) -> None:
 
 
 def test_every_shipped_file_is_in_the_list_and_the_list_is_what_sha256sum_reads() -> None:
-    kinds = {".npz", ".webp", ".gz", ".safetensors", ".txt"}
+    kinds = {".npz", ".webp", ".gz", ".safetensors", ".txt", ".json", ".yaml"}
     there = {
         path.relative_to(shipped.HERE).as_posix()
         for path in shipped.HERE.rglob("*")

@@ -86,6 +86,7 @@ def test_cached_kappa_is_ddim_on_what_was_trained(made: Path) -> None:
 
 def test_a_run_that_was_stopped_ends_with_the_same_bits(made: Path, monkeypatch, tmp_path, capsys) -> None:
     monkeypatch.setattr(fit, "LOGGED", 5)
+    shutil.copytree(made / "tokenizer", tmp_path / "tokenizer")  # its ties are broken at random; here it goes on, too
     stops = 0
     while train(monkeypatch, tmp_path, "minutes=1e-9") == 3:
         assert f"goes on from {tmp_path}" in capsys.readouterr().out
@@ -217,6 +218,23 @@ def test_captions_are_drawn_as_often_as_they_should() -> None:
         assert abs(share[word] - p) < 5 * (p * (1 - p) / n) ** 0.5  # standard errors
     of_first = (ids == numbers["a"]).all(1) | (ids == numbers["b"]).all(1)
     assert bool((rows[of_first, 0] == 0).all())
+
+
+@pytest.mark.parametrize("bug", [None, "eps is learned", "sign", "timestep off by one"])
+def test_the_loss_is_zero_for_the_exact_denoiser_alone(bug: str | None) -> None:
+    """Of a single latent z: v = (a·x - z) / b is known at every x. And planted bugs in what is learned."""
+    z = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(1))
+    data = stages.Captioned(z, [[("a", 1.0)]], parts.tokenizer(Text(n_words=600), ["a"]), "cpu")
+    alphas = torch.linspace(0.99, 0.01, 100)
+
+    def exact(x: torch.Tensor, t: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        at = alphas[(t + (bug == "timestep off by one")).clamp(max=99)]
+        a, b = (part.sqrt().reshape(-1, 1, 1, 1) for part in (at, 1 - at))
+        v = (a * x - z) / b
+        return {"eps is learned": (x - a * z) / b, "sign": -v}.get(bug or "", v)
+
+    loss = float(stages.v_loss(exact, data, alphas, 256, 0.1, torch.Generator().manual_seed(0)))
+    assert loss < 1e-9 if bug is None else loss > 1e-4  # float32: 6e-8, divided by b >= 0.1, squared
 
 
 def test_an_angle_is_said_of_pictures_around_an_object_only() -> None:

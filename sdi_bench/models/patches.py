@@ -3,6 +3,7 @@
 diffusers finds this class by the name that model_index.json gives, wherever sdi_bench is installed.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -54,7 +55,7 @@ class Patches(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, patch: int = 2, out_channels: int = 3, scaling_factor: float = 1.0, block_out_channels: tuple[int, ...] = (0, 0)
+        self, patch: int = 2, out_channels: int = 3, scaling_factor: float = 1.0, block_out_channels: Sequence[int] = (0, 0)
     ) -> None:
         super().__init__()
         square = torch.kron(haar(patch), haar(patch)).reshape(patch**2, 1, patch, patch)

@@ -40,15 +40,15 @@ def main() -> None:
             require.number("minutes", cfg.minutes, above=0)
         folder = Path(cfg.folder or Path("trained") / cfg.hydra.runtime.choices.recipe)
         writable(folder)
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, TypeError) as error:
+            raise ValueError(f"device={device!r}: not to be had here") from error
         told = folder / RECIPE
         said = yaml.safe_dump(plain, sort_keys=False, width=120, default_flow_style=None)
         if told.exists() and yaml.safe_load(told.read_text()) != plain:
             raise ValueError(f"folder={str(folder)!r}: holds a training by another recipe; give another folder, or remove it")
         told.write_text(said)
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError, TypeError) as error:
-            raise ValueError(f"device={device!r}: not to be had here") from error
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"sdi_bench.train: {explain(error, argv, 'train')}", file=sys.stderr)
         sys.exit(2)

@@ -33,6 +33,15 @@ def tokenizer(text: Text, said: Iterable[str]) -> CLIPTokenizer:
     return bare.train_new_from_iterator(sorted(set(said)), text.n_words, show_progress=False)
 
 
+def kept_tokenizer(text: Text, said: Iterable[str], folder: Path) -> CLIPTokenizer:
+    """`tokenizer`, kept in a folder: the library breaks ties at random, and a run that goes on needs the words it had."""
+    if not folder.is_dir():
+        made = tokenizer(text, said)
+        made.save_pretrained(folder.with_suffix(".new"))
+        folder.with_suffix(".new").rename(folder)
+    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+
+
 def save_words(tokenizer: CLIPTokenizer, folder: Path) -> None:
     """The vocabulary also in the two files that older releases of transformers read."""
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
@@ -106,7 +115,7 @@ def pipeline(
 
 
 def save(pipe: StableDiffusionPipeline, folder: Path) -> None:
-    """The pipeline as a folder of float16 weights; the pipeline itself stays as it is."""
+    """The pipeline as a folder of float16 weights, which opens in float32; the pipeline itself stays as it is."""
     dtypes = {name: part.dtype for name, part in pipe.components.items() if isinstance(part, nn.Module)}
     for name in dtypes:
         getattr(pipe, name).to(torch.float16)
@@ -114,3 +123,5 @@ def save(pipe: StableDiffusionPipeline, folder: Path) -> None:
     for name, dtype in dtypes.items():
         getattr(pipe, name).to(dtype)
     save_words(pipe.tokenizer, folder / "tokenizer")
+    said = folder / "text_encoder" / "config.json"  # transformers opens in the dtype that stands here, diffusers in float32
+    said.write_text(json.dumps(json.loads(said.read_text()) | {"dtype": "float32"}, indent=2, sort_keys=True) + "\n")

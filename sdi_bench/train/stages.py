@@ -1,6 +1,6 @@
 """The codec, then the denoiser with its text encoder, each by `fit`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,13 +139,33 @@ def tokens(words: Any, texts: Sequence[str], device: str) -> Tensor:
     return words(list(texts), **options).input_ids.to(device)
 
 
+def v_loss(
+    net: Callable[[Tensor, Tensor, Tensor], Tensor],
+    data: Captioned,
+    alphas: Float[Tensor, " n_timesteps"],
+    n: int,
+    dropped: float,
+    draw: torch.Generator,
+) -> Tensor:
+    """The mean square of net(x, t, tokens) - v on n pictures, v = a·eps - b·z at x = a·z + b·eps (arXiv 2202.00512), t uniform.
+
+    alphas: alpha_bar of each timestep. dropped: share of captions left out.
+    """
+    z, ids = data.batch(n, dropped, draw)
+    t = torch.randint(len(alphas), (n,), generator=draw, device=data.device)
+    eps = torch.randn(z.shape, generator=draw, device=data.device)
+    level = Level(alphas[t].sqrt(), (1 - alphas[t]).sqrt(), t / len(alphas))
+    x = noisy(z, eps, level).contiguous(memory_format=torch.channels_last)
+    return functional.mse_loss(net(x, t, ids).float(), Velocity().encode(z, eps, level))
+
+
 def train_denoiser(recipe: Recipe, net: nn.Module, folder: Path, device: str, until: float) -> Any:
     """The pipeline, its denoiser and text encoder trained on the codec's latents to predict v (arXiv 2202.00512)."""
     own, unseen = recipe.pictures.of("train"), recipe.pictures.of("val")
     said = sayings(own)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        words = parts.tokenizer(recipe.text, (text for row in said for text, _ in row))
+        words = parts.kept_tokenizer(recipe.text, (text for row in said for text, _ in row), folder / "tokenizer")
         denoiser = Denoiser(parts.unet(recipe), parts.text_encoder(recipe.text, words))
     denoiser = denoiser.to(device, memory_format=torch.channels_last)
     pipe = parts.pipeline(net, denoiser.text, words, denoiser.unet).to(device)
@@ -161,25 +181,17 @@ def train_denoiser(recipe: Recipe, net: nn.Module, folder: Path, device: str, un
     checked = captioned(check, [((caption, 1.0),) for caption in check.table["caption"]])
     prompts = list(dict.fromkeys(unseen.table["caption"]))[:: max(1, unseen.table["caption"].nunique() // SHOWN)][:SHOWN]
 
-    def v_loss(data: Captioned, n: int, dropped: float, draw: torch.Generator) -> Tensor:
-        z, ids = data.batch(n, dropped, draw)
-        t = torch.randint(len(alphas), (n,), generator=draw, device=device)
-        eps = torch.randn(z.shape, generator=draw, device=device)
-        level = Level(alphas[t].sqrt(), (1 - alphas[t]).sqrt(), t / len(alphas))
-        x = noisy(z, eps, level).contiguous(memory_format=torch.channels_last)
-        return functional.mse_loss(denoiser(x, t, ids).float(), Velocity().encode(z, eps, level))
-
     def show(step: int) -> dict[str, float]:
         with torch.no_grad():
             draws = [generator_of(k, 2, device) for k in range(4)]
-            unseen_loss = float(torch.stack([v_loss(checked, N_CHECKED, 0.0, draw) for draw in draws]).mean())
+            unseen_loss = float(torch.stack([v_loss(denoiser, checked, alphas, N_CHECKED, 0.0, draw) for draw in draws]).mean())
             made = samples(pipe, prompts, GUIDANCE, N_LEVELS, device)
         grid(folder / "samples.png", made, [Item(p, s) for p in prompts for s in (0, 1)], f"{step * settings.batch} pictures")
         return {"unseen": unseen_loss}
 
     fit(
         denoiser,
-        lambda step: v_loss(train, settings.batch, settings.dropped, generator_of(step, 1, device)),
+        lambda step: v_loss(denoiser, train, alphas, settings.batch, settings.dropped, generator_of(step, 1, device)),
         settings,
         folder,
         "denoiser",
