@@ -12,7 +12,7 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from analysis import benchmark2d, sanity  # noqa: E402
+from analysis import benchmark2d, sanity, trained  # noqa: E402
 from analysis.text import lines  # noqa: E402
 
 PUBLISHED = ROOT / "results" / "benchmark2d"
@@ -106,3 +106,25 @@ def test_spoilt_sets_are_what_they_say() -> None:
     assert [item.prompt for item in given.items[sanity.N // 4 :]] == [
         i.prompt for i in found["noise", 0].items[sanity.N // 4 :]
     ]
+
+
+def test_the_trained_prior_stands_beside_the_builtin_one(tmp_path) -> None:
+    rows = []
+    for (tier, model), run, gamma in product(trained.MODELS.items(), ("sds", "sdi", "previous"), (1.0, 3.0)):
+        for measure in trained.BESIDE:
+            about = {"tier": tier, "a": run, "b": "ddim", "gamma": gamma, "measure": measure}
+            rows.append(about | {"point": 0.1 if model == "trained" else -0.1, "low": -0.2, "high": 0.2})
+    table = trained.prepare_beside(pd.DataFrame([*rows, rows[0] | {"tier": "kappas"}, rows[0] | {"measure": "tclip"}]))
+    assert len(table) == 2 * 2 * 2 * len(trained.BESIDE) and set(table["run"]) == {"sds", "sdi"}
+    assert (table.groupby("model")["point"].first() == pd.Series({"builtin": -0.1, "trained": 0.1})).all()
+    trained.draw_beside(table, tmp_path / "beside.png")
+    with Image.open(tmp_path / "beside.png") as picture:
+        assert picture.size[0] > 1000
+
+
+def test_tables_of_the_trained_prior_have_a_block_for_what_was_measured() -> None:
+    found = fixture()
+    measures = found["measures"].assign(tier=found["measures"]["tier"].map({"test512": "furniture", "tune": "tune"}))
+    text = trained.tables(measures, found["differences"].assign(tier="furniture"), found["claims"])
+    assert text.index("tune: over guidance") and text.count("rows c/u/inv/oth") == 4  # text and look, two tiers
+    assert "PSNR" not in text and "furniture: differences from ddim at the same gamma" in text

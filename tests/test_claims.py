@@ -79,6 +79,20 @@ def test_what_is_missing_is_said_and_the_rest_is_made(runs, tmp_path) -> None:
     assert "not measured" in claims.text(frame)
 
 
+def test_tiers_of_another_experiment_are_judged_apart_and_rows_without_runs_stay(runs, tmp_path) -> None:
+    claim = {"says": "c", "where": "x", "probe": said("a", "b", "lower"), "also": {"other": {"tiers": ["residual other"]}}}
+    first = claims.table([claim], runs, tmp_path)
+    assert first["on"].fillna("-").tolist() == ["toy", "-"] and first["outcome"].tolist() == ["holds", "not measured"]
+    run = runs.tier("residual toy")[0].listed.folder
+    write_index(tmp_path / "other", [Listed("residual other", "path", "path", 1.0, RunFolder(run.path))])
+    (tmp_path / "other" / "run").symlink_to(run.path)
+    both = claims.table([claim], runs, tmp_path)
+    assert both["on"].tolist() == ["toy", "other"] and both["p"][0] == both["p"][1]  # not held together
+    kept = claims.table([claim], Runs(tmp_path / "none"), tmp_path, both.assign(point=7.0))
+    assert kept["point"][0] == 7.0 and kept["point"][1] == pytest.approx(both["point"][1])
+    assert claims.table([claim], Runs(tmp_path / "none"), tmp_path)["outcome"].tolist() == ["not measured", "holds"]
+
+
 def test_a_verdict_of_an_experiment_is_taken_over(runs, tmp_path) -> None:
     (tmp_path / "e").mkdir()
     about = {"claim": "c", "tier": "pairs digits", "a": "x", "b": "y", "gamma": 1.0, "measure": "m", "point": 0.1, "low": 0.0}
@@ -101,3 +115,6 @@ def test_the_claims_that_ship_name_what_there_is() -> None:
             assert says in {known["says"] for known in experiments[experiment]["criteria"]["claims"]}
         for tier in claim.get("probe", {}).get("tiers", []):
             assert tier in experiments["understanding"]["tiers"]
+        for experiment, other in claim.get("also", {}).items():
+            for tier in other["tiers"]:
+                assert tier in experiments[experiment]["tiers"]

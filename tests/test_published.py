@@ -35,7 +35,12 @@ def test_the_published_numbers_are_made_again(monkeypatch, tmp_path, sampler: st
 
 
 @pytest.mark.parametrize(
-    ("name", "end"), [("benchmark2d", "<!-- benchmark3d -->"), ("benchmark3d", "**How good the prior is**")]
+    ("name", "end"),
+    [
+        ("benchmark2d", "<!-- benchmark3d -->"),
+        ("benchmark3d", "<!-- trained -->"),
+        ("trained", "**How good the built-in prior is**"),
+    ],
 )
 def test_the_readme_quotes_the_benchmarks_and_the_tables_are_their_csvs(name: str, end: str) -> None:
     text = (ROOT / "results" / name / "tables.txt").read_text()

@@ -290,7 +290,8 @@ def test_sds_and_sdi_differ_in_their_noise_only() -> None:
         if folder.name not in ("noise", "update", "direction")
         else f"{folder.name}@sampler.{folder.name}={path.stem}"
         for folder in sorted(run.conf_dir().iterdir())
-        if folder.is_dir() and folder.name not in ("hydra", "metric", "experiments", "figure")  # figures: tests/test_plot.py
+        if folder.is_dir()
+        and folder.name not in ("hydra", "metric", "experiments", "figure", "recipe")  # tests/test_plot.py, tests/test_train.py
         for path in sorted(folder.glob("*.yaml"))
         if path.stem != "diffusers"  # needs a folder: tests/test_diffusers_folder.py
     ],

@@ -22,8 +22,11 @@ from sdi_bench.draws import Item, PhiloxDraws
 from sdi_bench.models import DiffusersFolder
 from sdi_bench.models.patches import Patches, haar
 from sdi_bench.models.trained import Trained, trained
-from sdi_bench.predictor import Predictor
+from sdi_bench.noise import Zero
+from sdi_bench.predictor import Cost, Predictor
+from sdi_bench.probes import Kappas
 from sdi_bench.run import conf_dir
+from sdi_bench.sampling import Job
 from sdi_bench.train import __main__ as command
 from sdi_bench.train import card, fit, parts, stages
 from sdi_bench.train.recipe import Domain, Recipe, Text, Training, Unet, Vae
@@ -366,6 +369,16 @@ def test_it_is_measured_against_the_same_pictures_as_the_builtin_prior(shipped: 
     pair = [model.data(prompts, np.random.default_rng(0)) for model in (shipped, local(size=32))]
     assert torch.equal(*pair)
     assert shipped.unseen([PROMPT]) and not shipped.unseen(["a green cactus"])
+
+
+def test_kappas_are_probed_at_the_latents_of_real_pictures(shipped: Trained) -> None:
+    probe = Kappas(kappas={"zero": Zero()}, at="data", n_levels=2, pictures=True)
+    job = Job(shipped, sb.Ddim(sb.UniformT(4)), shipped.schedule)
+    probe.check(job)
+    found = probe.measure(job, [Item(PROMPT, 0)], Cost())
+    pixels = shipped.decode(torch.from_numpy(found["x0"][0, :1]).double()).numpy()
+    real = np.stack([World.open().where("val").pixels(32)[World.open().where("val").table["caption"] == PROMPT]])[0]
+    assert np.square(pixels - real).mean(axis=(1, 2, 3)).min() ** 0.5 < 0.1  # but for the codec one of the val pictures
 
 
 def test_bad_settings_of_the_model_name_the_field(made: Path, tmp_path) -> None:
