@@ -34,7 +34,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "results" / "trained"
 
 TITLES = {
     "tune": "over guidance, on 144 tuning captions (sdi: 64): how gamma is chosen",
-    "furniture": "the trained prior, 256 val captions of names it knows (sdi, ism: the first 128): each sampler on the same items",
+    "furniture": "the trained prior, 256 val captions of names it knows (sdi, ism: 128), each sampler on the same items",
     "furniture, builtin": "the built-in prior on these items",
     "kappas": "the trained prior, its twelve prompts, four seeds, guidance 3: every kappa",
     "objects": "text to 3D by the trained prior: 20 prompts, one seed, 48 pictures around each object",
