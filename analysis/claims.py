@@ -8,6 +8,7 @@ results/understanding. Probes whose runs are not here keep the rows that the tab
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from sdi_bench.stats import difference, holm, verdict
 from sdi_bench.store import write_whole
 
 from .plot import FOLDER
-from .runs import Runs
+from .runs import MissingRunError, Runs
 from .text import lines
 
 RESULTS = FOLDER.parent
@@ -88,20 +89,29 @@ def values(runs: Runs, tier: str, side: Mapping[str, str], gamma: float, array: 
     return dict(zip(items, means.tolist(), strict=True))
 
 
+def asked(said: Mapping[str, Any], tier: str, other: Mapping[str, str]) -> dict[str, str]:
+    """What a row is about: on, what, measure, expects."""
+    names = [side.get("kappa", side["row"]) for side in (said["a"], other)]
+    about = {"on": tier.split()[-1], "what": f"{names[0]} - {names[1]}, γ {float(said.get('gamma', 1.0)):g}"}
+    return about | {"measure": f"log {said['array']}" if said.get("log") else said["array"], "expects": said["expects"]}
+
+
+def others(said: Mapping[str, Any]) -> list[Mapping[str, str]]:
+    """What `a` is compared with."""
+    return said["b"] if isinstance(said["b"], list) else [said["b"]]
+
+
 def probed(said: Mapping[str, Any], runs: Runs) -> list[dict[str, Any]]:
     """Paired differences of a probe's array, a row for each tier and each `b`; p-values by Holm over these rows."""
     found, gaps = [], []
-    others = said["b"] if isinstance(said["b"], list) else [said["b"]]
     for tier in said["tiers"]:
-        for other in others:
+        for other in others(said):
             gamma, log = float(said.get("gamma", 1.0)), bool(said.get("log", False))
+            about = asked(said, tier, other)
             a, b = (values(runs, tier, side, gamma, said["array"], log) for side in (said["a"], other))
             items = [item for item in a if item in b]
             prompts = {item.prompt for item in items}
             labels = np.array([str(item.seed if len(prompts) < 8 else item.prompt) for item in items])
-            names = [side.get("kappa", side["row"]) for side in (said["a"], other)]
-            about = {"on": tier.split()[-1], "what": f"{names[0]} - {names[1]}, γ {gamma:g}", "expects": said["expects"]}
-            about["measure"] = f"log {said['array']}" if log else said["array"]
             pair = np.array([a[item] for item in items]), np.array([b[item] for item in items])
             if not np.isfinite(pair).all():
                 lost = int((~np.isfinite(pair)).any(axis=0).sum())
@@ -119,44 +129,58 @@ def probed(said: Mapping[str, Any], runs: Runs) -> list[dict[str, Any]]:
 COLUMNS = ("claim", "where", "on", "what", "measure", "n", "point", "low", "high", "p", "verdict", "expects", "outcome")
 
 
-def parts(
-    claim: Mapping[str, Any], runs: Runs, results: Path
-) -> Iterator[tuple[Sequence[str], Callable[[], list[dict[str, Any]]]]]:
-    """(the models it is about, what makes its rows or raises ValueError) for each part of a claim."""
+@dataclass(frozen=True)
+class Part:
+    """A part of a claim. rows: makes its rows, or raises ValueError. asked: of a probe, what each of them is about."""
+
+    rows: Callable[[], list[dict[str, Any]]]
+    asked: Sequence[Mapping[str, str]] = ()
+
+
+def parts(claim: Mapping[str, Any], runs: Runs, results: Path) -> Iterator[Part]:
+    """An identity's part, one for each experiment that judged the claim, and for each whose probes do."""
     if "identity" in claim:
-        proven = (results / "published" / "verify.txt").read_text()
-        yield ["exact models"], lambda: identities(claim["identity"], proven)
+        yield Part(partial(identities, claim["identity"], (results / "published" / "verify.txt").read_text()))
     for experiment, says in claim.get("evaluated", {}).items():
-        yield [], partial(evaluated, experiment, says, results)
+        yield Part(partial(evaluated, experiment, says, results))
     if "probe" in claim:
-        yield [tier.split()[-1] for tier in claim["probe"]["tiers"]], partial(probed, claim["probe"], runs)
-        for experiment, other in claim.get("also", {}).items():
-            there = Runs(results / experiment)
-            yield [tier.split()[-1] for tier in other["tiers"]], partial(probed, claim["probe"] | other, there)
+        probes = [(claim["probe"], runs)]
+        probes += [(claim["probe"] | also, Runs(results / name)) for name, also in claim.get("also", {}).items()]
+        for said, there in probes:
+            wanted = [asked(said, tier, other) for tier in said["tiers"] for other in others(said)]
+            yield Part(partial(probed, said, there), wanted)
 
 
 def table(claims: Sequence[Mapping[str, Any]], runs: Runs, results: Path, earlier: pd.DataFrame | None = None) -> pd.DataFrame:
-    """A row for each test of each claim. What cannot be decided for want of runs says so, or is taken from an earlier table."""
+    """A row for each test of each claim. Of probes whose runs are not here, the rows that an earlier table has of the very same
+    comparisons; what cannot be decided otherwise says why.
+    """
     found: list[dict[str, Any]] = []
     for claim in claims:
         about = {"claim": claim["says"], "where": claim["where"]}
-        for models, rows_of in parts(claim, runs, results):
+        for part in parts(claim, runs, results):
             try:
-                rows = rows_of()
+                rows = part.rows()
             except ValueError as why:
-                rows = before(earlier, about, models)
+                rows = before(earlier, [about | one for one in part.asked]) if isinstance(why, MissingRunError) else []
                 if not rows:
                     rows = [{"outcome": "not measured", "what": str(why).replace(f"{results}/", "")}]
             found += [about | row for row in rows]
     return pd.DataFrame(found).reindex(columns=list(COLUMNS))
 
 
-def before(earlier: pd.DataFrame | None, about: Mapping[str, str], models: Sequence[str]) -> list[dict[str, Any]]:
-    """A claim's rows on these models in an earlier table, those that were measured."""
+def before(earlier: pd.DataFrame | None, asked: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """The rows of an earlier table about these; none unless all are there."""
     if earlier is None:
         return []
-    own = (earlier["claim"] == about["claim"]) & (earlier["where"] == about["where"]) & earlier["on"].isin(list(models))
-    return [{str(key): value for key, value in row.items()} for row in earlier[own].to_dict("records")]
+    found = []
+    for about in asked:
+        same = np.logical_and.reduce([earlier[key] == value for key, value in about.items()])
+        found += [{str(key): value for key, value in row.items()} for row in earlier[same].to_dict("records")]
+    if len(found) != len(asked):
+        return []
+    print(f"no runs here, as it was before: {asked[0]['claim']}, on {', '.join(dict.fromkeys(one['on'] for one in asked))}")
+    return found
 
 
 def text(frame: pd.DataFrame) -> str:

@@ -14,6 +14,10 @@ from sdi_bench.stats import clusters_of, jackknife, mean_of
 from sdi_bench.store import Listed, read_index
 
 
+class MissingRunError(ValueError):
+    """A run that is asked about is not here."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run: its place in the experiment, and what it kept."""
@@ -54,11 +58,14 @@ class Runs:
     folder: Path
 
     def tier(self, name: str) -> list[Run]:
-        """Its finished runs, in the order of the experiment's file. Raises ValueError if there are none."""
-        listed = [entry for entry in read_index(self.folder) if entry.tier == name]
+        """Its finished runs, in the order of the experiment's file. Raises MissingRunError if there are none."""
+        try:
+            listed = [entry for entry in read_index(self.folder) if entry.tier == name]
+        except ValueError as why:
+            raise MissingRunError(str(why)) from why
         found = [Run(entry) for entry in listed if (entry.folder.path / "shards").is_dir()]
         if not found:
-            raise ValueError(f"{self.folder}: no finished run of tier {name!r}; run the experiment with tier={name!r}")
+            raise MissingRunError(f"{self.folder}: no finished run of tier {name!r}; run the experiment with tier={name!r}")
         return found
 
     def measures(self, tier: str) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from sdi_bench.data.world import World
 from sdi_bench.store import write_whole
 
 from . import benchmark3d
-from .benchmark2d import block, draw_curves, pairs, prepare_curves, read
+from .benchmark2d import best, block, draw_curves, pairs, prepare_curves, read
 from .figures.correlation import Correlation
 from .figures.residual import Residual
 from .figures.scatter import Scatter
@@ -107,6 +107,9 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
         blocks = [{name: head for name, head in columns.items() if name in there} for columns in (TEXT, LOOK, FIELD)]
         shown = [block(rows.sort_values("gamma", kind="stable"), columns) for columns in blocks if columns]
         parts.append("\n\n".join([f"{tier}: {TITLES[str(tier)]}", *shown]))
+        if tier == "tune":
+            lowest = ", ".join(f"{run} {gamma:g}" for run, gamma in best(measures, "kd_effnet").items())
+            parts[-1] += f"\n\ngamma of the lowest KD: {lowest}"
     if len(claims):
         parts.append(f"claims of arXiv 2405.15891, on the trained prior\n\n{pairs(claims)}")
     for tier, rows in differences.groupby("tier", sort=False) if len(differences) else ():
@@ -123,7 +126,7 @@ def prepare_beside(differences: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_beside(table: pd.DataFrame, path: Path) -> None:
-    """A line a sampler, a panel a measure, a mark a model and gamma. Where a difference is beyond the axis it is an arrow."""
+    """A line a sampler, a panel a measure, a mark a model and gamma."""
     runs = list(dict.fromkeys(table["run"]))[::-1]
     kinds = sorted({(model, gamma) for model, gamma in zip(table["model"], table["gamma"], strict=True)}, reverse=True)
     figure, axes = plt.subplots(
@@ -207,10 +210,11 @@ PROBES = {
 """The figures of the experiment `understanding` that are drawn for the trained prior."""
 
 PROMPTS = (
-    *("a brown sofa, side view", "a gray armchair, front view", "a gray chair, side view", "a brown table, side view"),
-    *("a blue bed, front view", "a white washbasin, front view", "a gray desk, front view", "a green plant"),
-    *("a red lamp", "a brown bench, front view"),
+    *("a brown sofa, front view", "a gray chair, side view", "a gray desk, back view", "a brown bench, back view"),
+    *("a brown wardrobe, side view", "a gray bookcase, front view", "a green stool", "a brown vase"),
+    *("a brown woman, back view", "a green palm tree"),
 )
+"""Of the first 128 of the list furniture, which all samplers have."""
 
 
 def main() -> None:
@@ -228,8 +232,7 @@ def main() -> None:
     draw_beside(prepare_beside(differences), options.folder / "beside.png")
     if (options.runs / "index.json").exists():
         runs = Runs(options.runs)
-        there = {item.prompt for item in runs.tier("furniture")[0].images[0]}
-        draw_samples(runs, [prompt for prompt in PROMPTS if prompt in there], options.folder / "samples.png")
+        draw_samples(runs, PROMPTS, options.folder / "samples.png")
         draw_objects(runs, ("a red motorbike", "a brown table", "a white sofa"), options.folder / "objects.png")
         for name, figure in PROBES.items():
             table = figure.prepare(runs)

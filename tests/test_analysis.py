@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from analysis import benchmark2d, sanity, trained  # noqa: E402
 from analysis.text import lines  # noqa: E402
+from sdi_bench.prompts import read  # noqa: E402
 
 PUBLISHED = ROOT / "results" / "benchmark2d"
 
@@ -120,6 +121,10 @@ def test_the_trained_prior_stands_beside_the_builtin_one(tmp_path) -> None:
     trained.draw_beside(table, tmp_path / "beside.png")
     with Image.open(tmp_path / "beside.png") as picture:
         assert picture.size[0] > 1000
+
+
+def test_all_samplers_have_the_items_that_are_shown() -> None:
+    assert set(trained.PROMPTS) <= set(read("furniture")[:128])
 
 
 def test_tables_of_the_trained_prior_have_a_block_for_what_was_measured() -> None:

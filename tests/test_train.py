@@ -112,6 +112,8 @@ BAD = {
     "device=tpu": "device='tpu': not to be had here",
     "recipe.pictures.size=48": "recipe.pictures.size=48: must be 64, 32 or 16",
     "recipe.pictures.concepts=[sofaa]": "'sofaa' is no concept of the training pictures; did you mean 'sofa'",
+    "recipe.pictures.concepts=[cactus]": "recipe.pictures.concepts=['cactus']: there are no val pictures of these",
+    "recipe.pictures.concepts=[]": "recipe.pictures.concepts=[]: there are no train pictures of these",
     "recipe.unet.attention=[true]": "recipe.unet.attention: 1 for 2 resolutions",
     "recipe.unet.attention=[false,false]": "recipe.unet.attention: no resolution looks at the text",
     "recipe.unet.channels=[12,32]": "recipe.unet.channels=[12, 32]: 12 is no multiple of the norm's 8 groups",
@@ -120,6 +122,11 @@ BAD = {
     "recipe.train_denoiser.dtype=fp8": "dtype='fp8': must be bfloat16 or float32",
     "recipe.codec.channels=[8,8,8,8,8,8]": "recipe.pictures.size=32: must be a multiple of 64",
 }
+
+
+def test_a_rate_that_is_too_high_is_one_line(monkeypatch, tmp_path, capsys) -> None:
+    assert train(monkeypatch, tmp_path, "recipe.train_codec.rate=1e30", "recipe.train_codec.warmup=0") == 1
+    assert "the loss is not finite after" in (said := capsys.readouterr().err.splitlines()[-1]) and "rate" in said
 
 
 @pytest.mark.parametrize("word", BAD)
@@ -193,7 +200,7 @@ def test_a_pipeline_on_pixels_opens_in_diffusers(monkeypatch, tmp_path) -> None:
     torch.testing.assert_close(model.decode(model.encode(pixels)), pixels, rtol=0, atol=1e-5)  # type: ignore[attr-defined]
 
 
-def test_words_of_the_captions_are_a_token_each_and_older_files_say_the_same(tmp_path) -> None:
+def test_words_of_the_captions_are_a_token_each_and_vocabulary_and_merges_say_the_same(tmp_path) -> None:
     from transformers import CLIPTokenizer
 
     words = parts.tokenizer(Text(n_words=1024), [s for row in stages.sayings(Domain(32, "object").of("train")) for s, _ in row])
@@ -221,6 +228,13 @@ def test_captions_are_drawn_as_often_as_they_should() -> None:
         assert abs(share[word] - p) < 5 * (p * (1 - p) / n) ** 0.5  # standard errors
     of_first = (ids == numbers["a"]).all(1) | (ids == numbers["b"]).all(1)
     assert bool((rows[of_first, 0] == 0).all())
+
+
+def test_the_loss_that_is_infinite_stops_too(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(fit, "LOGGED", 2)
+    net = torch.nn.Linear(1, 1)
+    with pytest.raises(FloatingPointError):
+        fit.fit(net, lambda step: net.weight.sum() + float("inf"), Training(64, 8, dtype="float32"), tmp_path, "bad", "cpu")
 
 
 @pytest.mark.parametrize("bug", [None, "eps is learned", "sign", "timestep off by one"])
@@ -308,6 +322,14 @@ def test_the_rate_rises_and_falls() -> None:
 # ------------------------------------------------------------------------------------------------------------- what ships
 
 
+def test_a_folder_that_the_list_of_sums_does_not_name_is_refused(monkeypatch) -> None:
+    from sdi_bench.models import trained as module
+
+    monkeypatch.setattr(module, "sums", lambda: {"world/00.webp": ""})
+    with pytest.raises(ValueError, match="trained: not in SHA256SUMS"):
+        module.ours.__wrapped__()
+
+
 @pytest.fixture(scope="module")
 def shipped() -> Trained:
     return trained(prompts=[PROMPT])
@@ -318,8 +340,9 @@ def test_what_ships_opens_in_diffusers_as_it_is() -> None:
 
     pipe = StableDiffusionPipeline.from_pretrained(HERE / "trained", local_files_only=True)
     pipe.set_progress_bar_config(disable=True)
-    images = pipe([PROMPT, "a green plant"], num_inference_steps=10, guidance_scale=3.0, output_type="np").images
-    assert images.shape == (2, 32, 32, 3)
+    asked = {"num_inference_steps": 10, "guidance_scale": 3.0, "generator": torch.Generator().manual_seed(0)}
+    images = pipe([PROMPT, "a green plant"], output_type="np", **asked).images
+    assert images.shape == (2, 32, 32, 3) and images.min() < 0.6
     corners = images[:, [0, 0, -1, -1], [0, -1, 0, -1]]
     assert corners.mean() > 0.9  # furniture stands on white
 
@@ -354,7 +377,10 @@ def test_what_ships_denoises_unseen_pictures(shipped: Trained) -> None:
 
 
 def test_prompts_must_name_what_it_knows(shipped: Trained) -> None:
-    shipped.check_prompt("two green sofas and a plant, from the side")
+    shipped.check_prompt("two green sofas and a thing, from the side")
+    for prompt in ("a dog, side view", "the street", "a wall"):  # hot dog, street lamp, wall cabinet
+        with pytest.raises(ValueError, match="it names none of the 55 things"):
+            shipped.check_prompt(prompt)
     shipped.check_prompt(None)
     with pytest.raises(ValueError, match="prompt='owl, twemoji emoji': it names none of the 55 things"):
         shipped.check_prompt("owl, twemoji emoji")
@@ -395,26 +421,36 @@ def test_bad_settings_of_the_model_name_the_field(made: Path, tmp_path) -> None:
 
 
 def test_a_card_is_written_for_what_was_trained(made: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(sys, "argv", ["card", str(made), "--n", "18", "--gammas", "1", "--machine", "a test"])
+    monkeypatch.setattr(sys, "argv", ["card", str(made), "--n", "18", "--gammas", "1", "2", "--machine", "a test"])
     monkeypatch.setattr(card, "N_LEVELS", 3)
     card.main()
     text = (made / "pipeline" / "README.md").read_text()
     assert text in capsys.readouterr().out
-    for said in (
-        "DDIM of 3 levels",
-        "n = 18",
-        "Machine: a test",
-        "| training pictures | 18 |",
-        "over the floor",
-        "recipe=tiny",
-    ):
+    command = f"`python -m sdi_bench.train recipe=tiny folder={made} device=cpu`"
+    model = "`model=trained model.path=path/of/this/folder model.size=32`"
+    for said in ("DDIM of 3 levels", "n = 18", "Machine: a test", "| denoiser | 160 |", "18 tuning captions", command, model):
         assert said in text, said
-    assert "{" not in text.split("```yaml")[0].split("---")[2]
+    table = {line.split(" | ")[0][2:]: line.split(" | ")[1:] for line in text.splitlines() if line.startswith("| ")}
+    head = table["pictures"]
+    held = "held-out pictures"
+    real = "training pictures, same names and views"
+    assert table[held][head.index("kd_effnet")] == "-" and float(table[real][head.index("copies |")].split()[0]) == 1.0
+    assert float(table[f"{real}, through the codec"][head.index("copies |")].split()[0]) > 0.7  # 0.95 of all training pictures
+    assert table[real][head.index("novelty")].startswith("0.000")
     assert (made / "pipeline" / "curves.png").exists() and (made / "pipeline" / "samples.png").exists()
     monkeypatch.setattr(sys, "argv", ["card", str(made / "none")])
     with pytest.raises(SystemExit):
         card.main()
     assert "no finished training; run python -m sdi_bench.train first" in capsys.readouterr().err
+
+
+def test_training_pictures_of_the_same_name_and_side_are_drawn() -> None:
+    seen, held = Domain(32, "object").of("train"), Domain(32, "object", ["bed", "glass", "sofa"]).of("val")
+    found, asked = card.alike(seen, held, 60).table, held.table
+    assert [found["concept"][k] for k in range(60)] == [asked["concept"][k % len(asked)] for k in range(60)]
+    sofas = [k for k in range(60) if found["concept"][k] == "sofa"]
+    assert [found["view"][k] for k in sofas] == [asked["view"][k % len(asked)] for k in sofas]
+    assert found["instance"].nunique() > asked["instance"].nunique()
 
 
 def test_the_time_is_looked_at(tmp_path, monkeypatch) -> None:

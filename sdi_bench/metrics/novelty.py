@@ -25,11 +25,15 @@ class Novelty(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         context.colour_pictures()
-        images = context.images.astype(np.float32)
-        known = trained(images.shape[-1])
-        near = nearest(images.reshape(len(images), -1), known.reshape(len(known), -1))
-        columns = [distance(images, known[near[:, k]]) for k in range(near.shape[1])]
-        return mean_of(np.min(columns, axis=0).astype(np.float64))
+        return mean_of(to_nearest(context.images, trained(context.images.shape[-1])))
+
+
+def to_nearest(images: Float[np.ndarray, "n 3 h w"], known: Float[np.ndarray, "m 3 h w"]) -> Float[np.ndarray, " n"]:
+    """LPIPS to the nearest known picture, sought among the ten nearest by rms pixel distance."""
+    single = images.astype(np.float32)
+    near = nearest(single.reshape(len(single), -1), known.reshape(len(known), -1))
+    columns = [distance(single, known[near[:, k]]) for k in range(near.shape[1])]
+    return np.min(columns, axis=0).astype(np.float64)
 
 
 @cache

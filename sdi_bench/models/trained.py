@@ -43,11 +43,10 @@ class Trained(StableDiffusion):
         return self.defaults
 
     def check_prompt(self, prompt: Prompt) -> None:
-        words = set(re.findall(r"\w+", (prompt or "").lower()))
-        known = {word for concept in self.concepts for word in concept.split()}
-        if prompt is None or words & known:
+        said = (prompt or "").lower()
+        if prompt is None or any(re.search(rf"\b{re.escape(concept)}(s|es)?\b", said) for concept in self.concepts):
             return
-        near = [match for word in sorted(words) for match in get_close_matches(word, known, n=1)]
+        near = [match for word in re.findall(r"\w+", said) for match in get_close_matches(word, self.concepts, n=1)]
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(
             f"prompt={prompt!r}: {hint}it names none of the {len(self.concepts)} things that this model was trained on: "
@@ -94,7 +93,9 @@ def trained(
 @cache
 def ours() -> Path:
     """The folder that ships, once all its files have been found right. Raises ValueError, naming the file, otherwise."""
-    for name in sums():
-        if name.startswith(f"{SHIPPED}/"):
-            shipped(name)
+    listed = [name for name in sums() if name.startswith(f"{SHIPPED}/")]
+    if not listed:
+        raise ValueError(f"{HERE / SHIPPED}: not in SHA256SUMS; install the package anew")
+    for name in listed:
+        shipped(name)
     return HERE / SHIPPED

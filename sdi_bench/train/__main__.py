@@ -1,5 +1,6 @@
 """python -m sdi_bench.train: train a prior, save it as a folder that diffusers opens. Settings: conf/train.yaml."""
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -19,9 +20,12 @@ from ..store import writable
 
 SETTINGS = ("recipe", "folder", "device", "minutes")
 
+COMMAND = "command.txt"
+"""In a training's folder, the command that made it."""
+
 
 def main() -> None:
-    """Check, train, save. Exit status 2 for bad input, 3 where the time was up before the end."""
+    """Check, train, save. Exit status 2 for bad input, 3 where the time was up, 1 where the loss was not finite."""
     argv = sys.argv[1:]
     if {"-h", "--help"} & set(argv):
         print(f"{__doc__}\n\n{(conf_dir() / 'train.yaml').read_text()}")
@@ -49,6 +53,7 @@ def main() -> None:
         if told.exists() and yaml.safe_load(told.read_text()) != plain:
             raise ValueError(f"folder={str(folder)!r}: holds a training by another recipe; give another folder, or remove it")
         told.write_text(said)
+        (folder / COMMAND).write_text(shlex.join(["python", "-m", "sdi_bench.train", *argv]) + "\n")
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"sdi_bench.train: {explain(error, argv, 'train')}", file=sys.stderr)
         sys.exit(2)
@@ -63,6 +68,11 @@ def main() -> None:
     except OutOfTimeError:
         print(f"the time is up; the same command goes on from {folder}")
         sys.exit(3)
+    except FloatingPointError as error:
+        print(
+            f"sdi_bench.train: {error}; a lower recipe.train_denoiser.rate or recipe.train_codec.rate may do", file=sys.stderr
+        )
+        sys.exit(1)
     parts.save(pipe, folder / "pipeline")
     (folder / "pipeline" / RECIPE).write_text(said)
     print(f"written: {folder / 'pipeline'}\nto measure it: python -m sdi_bench.train.card {folder}")

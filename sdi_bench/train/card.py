@@ -1,7 +1,7 @@
 """python -m sdi_bench.train.card FOLDER: measure what sdi_bench.train made, and write its card into FOLDER/pipeline.
 
-DDIM of 50 levels on the captions of held-out (val) pictures, beside these pictures and as many training pictures. --ship: then
-copy the pipeline to where model=trained finds it.
+DDIM of 50 levels on the captions of held-out (val) pictures, at guidance 1 and at what is best on tuning captions, beside
+these pictures and training pictures of the same names and views. --ship: also copy the pipeline where model=trained finds it.
 """
 
 import argparse
@@ -9,7 +9,8 @@ import csv
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from ..measure import Samples, measure, rounded
 from ..metrics import Metric
 from ..metrics.fd import Fd
 from ..metrics.kd import Kd
-from ..metrics.novelty import Novelty
+from ..metrics.novelty import to_nearest
 from ..metrics.rprec import Rprec
 from ..metrics.sharpness import Sharpness
 from ..metrics.tclip import Tclip
@@ -44,6 +45,7 @@ from ..models.trained import RECIPE, SHIPPED, Trained, trained
 from ..predictor import Cost
 from ..samplers import Ddim
 from ..sampling import Job
+from ..stats import Estimate, clusters_of, jackknife, mean_of, share
 from .recipe import Recipe
 
 matplotlib.use("Agg")
@@ -58,42 +60,44 @@ METRICS: dict[str, Metric] = {
     "tclip": Tclip(),
     "view": View(),
     "sharpness": Sharpness(),
-    "novelty": Novelty(),
 }
 
-COPY = 0.01
-"""A sample is called a copy if it is nearer to a training picture (LPIPS) than all but this share of held-out pictures."""
+REBUILT = 0.95
+"""A picture is called a copy if it is as near to a training picture (LPIPS) as this share of training pictures are once they
+have been through the codec."""
 
 CARD = Path(__file__).with_suffix(".md")
 """The card, with names in braces for what is measured."""
 
 
-def restored(values: np.ndarray) -> np.ndarray:
-    """As a picture file has them."""
-    return rounded(values.astype(np.float64))
-
-
 def drawn(model: Trained, items: Sequence[Item], gamma: float) -> np.ndarray:
-    """DDIM's pictures of the items."""
+    """DDIM's pictures of the items, as picture files have them."""
     job = Job(model, Ddim(UniformT(N_LEVELS), Guidance(gamma)), model.schedule, model.device)
     made = []
     for k in tqdm(range(0, len(items), BATCH), f"guidance {gamma:g}"):
         *_, last = job.states(items[k : k + BATCH], Cost())
         made.append(job.pictures(last).cpu().numpy())
-    return np.concatenate(made)
+    return rounded(np.concatenate(made).astype(np.float64))
 
 
-def milliseconds(model: Trained, items: Sequence[Item], n_rounds: int = 5) -> tuple[float, int]:
-    """(the fastest of some rounds, per row; rows of a round)."""
-    level = Level(*(torch.tensor([value], dtype=torch.float64) for value in (0.6, 0.8, 0.5)))
-    x, asked = torch.zeros(len(items), *model.shape, dtype=torch.float64), [[item.prompt for item in items]]
+def rebuilt(model: Trained, images: np.ndarray) -> np.ndarray:
+    """Pictures after the codec."""
+    with torch.no_grad():
+        x = torch.from_numpy(images).to(model.device)
+        return rounded(model.decode(model.encode(x)).cpu().numpy().astype(np.float64))
+
+
+def milliseconds(model: Trained, items: Sequence[Item], n_rounds: int = 5) -> float:
+    """Of a row of the network, in the fastest of some rounds over these items."""
+    level = Level(*(torch.tensor([value], dtype=torch.float64, device=model.device) for value in (0.6, 0.8, 0.5)))
+    x = torch.zeros(len(items), *model.shape, dtype=torch.float64, device=model.device)
     spent = []
     with torch.no_grad():
         for _ in range(n_rounds + 1):
             began = time.perf_counter()
-            model.predict(x.to(model.device), level, asked).eps.cpu()
+            model.predict(x, level, [[item.prompt for item in items]]).eps.cpu()
             spent.append(time.perf_counter() - began)
-    return 1e3 * min(spent[1:]) / len(items), len(items)
+    return 1e3 * min(spent[1:]) / len(items)
 
 
 def rows(folder: Path, name: str) -> list[dict[str, float]]:
@@ -120,74 +124,98 @@ def curves(folder: Path, path: Path) -> None:
             other.plot([row["samples"] for row in some], [row["psnr"] for row in some], "C1o-", markersize=3)
             other.set_ylabel("PSNR of unseen pictures (dB)", color="C1", fontsize=8)
         axis.set_yscale("log")
-        axis.set_title({"codec": "codec: L1", "denoiser": "denoiser: mean square of v"}[name], fontsize=9)
+        axis.set_title({"codec": "codec: L1 and KL", "denoiser": "denoiser: mean square of v"}[name], fontsize=9)
         axis.set_xlabel("pictures seen", fontsize=8)
         axis.legend(fontsize=7, frameon=False)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def told(name: str, found: Mapping[str, Mapping[str, Any]], n: int, copies: float | None, columns: Sequence[str]) -> str:
-    """A line of the table."""
-    cells = [cell(row["point"], row["low"], row["high"]) if "point" in row else "-" for row in (found[key] for key in columns)]
-    return "| " + " | ".join([name, str(n), *cells, "-" if copies is None else f"{copies:.3f}"]) + " |"
+def stage_rows(folder: Path) -> str:
+    """The last lines of the logs."""
+    lines = []
+    for name in ("codec", "denoiser"):
+        for last in rows(folder, name)[-1:]:
+            unseen = f"{last['psnr']:.1f} dB" if "psnr" in last else f"{last.get('unseen', np.nan):.4f}"
+            seen = f"{last['samples']:,.0f} | {last['seconds']:,.0f}"
+            lines.append(f"| {name} | {seen} | {last['loss']:.4f} | {unseen} |")
+    return "\n".join(lines)
 
 
-def card(folder: Path, n: int, gammas: Sequence[float], machine: str) -> str:
+def alike(seen: World, asked: World, n: int) -> World:
+    """For the k-th of n samples, whose caption is that of the k-th picture of `asked`, round and round, a training picture of
+    the same name, from the same side where there is one.
+    """
+    rng = np.random.default_rng(0)
+    sides, names = (seen.table.groupby(by).indices for by in (["concept", "view"], "concept"))
+    keys = list(zip(asked.table["concept"], asked.table["view"], strict=True))
+    fit = [sides.get(key, names[key[0]]) for key in keys]
+    return seen.rows(np.array([rng.choice(fit[k % len(fit)]) for k in range(n)]))
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """What pictures are measured with. known: the training pictures. limit: LPIPS to one of them below which it is a copy."""
+
+    model: Trained
+    real: np.ndarray
+    known: np.ndarray
+    limit: float
+
+    def line(
+        self, name: str, images: np.ndarray, items: Sequence[Item], own: bool = False
+    ) -> tuple[str, dict[str, dict[str, Any]]]:
+        """(a line of the table, the measures). own: the real pictures themselves, which are held against no others."""
+        clusters = labels(items)
+        found = measure(Samples(images, items, clusters, self.model, self.real, real=self.real), METRICS)
+        far = to_nearest(images, self.known)
+        values = [{} if own and key in ("fd_effnet", "kd_effnet") else found[key] for key in METRICS]
+        extra = jackknife(mean_of(far), clusters_of(clusters)), share((far <= self.limit).astype(float), clusters)
+        cells = [cell(one["point"], one["low"], one["high"]) if "point" in one else "-" for one in values]
+        return f"| {' | '.join([name, str(len(items)), *cells, *(shown(one) for one in extra)])} |", found
+
+
+def shown(estimate: Estimate) -> str:
+    """A number with its interval."""
+    return cell(estimate.point, estimate.low, estimate.high)
+
+
+def card(folder: Path, n: int, gammas: Sequence[float], machine: str, device: str, ships: bool) -> str:
     """The card's text; curves.png and samples.png go beside it. Raises ValueError where there is nothing to measure."""
     home = folder / "pipeline"
-    said = (folder / RECIPE).read_text() if (folder / RECIPE).exists() else ""
-    if not said or not home.is_dir():
+    if not (folder / RECIPE).exists() or not home.is_dir():
         raise ValueError(f"folder={str(folder)!r}: no finished training; run python -m sdi_bench.train first")
+    said = (folder / RECIPE).read_text()
     recipe: Recipe = instantiate(yaml.safe_load(said), _convert_="all")
     size, domain = recipe.pictures.size, recipe.pictures
-    model = trained(home, size)
-    seen = domain.of("train")
-    table = shuffled(domain.of("val").table)
-    held = domain.of("val").rows(table.index.to_numpy())
-    seeds = range(-(-n // len(held)))
-    items = prompts.items(list(held.table["caption"]), list(seeds))[:n]
-    real = restored(held.pixels(size))
+    model = trained(home, size, device=device)
+    seen, (held, tune) = domain.of("train"), (in_no_order(domain.of(split)) for split in ("val", "tune"))
+    real, known = (rounded(world.pixels(size).astype(np.float64)) for world in (held, seen))
+    limit = float(np.quantile(to_nearest(rebuilt(model, known), known.astype(np.float32)), REBUILT))
+    ruler = Ruler(model, real, known.astype(np.float32), limit)
 
-    def found(images: np.ndarray, asked: Sequence[Item]) -> tuple[dict[str, dict[str, Any]], np.ndarray | None]:
-        given = Samples(images, asked, labels(asked), model, real, real=real)
-        values = Novelty().statistic(given.only(given.kept).context)
-        near = np.array([values(np.array([i])) for i in range(int(given.kept.sum()))])
-        return measure(given, METRICS), near
-
-    own = [Item(caption, k) for k, caption in enumerate(held.table["caption"])]
-    ceiling, far = found(real, own)
-    limit = float(np.quantile(far, COPY))
-    picked = np.random.default_rng(0).choice(len(seen), n, replace=n > len(seen))
-    floor, _ = found(
-        restored(seen.rows(picked).pixels(size)), [Item(seen.table["caption"][i], k) for k, i in enumerate(picked)]
-    )
-    columns = [name for name in METRICS if "point" in floor[name] or "point" in ceiling[name]]
-    lines = [f"| pictures | n | {' | '.join(columns)} | copies |", f"|{' --- |' * (len(columns) + 3)}"]
-    measured = {}
-    for gamma in gammas:
-        images = restored(drawn(model, items, gamma))
-        values, near = found(images, items)
-        measured[gamma] = values, images
-        lines.append(told(f"DDIM, guidance {gamma:g}", values, n, float((near < limit).mean()), columns))
-    lines.append(told("training pictures", floor, n, None, columns))
-    lines.append(told("held-out pictures", ceiling, len(held), COPY, columns))
-    by = "fd_effnet" if "point" in floor["fd_effnet"] else "kd_effnet"
-    best = min(measured, key=lambda gamma: measured[gamma][0][by].get("point", np.inf))
-    values, images = measured[best]
+    tuned = items_of(tune, len(tune))
+    to_tune = [measure_kd(drawn(model, tuned, gamma), tuned, tune.pixels(size)) for gamma in gammas]
+    best = gammas[int(np.argmin(to_tune))]
+    items, own = items_of(held, n), items_of(held, len(held))
+    lines, found = [], {}
+    for gamma in sorted({1.0, best}):
+        images = drawn(model, items, gamma)
+        line, found[f"{gamma:g}"] = ruler.line(f"DDIM, guidance {gamma:g}", images, items)
+        lines.append(line)
+        if gamma == best:
+            sheet(home / "samples.png", held, items, images, size)
+    twins = rounded(alike(seen, held, n).pixels(size).astype(np.float64))
+    for name, images, asked in (("training pictures, same names and views", twins, items), ("held-out pictures", real, own)):
+        line, found[name] = ruler.line(name, images, asked, own=images is real)
+        lines += [line, ruler.line(f"{name}, through the codec", rebuilt(model, images), asked)[0]]
+    floor, ceiling, values = found["training pictures, same names and views"], found["held-out pictures"], found[f"{best:g}"]
+    by = "fd_effnet" if "point" in values["fd_effnet"] and "point" in floor["fd_effnet"] else "kd_effnet"
     curves(folder, home / "curves.png")
-    sheet(home / "samples.png", held, items, images, size)
     weights = {
         name: sum(p.numel() for p in getattr(model.pipe, name).parameters()) / 1e6 for name in ("unet", "text_encoder", "vae")
     }
-    ms, n_rows = milliseconds(model, items[:BATCH])
-    logs = {name: rows(folder, name) for name in ("codec", "denoiser")}
-    stages = [
-        f"| {name} | {log[-1]['samples']:,.0f} | {log[-1]['seconds']:,.0f} | {log[-1]['loss']:.4f} | "
-        f"{log[-1].get('psnr', log[-1].get('unseen', float('nan'))):.4g} |"
-        for name, log in logs.items()
-        if log
-    ]
+    where = "" if ships else f" model.path=path/of/this/folder model.size={size}"
     view = values["view"]
     return CARD.read_text().format(
         size=size,
@@ -199,36 +227,57 @@ def card(folder: Path, n: int, gammas: Sequence[float], machine: str) -> str:
         n_text=weights["text_encoder"],
         n_codec=weights["vae"],
         mib=sum(path.stat().st_size for path in home.rglob("*.safetensors")) / 2**20,
-        folder="path/of/this/folder",
-        prompt="a brown sofa, side view",
-        where="" if folder.name == "small" else " model.path=path/of/this/folder",
-        best=best,
+        prompt=held.table["caption"][0],
+        where=where,
+        best=f"{best:g}",
+        tuning=", ".join(f"{gamma:g}: {value:.3f}" for gamma, value in zip(gammas, to_tune, strict=True)),
+        n_tune=len(tuned),
         n_train=f"{len(seen):,}",
         n_models=seen.table["instance"].nunique(),
         n_concepts=seen.table["concept"].nunique(),
         codec_data="" if domain.concepts is None else f" (the codec: all {len(domain.everything('train')):,} of the domain)",
-        command=f"python -m sdi_bench.train recipe={folder.name}",
-        stages="\n".join(stages),
+        command=(folder / "command.txt").read_text().strip(),
+        stages=stage_rows(folder),
         machine=machine,
         recipe=said,
         n_levels=N_LEVELS,
         n_real=len(held),
         n=n,
+        columns=" | ".join([*METRICS, "novelty", "copies"]),
+        rule=" | ".join(["---"] * (len(METRICS) + 4)),
         table="\n".join(lines),
-        copy_share=1 - COPY,
+        rebuilt=REBUILT,
+        by=by,
         ratio=values[by]["point"] / floor[by]["point"],
         hits=values["rprec"]["point"] / ceiling["rprec"]["point"],
         view="-" if "point" not in view else f"{view['point'] - 0.25:.2f}",
-        ms=ms,
-        rows=n_rows,
-        threads=torch.get_num_threads(),
+        ms=milliseconds(model, items[:BATCH]),
+        batch=min(BATCH, n),
+        threads=f"{torch.get_num_threads()} threads" if device == "cpu" else device,
     )
 
 
+def in_no_order(world: World) -> World:
+    """The pictures ordered as the lists of prompts are."""
+    return world.rows(shuffled(world.table).index.to_numpy())
+
+
+def items_of(world: World, n: int) -> list[Item]:
+    """The captions of the pictures, round and round, n in all; a caption that stands again gets another seed."""
+    captions = list(world.table["caption"])
+    return prompts.items(captions, list(range(-(-n // len(captions)))))[:n]
+
+
+def measure_kd(images: np.ndarray, items: Sequence[Item], real: np.ndarray) -> float:
+    """KD to real pictures; inf where it is not defined."""
+    found = measure(Samples(images, items, labels(items), real=rounded(real.astype(np.float64))), {"kd": METRICS["kd_effnet"]})
+    return float(found["kd"].get("point", np.inf))
+
+
 def sheet(path: Path, held: World, items: Sequence[Item], images: np.ndarray, size: int, n: int = 12) -> None:
-    """Captions in rows: a held-out picture, then samples."""
-    captions = list(dict.fromkeys(held.table["caption"]))
-    chosen = captions[:: max(1, len(captions) // n)][:n]
+    """Captions in rows, of several names: a held-out picture, then samples."""
+    several = [c for c in dict.fromkeys(held.table["caption"]) if sum(item.prompt == c for item in items) > 5]
+    chosen = several[:: max(1, len(several) // n)][:n] or [str(items[0].prompt)]
     columns: dict[str, list[np.ndarray]] = {
         "held out": [held.pixels(size)[list(held.table["caption"]).index(c)] for c in chosen]
     }
@@ -246,13 +295,14 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--n", type=int, default=1280, help="samples; 1,280 at least for fd_effnet")
-    parser.add_argument("--gammas", type=float, nargs="+", default=[1.0, 2.0, 3.0], help="guidance scales")
+    parser.add_argument("--gammas", type=float, nargs="+", default=[1.0, 2.0, 3.0, 5.0], help="guidance scales to choose from")
     parser.add_argument("--machine", default="not said", help="what it was trained on, for the card")
+    parser.add_argument("--device", default="cpu", help="where it is measured")
     parser.add_argument("--ship", action="store_true", help="copy the pipeline into the package")
     options = parser.parse_args()
     try:
         require.count("n", options.n, least=2)
-        text = card(options.folder, options.n, options.gammas, options.machine)
+        text = card(options.folder, options.n, options.gammas, options.machine, options.device, options.ship)
     except ValueError as error:
         print(f"sdi_bench.train.card: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,8 +1,9 @@
 """The loop: AdamW, an average of the weights, snapshots. What a step draws depends on its number alone, so a run that was
-stopped goes on as if it had not been.
+stopped goes on as if it had not been: on a CPU with as many threads, to the last bit.
 """
 
 import csv
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -104,7 +105,7 @@ def fit(
             losses.append(value.detach())
             if len(losses) == LOGGED or step == settings.n_steps - 1:
                 level = float(torch.stack(losses).mean())
-                if level != level:
+                if not math.isfinite(level):
                     raise FloatingPointError(f"{name}: the loss is not finite after {step * settings.batch} pictures")
                 seconds = spent + time.monotonic() - began
                 rows.append({"samples": (step + 1) * settings.batch, "loss": level, "seconds": seconds})

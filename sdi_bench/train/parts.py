@@ -115,7 +115,7 @@ def pipeline(
 
 
 def save(pipe: StableDiffusionPipeline, folder: Path) -> None:
-    """The pipeline as a folder of float16 weights, which opens in float32; the pipeline itself stays as it is."""
+    """The pipeline as a folder of float16 weights, which opens in float32; the pipeline's own are rounded to them, too."""
     dtypes = {name: part.dtype for name, part in pipe.components.items() if isinstance(part, nn.Module)}
     for name in dtypes:
         getattr(pipe, name).to(torch.float16)

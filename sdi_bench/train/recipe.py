@@ -33,6 +33,12 @@ class Domain:
                     + (f"; did you mean {near[0]!r}?" if near else "")
                 )
 
+        for split in ("train", "val"):
+            if not len(self.of(split)):
+                raise ValueError(
+                    f"recipe.pictures.concepts={list(self.concepts or ())!r}: there are no {split} pictures of these"
+                )
+
     def everything(self, split: str) -> World:
         """All pictures of a split of the domain, whatever the concept: what the codec sees."""
         return World.open().where(split, self.domain)
@@ -128,8 +134,7 @@ class Unet:
 class Training:
     """AdamW on n_samples pictures in batches; the rate rises over `warmup` steps and falls to 0 along a cosine.
 
-    ema: of the weights that are kept. dtype: what the network computes in, "bfloat16" or "float32". dropped: share of
-    captions that are left out, for guidance.
+    ema: of the weights that are kept. dtype: what the network computes in, "bfloat16" or "float32".
     """
 
     n_samples: int
@@ -139,7 +144,6 @@ class Training:
     ema: float = 0.999
     decay: float = 0.01
     dtype: str = "bfloat16"
-    dropped: float = 0.1
 
     def __post_init__(self) -> None:
         require.count("n_samples", self.n_samples)
@@ -148,7 +152,6 @@ class Training:
         require.count("warmup", self.warmup, least=0)
         require.number("ema", self.ema, at_least=0, below=1)
         require.number("decay", self.decay, at_least=0)
-        require.number("dropped", self.dropped, at_least=0, below=1)
         if self.dtype not in ("bfloat16", "float32"):
             raise ValueError(f"dtype={self.dtype!r}: must be bfloat16 or float32")
 
@@ -163,6 +166,17 @@ class Training:
 
 
 @dataclass(frozen=True)
+class DenoiserTraining(Training):
+    """And dropped: share of captions that are left out, for guidance."""
+
+    dropped: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require.number("dropped", self.dropped, at_least=0, below=1)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A model and how it is made. Raises ValueError, naming the field, where the parts do not fit each other."""
 
@@ -170,7 +184,7 @@ class Recipe:
     codec: Vae | Haar
     text: Text
     unet: Unet
-    train_denoiser: Training
+    train_denoiser: DenoiserTraining
     train_codec: Training | None = None
 
     def __post_init__(self) -> None:

@@ -53,7 +53,8 @@ def train_codec(recipe: Recipe, folder: Path, device: str, until: float) -> nn.M
     pixels = tensor_of(seen, recipe.pictures.size, device)
     if isinstance(recipe.codec, Vae) and recipe.train_codec is not None:
         unseen = tensor_of(few(recipe.pictures.of("val")), recipe.pictures.size, device)
-        shown = unseen[:: len(unseen) // SHOWN][:SHOWN].cpu().numpy()
+        spread = slice(None, None, max(1, len(unseen) // SHOWN))
+        shown = unseen[spread][:SHOWN].cpu().numpy()
         settings, kl = recipe.train_codec, recipe.codec.kl
 
         def loss(step: int) -> Tensor:
@@ -65,7 +66,7 @@ def train_codec(recipe: Recipe, folder: Path, device: str, until: float) -> nn.M
 
         def show(step: int) -> dict[str, float]:
             made = rebuilt(net, unseen)
-            pair = np.concatenate([shown, made[:: len(unseen) // SHOWN][:SHOWN].cpu().numpy()])
+            pair = np.concatenate([shown, made[spread][:SHOWN].cpu().numpy()])
             items = [Item(("unseen", "rebuilt")[i // len(shown)], i % len(shown)) for i in range(len(pair))]
             grid(folder / "codec.png", pair, items, f"{step * settings.batch} pictures")
             return {"psnr": psnr(made, unseen)}
