@@ -89,7 +89,7 @@ def values(runs: Runs, tier: str, side: Mapping[str, str], gamma: float, array: 
     return dict(zip(items, means.tolist(), strict=True))
 
 
-def asked(said: Mapping[str, Any], tier: str, other: Mapping[str, str]) -> dict[str, str]:
+def asked(said: Mapping[str, Any], tier: str, other: Mapping[str, str]) -> dict[str, Any]:
     """What a row is about: on, what, measure, expects."""
     names = [side.get("kappa", side["row"]) for side in (said["a"], other)]
     about = {"on": tier.split()[-1], "what": f"{names[0]} - {names[1]}, γ {float(said.get('gamma', 1.0)):g}"}
@@ -134,7 +134,7 @@ class Part:
     """A part of a claim. rows: makes its rows, or raises ValueError. asked: of a probe, what each of them is about."""
 
     rows: Callable[[], list[dict[str, Any]]]
-    asked: Sequence[Mapping[str, str]] = ()
+    asked: Sequence[dict[str, Any]] = ()
 
 
 def parts(claim: Mapping[str, Any], runs: Runs, results: Path) -> Iterator[Part]:
@@ -169,7 +169,7 @@ def table(claims: Sequence[Mapping[str, Any]], runs: Runs, results: Path, earlie
     return pd.DataFrame(found).reindex(columns=list(COLUMNS))
 
 
-def before(earlier: pd.DataFrame | None, asked: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+def before(earlier: pd.DataFrame | None, asked: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows of an earlier table about these; none unless all are there."""
     if earlier is None:
         return []

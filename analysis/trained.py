@@ -25,6 +25,7 @@ from .figures.residual import Residual
 from .figures.scatter import Scatter
 from .figures.style import COLOURS, MARKERS, save
 from .figures.tiles import picture, place_of, tile, whiskers
+from .plot import Figure
 from .runs import Run, Runs
 
 matplotlib.use("Agg")
@@ -195,7 +196,7 @@ def draw_objects(runs: Runs, prompts: Sequence[str], path: Path) -> None:
     save(figure, path)
 
 
-PROBES = {
+PROBES: dict[str, Figure] = {
     "residual": Residual(
         ["residual trained"],
         ["on DDIM's path", "on real images", "on SDS's own path", "on SDI's own path"],

@@ -80,7 +80,7 @@ def fit(
             found = show(step) if show is not None else {}
         if rows:
             rows[-1] |= found
-        state = {"module": module.state_dict(), "mean": mean, "optimizer": optimizer.state_dict()}
+        state: dict[str, Any] = {"module": module.state_dict(), "mean": mean, "optimizer": optimizer.state_dict()}
         state |= {"step": step, "seconds": spent + time.monotonic() - began, "rows": rows}
         torch.save(state, snapshot.with_suffix(".new"))
         snapshot.with_suffix(".new").replace(snapshot)

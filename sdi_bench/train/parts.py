@@ -58,7 +58,7 @@ def text_encoder(text: Text, words: CLIPTokenizer) -> CLIPTextModel:
     return CLIPTextModel(CLIPTextConfig(vocab_size=len(words), **sizes, **depth, **ends))
 
 
-def codec(recipe: Recipe) -> nn.Module:
+def codec(recipe: Recipe) -> Any:
     """The autoencoder, not trained, or the patches; its scaling factor is set once it is known."""
     if isinstance(recipe.codec, Haar):
         from ..models.patches import Patches

@@ -44,7 +44,7 @@ def tensor_of(world: World, size: int, device: str) -> Float[Tensor, "n 3 {size}
     return torch.from_numpy(world.pixels(size)).to(device)
 
 
-def train_codec(recipe: Recipe, folder: Path, device: str, until: float) -> nn.Module:
+def train_codec(recipe: Recipe, folder: Path, device: str, until: float) -> Any:
     """The codec, with its scaling factor: latents of training pictures have standard deviation 1."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -53,8 +53,8 @@ def train_codec(recipe: Recipe, folder: Path, device: str, until: float) -> nn.M
     pixels = tensor_of(seen, recipe.pictures.size, device)
     if isinstance(recipe.codec, Vae) and recipe.train_codec is not None:
         unseen = tensor_of(few(recipe.pictures.of("val")), recipe.pictures.size, device)
-        spread = slice(None, None, max(1, len(unseen) // SHOWN))
-        shown = unseen[spread][:SHOWN].cpu().numpy()
+        every = slice(None, None, max(1, len(unseen) // SHOWN))
+        shown = unseen[every][:SHOWN].cpu().numpy()
         settings, kl = recipe.train_codec, recipe.codec.kl
 
         def loss(step: int) -> Tensor:
@@ -66,7 +66,7 @@ def train_codec(recipe: Recipe, folder: Path, device: str, until: float) -> nn.M
 
         def show(step: int) -> dict[str, float]:
             made = rebuilt(net, unseen)
-            pair = np.concatenate([shown, made[spread][:SHOWN].cpu().numpy()])
+            pair = np.concatenate([shown, made[every][:SHOWN].cpu().numpy()])
             items = [Item(("unseen", "rebuilt")[i // len(shown)], i % len(shown)) for i in range(len(pair))]
             grid(folder / "codec.png", pair, items, f"{step * settings.batch} pictures")
             return {"psnr": psnr(made, unseen)}
@@ -85,13 +85,13 @@ def few(world: World) -> World:
 
 
 @torch.no_grad()
-def latents(net: nn.Module, pixels: Tensor) -> Tensor:
+def latents(net: Any, pixels: Tensor) -> Tensor:
     """The codec's own latents of pictures: means."""
     return torch.cat([net.encode(rows).latent_dist.mode() for rows in pixels.split(256)])
 
 
 @torch.no_grad()
-def rebuilt(net: nn.Module, pixels: Tensor) -> Tensor:
+def rebuilt(net: Any, pixels: Tensor) -> Tensor:
     """Encoded and decoded again."""
     return torch.cat([net.decode(net.encode(rows).latent_dist.mode()).sample for rows in pixels.split(256)])
 
@@ -160,15 +160,15 @@ def v_loss(
     return functional.mse_loss(net(x, t, ids).float(), Velocity().encode(z, eps, level))
 
 
-def train_denoiser(recipe: Recipe, net: nn.Module, folder: Path, device: str, until: float) -> Any:
+def train_denoiser(recipe: Recipe, net: Any, folder: Path, device: str, until: float) -> Any:
     """The pipeline, its denoiser and text encoder trained on the codec's latents to predict v (arXiv 2202.00512)."""
     own, unseen = recipe.pictures.of("train"), recipe.pictures.of("val")
     said = sayings(own)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         words = parts.kept_tokenizer(recipe.text, (text for row in said for text, _ in row), folder / "tokenizer")
-        denoiser = Denoiser(parts.unet(recipe), parts.text_encoder(recipe.text, words))
-    denoiser = denoiser.to(device, memory_format=torch.channels_last)
+        denoiser: Any = Denoiser(parts.unet(recipe), parts.text_encoder(recipe.text, words))
+    denoiser.to(device, memory_format=torch.channels_last)
     pipe = parts.pipeline(net, denoiser.text, words, denoiser.unet).to(device)
     factor = net.config.scaling_factor
     alphas = pipe.scheduler.alphas_cumprod.to(device)
