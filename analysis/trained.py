@@ -34,10 +34,10 @@ from matplotlib import pyplot as plt
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "trained"
 
 TITLES = {
-    "tune": "over guidance, on 144 tuning captions (sdi: 64): how gamma is chosen",
+    "tune": "the trained prior over guidance, on 144 tuning captions",
     "furniture": "the trained prior, 256 val captions of names it knows (sdi, ism: 128), each sampler on the same items",
     "furniture, builtin": "the built-in prior on these items",
-    "kappas": "the trained prior, its twelve prompts, four seeds, guidance 3: every kappa",
+    "kappas": "the trained prior, its twelve prompts, two seeds, guidance 3: every kappa",
     "objects": "text to 3D by the trained prior: 20 prompts, one seed, 48 pictures around each object",
     "objects, builtin": "text to 3D by the built-in prior on these items",
 }
