@@ -39,7 +39,6 @@ TITLES = {
     "furniture, builtin": "the built-in prior on these items",
     "kappas": "the trained prior, its twelve prompts, two seeds, guidance 3: every kappa",
     "objects": "text to 3D by the trained prior: 20 prompts, one seed, 48 pictures around each object",
-    "objects, builtin": "text to 3D by the built-in prior on these items",
 }
 
 TEXT = {
@@ -94,10 +93,7 @@ SHOWN = {
 }
 """tier -> (row, gamma) of the pictures that are shown."""
 
-OBJECTS = {
-    "objects, builtin": [("sds", 1.0), ("sdi, t_min .2", 1.0)],
-    "objects": [("sds", 1.0), ("sdi", 1.0), ("sds", 7.5), ("sdi", 7.5)],
-}
+OBJECTS = [("sds", 1.0), ("sdi", 1.0), ("sdi, t_min .2", 1.0), ("sds", 7.5), ("sdi", 7.5)]
 
 
 def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFrame) -> str:
@@ -177,17 +173,15 @@ def draw_samples(runs: Runs, prompts: Sequence[str], path: Path) -> None:
 
 
 def draw_objects(runs: Runs, prompts: Sequence[str], path: Path) -> None:
-    """Each prompt: the nearest true object, and what the samplers made by either prior, from the eight known angles."""
+    """Each prompt: the nearest true object, and what the samplers made, from the eight known angles."""
     lines: list[tuple[str, np.ndarray]] = []
     for prompt in prompts:
         made = []
-        for tier, rows in OBJECTS.items():
-            for row, gamma in rows:
-                run = run_at(runs, tier, row, gamma)
-                if run is not None:
-                    items, images = run.images
-                    model = "builtin" if "builtin" in tier else "trained"
-                    made.append((f"{model}: {row}, γ {gamma:g}", images[place_of(items, prompt, 0)][::6]))
+        for row, gamma in OBJECTS:
+            run = run_at(runs, "objects", row, gamma)
+            if run is not None:
+                items, images = run.images
+                made.append((f"{row}, γ {gamma:g}", images[place_of(items, prompt, 0)][::6]))
         lines += [(f"{prompt}: true, nearest", benchmark3d.truth(prompt, made[0][1])), *made]
     figure, axes = plt.subplots(len(lines), 8, figsize=(9.0, 0.86 * len(lines)), layout="constrained")
     for i, (name, images) in enumerate(lines):
