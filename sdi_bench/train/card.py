@@ -253,7 +253,7 @@ def card(folder: Path, n: int, gammas: Sequence[float], machine: str, device: st
         view="-" if "point" not in view else f"{view['point'] - 0.25:.2f}",
         ms=milliseconds(model, items[:BATCH]),
         batch=min(BATCH, n),
-        threads=f"{torch.get_num_threads()} threads" if device == "cpu" else device,
+        threads=f"on {torch.get_num_threads()} of the CPU's threads" if device == "cpu" else f"on {device}",
     )
 
 
