@@ -114,19 +114,22 @@ def curves(folder: Path, path: Path) -> None:
     stages = {name: found for name in ("codec", "denoiser") if (found := rows(folder, name))}
     figure, axes = plt.subplots(1, len(stages), figsize=(4.2 * len(stages), 2.8), layout="constrained", squeeze=False)
     for axis, (name, found) in zip(axes[0], stages.items(), strict=True):
-        axis.plot([row["samples"] for row in found], [row["loss"] for row in found], linewidth=0.8, label="training")
+        axis.plot([row["samples"] / 1000 for row in found], [row["loss"] for row in found], linewidth=0.8, label="training")
         if name == "denoiser":
             some = [row for row in found if "unseen" in row]
-            axis.plot([row["samples"] for row in some], [row["unseen"] for row in some], "o-", markersize=3, label="unseen")
+            axis.plot(
+                [row["samples"] / 1000 for row in some], [row["unseen"] for row in some], "o-", markersize=3, label="unseen"
+            )
         else:
             other = axis.twinx()
             some = [row for row in found if "psnr" in row]
-            other.plot([row["samples"] for row in some], [row["psnr"] for row in some], "C1o-", markersize=3)
+            other.plot([row["samples"] / 1000 for row in some], [row["psnr"] for row in some], "C1o-", markersize=3)
             other.set_ylabel("PSNR of unseen pictures (dB)", color="C1", fontsize=8)
         axis.set_yscale("log")
         axis.set_title({"codec": "codec: L1 and KL", "denoiser": "denoiser: mean square of v"}[name], fontsize=9)
-        axis.set_xlabel("pictures seen", fontsize=8)
-        axis.legend(fontsize=7, frameon=False)
+        axis.set_xlabel("pictures seen, thousands", fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.legend(fontsize=7, frameon=False, loc="lower left" if name == "denoiser" else "center right")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
