@@ -37,7 +37,6 @@ TITLES = {
     "tune": "the trained prior over guidance, on 144 tuning captions",
     "furniture": "the trained prior, 256 val captions of names it knows (sdi, ism: 128), each sampler on the same items",
     "furniture, builtin": "the built-in prior on these items",
-    "kappas": "the trained prior, its twelve prompts, two seeds, guidance 3: every kappa",
     "objects": "text to 3D by the trained prior: 20 prompts, one seed, 48 pictures around each object",
 }
 
@@ -56,7 +55,6 @@ LOOK = {
     "spectrum": "spectrum",
     "saturation": "saturation",
     "clipped": "clipped",
-    "diversity": "diversity",
 }
 FIELD = {
     "rprec5": "in top 5",
