@@ -131,5 +131,5 @@ def test_tables_of_the_trained_prior_have_a_block_for_what_was_measured() -> Non
     found = fixture()
     measures = found["measures"].assign(tier=found["measures"]["tier"].map({"test512": "furniture", "tune": "tune"}))
     text = trained.tables(measures, found["differences"].assign(tier="furniture"), found["claims"])
-    assert text.index("tune: over guidance") and text.count("rows c/u/inv/oth") == 4  # text and look, two tiers
+    assert "tune: the trained prior over guidance" in text and text.count("rows c/u/inv/oth") == 4  # text and look, two tiers
     assert "PSNR" not in text and "furniture: differences from ddim at the same gamma" in text

@@ -46,7 +46,7 @@ class Trained(StableDiffusion):
         said = (prompt or "").lower()
         if prompt is None or any(re.search(rf"\b{re.escape(concept)}(s|es)?\b", said) for concept in self.concepts):
             return
-        near = [match for word in re.findall(r"\w+", said) for match in get_close_matches(word, self.concepts, n=1)]
+        near = [match for word in re.findall(r"\w+", said) for match in get_close_matches(word, self.concepts, n=1, cutoff=0.8)]
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(
             f"prompt={prompt!r}: {hint}it names none of the {len(self.concepts)} things that this model was trained on: "
