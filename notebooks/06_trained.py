@@ -22,20 +22,21 @@
 # %%
 import os
 import sys
+import warnings
 from pathlib import Path
 
 QUICK = os.environ.get("SDI_BENCH_QUICK") == "1"  # few levels and prompts
 sys.path.insert(0, str(next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "analysis").is_dir())))
 
+warnings.filterwarnings("ignore", message="IProgress not found")  # no bars are drawn here
+
 import torch
-from diffusers import StableDiffusionPipeline
 from IPython.display import Image, display
 from matplotlib import pyplot as plt
 
 import sdi_bench as sb
 from analysis.figures.tiles import tile
 from analysis.trained import FOLDER
-from sdi_bench.data.shipped import HERE
 from sdi_bench.models.trained import trained
 
 prompts = ["a brown sofa, side view", "a gray armchair, front view", "a brown table, side view", "a green plant"]
@@ -43,9 +44,12 @@ n_levels = 10 if QUICK else 50
 
 # %% [markdown]
 # ## As diffusers sees it
+#
+# `model.pipe` is what `StableDiffusionPipeline.from_pretrained` makes of the folder; it samples as any other does.
 
 # %%
-pipe = StableDiffusionPipeline.from_pretrained(HERE / "trained", local_files_only=True)
+model = trained()
+pipe = model.pipe
 pipe.set_progress_bar_config(disable=True)
 draw = torch.Generator().manual_seed(0)
 made = pipe(prompts, num_inference_steps=n_levels, guidance_scale=3.0, generator=draw, output_type="pt").images
@@ -61,7 +65,7 @@ plt.show()
 # lives, and what they end with is decoded.
 
 # %%
-model, guidance, grid = trained(), sb.Guidance(3.0), sb.UniformT(n_levels)
+guidance, grid = sb.Guidance(3.0), sb.UniformT(n_levels)
 samplers = {
     "ddim": sb.Ddim(grid, guidance),
     "previous": sb.Distillation(sb.Annealed(grid), noise=sb.Previous(), guidance=guidance),
