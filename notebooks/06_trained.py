@@ -23,6 +23,7 @@
 import os
 import sys
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 QUICK = os.environ.get("SDI_BENCH_QUICK") == "1"  # few levels and prompts
@@ -56,7 +57,8 @@ made = pipe(prompts, num_inference_steps=n_levels, guidance_scale=3.0, generator
 figure, axes = plt.subplots(1, len(prompts), figsize=(6, 1.9), layout="constrained")
 for axis, prompt, image in zip(axes, prompts, made, strict=True):
     tile(axis, 2 * image.numpy() - 1, title=prompt.replace(", ", ",\n"))
-plt.show()
+figure.savefig(drawn := BytesIO(), dpi=110)
+display(Image(data=drawn.getvalue()))
 
 # %% [markdown]
 # ## The same items by each sampler
@@ -79,7 +81,8 @@ for line, (name, row) in zip(axes, images.items(), strict=True):
     for k, (axis, image) in enumerate(zip(line, row, strict=True)):
         title = prompts[k // 2].replace(", ", ",\n") if line[0] is axes[0, 0] and k % 2 == 0 else ""
         tile(axis, image, name if k == 0 else "", title)
-plt.show()
+figure.savefig(drawn := BytesIO(), dpi=110)
+display(Image(data=drawn.getvalue()))
 
 # %% [markdown]
 # With the last prediction cached as its noise, score distillation is DDIM on a trained network too, but for float32:
