@@ -26,6 +26,16 @@ from matplotlib import pyplot as plt
 
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "benchmark2d"
 
+LOOK = {
+    "contrast": "contrast",
+    "sharpness": "sharpness",
+    "laplacian": "laplacian",
+    "spectrum": "spectrum",
+    "saturation": "saturation",
+    "clipped": "clipped",
+}
+"""measure -> how it is headed."""
+
 BLOCKS = {
     "test": {
         "distances between laws (32 x 32, one item for each of 2,048 val pictures)": {
@@ -39,14 +49,7 @@ BLOCKS = {
             "coverage": "coverage",
         },
         "text": {"rprec": "rprec", "tclip": "tclip", "view": "view"},
-        "look (log ratio to real pictures of the same captions; spectrum: dB)": {
-            "contrast": "contrast",
-            "sharpness": "sharpness",
-            "laplacian": "laplacian",
-            "spectrum": "spectrum",
-            "saturation": "saturation",
-            "clipped": "clipped",
-        },
+        "look (log ratio to real pictures of the same captions; spectrum: dB)": LOOK,
         "each item against the same item of ddim": {"lpips": "LPIPS", "ssim": "SSIM", "psnr": "PSNR", "rms": "rms"},
     },
     "seeds": {

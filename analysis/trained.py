@@ -8,7 +8,7 @@ What needs the runs (--runs) stays as it is without them: all but the tables, ga
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -19,7 +19,7 @@ from sdi_bench.data.world import World
 from sdi_bench.store import write_whole
 
 from . import benchmark3d
-from .benchmark2d import best, block, draw_curves, pairs, prepare_curves, read
+from .benchmark2d import LOOK, best, block, draw_curves, pairs, prepare_curves, read
 from .figures.correlation import Correlation
 from .figures.residual import Residual
 from .figures.scatter import Scatter
@@ -47,14 +47,6 @@ TEXT = {
     "view": "view",
     "novelty": "novelty",
     "lpips": "LPIPS to ddim",
-}
-LOOK = {
-    "contrast": "contrast",
-    "sharpness": "sharpness",
-    "laplacian": "laplacian",
-    "spectrum": "spectrum",
-    "saturation": "saturation",
-    "clipped": "clipped",
 }
 FIELD = {
     "rprec5": "in top 5",
@@ -149,10 +141,20 @@ def run_at(runs: Runs, tier: str, row: str, gamma: float) -> Run | None:
     return next((run for run in runs.tier(tier) if run.row == row and run.gamma == gamma), None)
 
 
+def draw_lines(lines: Sequence[tuple[str, Iterable[np.ndarray]]], titles: Sequence[str], path: Path) -> None:
+    """Named lines of pictures, a title above each column."""
+    size = (0.86 * len(titles) + 1.7, 0.86 * len(lines) + 0.5)
+    figure, axes = plt.subplots(len(lines), len(titles), figsize=size, layout="constrained")
+    for i, (name, images) in enumerate(lines):
+        for k, image in enumerate(images):
+            tile(axes[i][k], image, name if k == 0 else "", titles[k] if i == 0 else "")
+    save(figure, path)
+
+
 def draw_samples(runs: Runs, prompts: Sequence[str], path: Path) -> None:
     """The same items in columns: a held-out picture of the caption, then each model and sampler."""
     world = World.open().where("val", "object")
-    lines: list[tuple[str, list[np.ndarray]]] = []
+    lines: list[tuple[str, Iterable[np.ndarray]]] = []
     pixels = world.pixels(32)
     lines.append(("held-out picture", [pixels[list(world.table["caption"]).index(prompt)] for prompt in prompts]))
     for tier, rows in SHOWN.items():
@@ -160,32 +162,21 @@ def draw_samples(runs: Runs, prompts: Sequence[str], path: Path) -> None:
             run = run_at(runs, tier, row, gamma)
             if run is not None:
                 lines.append((f"{MODELS[tier]}: {row}, γ {gamma:g}", [picture(run, prompt, 0) for prompt in prompts]))
-    figure, axes = plt.subplots(
-        len(lines), len(prompts), figsize=(0.86 * len(prompts) + 1.7, 0.86 * len(lines) + 0.5), layout="constrained"
-    )
-    for i, (name, images) in enumerate(lines):
-        for j, image in enumerate(images):
-            title = prompts[j].replace(", ", ",\n").replace("a ", "", 1) if i == 0 else ""
-            tile(axes[i][j], image, name if j == 0 else "", title)
-    save(figure, path)
+    draw_lines(lines, [prompt.replace(", ", ",\n").replace("a ", "", 1) for prompt in prompts], path)
 
 
 def draw_objects(runs: Runs, prompts: Sequence[str], path: Path) -> None:
     """Each prompt: the nearest true object, and what the samplers made, from the eight known angles."""
-    lines: list[tuple[str, np.ndarray]] = []
+    lines: list[tuple[str, Iterable[np.ndarray]]] = []
     for prompt in prompts:
-        made = []
+        made: list[tuple[str, np.ndarray]] = []
         for row, gamma in OBJECTS:
             run = run_at(runs, "objects", row, gamma)
             if run is not None:
                 items, images = run.images
                 made.append((f"{row}, γ {gamma:g}", images[place_of(items, prompt, 0)][::6]))
         lines += [(f"{prompt}: true, nearest", benchmark3d.truth(prompt, made[0][1])), *made]
-    figure, axes = plt.subplots(len(lines), 8, figsize=(9.0, 0.86 * len(lines)), layout="constrained")
-    for i, (name, images) in enumerate(lines):
-        for k, image in enumerate(images):
-            tile(axes[i][k], image, name if k == 0 else "", f"{45 * k}°" if i == 0 else "")
-    save(figure, path)
+    draw_lines(lines, [f"{45 * k}°" for k in range(8)], path)
 
 
 PROBES: dict[str, Figure] = {

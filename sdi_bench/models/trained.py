@@ -34,9 +34,9 @@ class Trained(StableDiffusion):
     has them: both are measured against the same. defaults: the prompts that are sampled when none is asked for.
     """
 
-    concepts: tuple[str, ...] = ()
-    real: WeightedImages | None = field(default=None, repr=False, compare=False)
-    defaults: tuple[str, ...] = ()
+    concepts: tuple[str, ...]
+    real: WeightedImages = field(repr=False, compare=False)
+    defaults: tuple[str, ...]
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -55,12 +55,10 @@ class Trained(StableDiffusion):
 
     def data(self, prompts: Sequence[Prompt], rng: np.random.Generator) -> Float[Tensor, "batch *image_shape"]:
         """As `HasData.data`: val pictures of this caption where there are any, else training pictures that fit the words."""
-        assert self.real is not None
         return self.real.data(prompts, rng)
 
     def unseen(self, prompts: Sequence[Prompt]) -> bool:
         """As `HasData.unseen`."""
-        assert self.real is not None
         return self.real.unseen(prompts)
 
 

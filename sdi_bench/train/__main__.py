@@ -17,11 +17,9 @@ from .. import require
 from ..models.trained import RECIPE
 from ..run import conf_dir, explain, near_match
 from ..store import writable
+from .recipe import COMMAND
 
 SETTINGS = ("recipe", "folder", "device", "minutes")
-
-COMMAND = "command.txt"
-"""In a training's folder, the command that made it."""
 
 
 def main() -> None:

@@ -27,40 +27,26 @@ from ..data.build.prompts import shuffled
 from ..data.shipped import HERE, seal
 from ..data.world import World
 from ..draws import Item
-from ..evaluate import labels
-from ..features.effnet import Effnet
+from ..evaluate import chosen, labels
 from ..grids import UniformT
 from ..guidance import Guidance
 from ..levels import Level
 from ..measure import Samples, measure, rounded
-from ..metrics import Metric
-from ..metrics.fd import Fd
-from ..metrics.kd import Kd
 from ..metrics.novelty import to_nearest
-from ..metrics.rprec import Rprec
-from ..metrics.sharpness import Sharpness
-from ..metrics.tclip import Tclip
-from ..metrics.view import View
 from ..models.trained import RECIPE, SHIPPED, Trained, trained
 from ..predictor import Cost
 from ..samplers import Ddim
 from ..sampling import Job
 from ..stats import Estimate, clusters_of, jackknife, mean_of, share
-from .recipe import Recipe
+from .recipe import COMMAND, Recipe
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 N_LEVELS, BATCH = 50, 64
 
-METRICS: dict[str, Metric] = {
-    "fd_effnet": Fd(Effnet(principal=True)),
-    "kd_effnet": Kd(Effnet()),
-    "rprec": Rprec(),
-    "tclip": Tclip(),
-    "view": View(),
-    "sharpness": Sharpness(),
-}
+MEASURES = ("fd_effnet", "kd_effnet", "rprec", "tclip", "view", "sharpness")
+"""Of conf/metric."""
 
 REBUILT = 0.95
 """A picture is called a copy if it is as near to a training picture (LPIPS) as this share of training pictures are once they
@@ -170,9 +156,9 @@ class Ruler:
     ) -> tuple[str, dict[str, dict[str, Any]]]:
         """(a line of the table, the measures). own: the real pictures themselves, which are held against no others."""
         clusters = labels(items)
-        found = measure(Samples(images, items, clusters, self.model, self.real, real=self.real), METRICS)
+        found = measure(Samples(images, items, clusters, self.model, self.real, real=self.real), chosen(MEASURES))
         far = to_nearest(images, self.known)
-        values = [{} if own and key in ("fd_effnet", "kd_effnet") else found[key] for key in METRICS]
+        values = [{} if own and key in ("fd_effnet", "kd_effnet") else found[key] for key in MEASURES]
         extra = jackknife(mean_of(far), clusters_of(clusters)), share((far <= self.limit).astype(float), clusters)
         cells = [cell(one["point"], one["low"], one["high"]) if "point" in one else "-" for one in values]
         return f"| {' | '.join([name, str(len(items)), *cells, *(shown(one) for one in extra)])} |", found
@@ -239,15 +225,15 @@ def card(folder: Path, n: int, gammas: Sequence[float], machine: str, device: st
         n_models=seen.table["instance"].nunique(),
         n_concepts=seen.table["concept"].nunique(),
         codec_data="" if domain.concepts is None else f" (the codec: all {len(domain.everything('train')):,} of the domain)",
-        command=(folder / "command.txt").read_text().strip(),
+        command=(folder / COMMAND).read_text().strip(),
         stages=stage_rows(folder),
         machine=machine,
         recipe=said,
         n_levels=N_LEVELS,
         n_real=len(held),
         n=n,
-        columns=" | ".join([*METRICS, "novelty", "copies"]),
-        rule=" | ".join(["---"] * (len(METRICS) + 4)),
+        columns=" | ".join([*MEASURES, "novelty", "copies"]),
+        rule=" | ".join(["---"] * (len(MEASURES) + 4)),
         table="\n".join(lines),
         rebuilt=REBUILT,
         by=by,
@@ -273,8 +259,8 @@ def items_of(world: World, n: int) -> list[Item]:
 
 def measure_kd(images: np.ndarray, items: Sequence[Item], real: np.ndarray) -> float:
     """KD to real pictures; inf where it is not defined."""
-    found = measure(Samples(images, items, labels(items), real=rounded(real.astype(np.float64))), {"kd": METRICS["kd_effnet"]})
-    return float(found["kd"].get("point", np.inf))
+    found = measure(Samples(images, items, labels(items), real=rounded(real.astype(np.float64))), chosen(["kd_effnet"]))
+    return float(found["kd_effnet"].get("point", np.inf))
 
 
 def sheet(path: Path, held: World, items: Sequence[Item], images: np.ndarray, size: int, n: int = 12) -> None:
