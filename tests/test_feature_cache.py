@@ -152,7 +152,7 @@ def test_two_processes_write_the_same_file(tmp_path) -> None:
     for process in both:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
     for process in both:
-        process.communicate("\n", timeout=60)
+        process.communicate("\n", timeout=600)
     assert [process.returncode for process in both] == [0, 0]
     assert rows(tmp_path) == 161
 

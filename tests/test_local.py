@@ -162,7 +162,7 @@ def test_threads_change_nothing() -> None:
         alone = model.predict(x, level, [PROMPTS]).x0
         torch.set_num_threads(2)
         assert torch.equal(model.predict(x, level, [PROMPTS]).x0, alone)
-        for row in range(3):  # a single row is no thread's but torch's own
+        for row in range(3):
             assert torch.equal(model.predict(x[row : row + 1], level, [[PROMPTS[row]]]).x0, alone[:, row : row + 1])
     finally:
         torch.set_num_threads(n)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +95,27 @@ def test_more_seeds_add_shards_and_overwrite_makes_them_again(monkeypatch, tmp_p
     assert {p.parent.parent for p in again} == {p.parent.parent for p in more}
 
 
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from sdi_bench import run
+
+replace, written = os.replace, []
+
+
+def die(part: str, path: str) -> None:
+    written.extend([path] if Path(path).parent.name == "shards" else [])
+    if len(written) > 8:  # 4 shards of the reference, 4 of sds; the next is left half written
+        os.truncate(part, 1000)
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(part, path)
+
+
+os.replace = die
+run.main()
+"""
+
+
 def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_seen(tmp_path) -> None:
     words = [
         "-m",
@@ -110,15 +130,10 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_see
     call = [sys.executable, "-m", "sdi_bench.run", *words]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    process = subprocess.Popen([*call, f"results={broken}"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(600):
-        if len(list(broken.glob("main/*/shards/*.npz"))) >= 6:  # 4 shards of the reference, 2 of sds
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    died = subprocess.run([sys.executable, "-c", DIES, *words, f"results={broken}"], env=env, capture_output=True)
+    assert died.returncode == -signal.SIGKILL, died.stderr
     kept = {path: path.stat().st_mtime_ns for path in broken.glob("main/*/shards/*.npz")}
-    assert 6 <= len(kept) < 12
+    assert len(kept) == 8
     for path in kept:
         np.load(path)["images"]
     subprocess.run([*call, f"results={broken}"], env=env, check=True, capture_output=True)

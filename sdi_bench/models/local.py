@@ -132,7 +132,7 @@ class Prior(ABC):
 
         rows = [(row, prompt) for prompts in conds for row, prompt in enumerate(prompts)]
         n_threads = torch.get_num_threads() if x.device.type == "cpu" else 1
-        if min(n_threads, len(rows)) > 1:
+        if n_threads > 1:  # for a single row, too: several threads would sum in another order
             with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 means = torch.stack(list(pool.map(lambda pair: mean(*pair), rows))).reshape(len(conds), *x.shape)
         else:
