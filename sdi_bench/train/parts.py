@@ -26,7 +26,7 @@ SCHEDULER: dict[str, Any] = {
 """Stable Diffusion 2's, but that the last step ends at the clean picture."""
 
 OLD = "text_model."
-"""What names of CLIP's text weights begin with in every release of transformers before 5, which reads both and writes without."""
+"""What names of CLIP's text weights begin with in releases of transformers before 5, which reads both and writes without."""
 
 
 def tokenizer(text: Text, said: Iterable[str]) -> CLIPTokenizer:
