@@ -1,6 +1,7 @@
 """sdi_bench: score distillation and DDIM as one update with a different choice of noise (arXiv 2405.15891)."""
 
 from . import _threads as _threads
+from . import _torchvision as _torchvision
 from .draws import Item
 from .grids import Leading, Linspace, Trailing, UniformLogSigma, UniformSigma, UniformT
 from .guidance import Guidance

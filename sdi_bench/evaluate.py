@@ -28,6 +28,7 @@ from .jobs import Plan, every_view, finished
 from .measure import N_TRUTH, Samples, compared, diverged, fresh_data, measure, rounded
 from .metrics import Metric, Sights, UndefinedError
 from .models.base import Denoiser, ExactModel, HasData
+from .provenance import provenance
 from .run import conf_dir, experiment_of, explain, preflight, quoted, read_experiment
 from .scenes import Image as Still
 from .scenes import Scene
@@ -380,12 +381,15 @@ def main() -> None:
             for table, frame in experiment(name, settings).items():
                 write_whole(folder / f"{table}.csv", frame.to_csv(index=False, float_format="%.6g").encode())
                 print("written:", folder / f"{table}.csv")
+            RunFolder(folder).write_json("measures.provenance.json", provenance("sdi_bench.evaluate", sys.argv[1:]))
             return
         metrics = {key: instantiate(node, _convert_="all") for key, node in (settings["metric"] or {}).items()}
         frame = evaluate(folders, settings, metrics)
         print(show(frame))
         if output is not None:
-            write_whole(Path(output), frame.to_csv(index=False).encode())
+            path = Path(output)
+            write_whole(path, frame.to_csv(index=False).encode())
+            RunFolder(path.parent).write_json(f"{path.stem}.provenance.json", provenance("sdi_bench.evaluate", sys.argv[1:]))
             print("written:", output)
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"sdi_bench.evaluate: {explain(error, words, 'evaluate')}", file=sys.stderr)

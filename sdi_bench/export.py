@@ -21,6 +21,7 @@ from torch import Tensor
 from . import pictures, require
 from .data.cameras import DISTANCE
 from .jobs import slug
+from .provenance import provenance
 from .run import conf_dir, explain
 from .scenes import View, Volume
 from .store import RunFolder, writable
@@ -124,7 +125,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         assert isinstance(settings, dict)
         if len(folders) != 1:
             raise ValueError("folder: name one finished run, as results/3d/<run>")
-        print("written:", *export(Path(folders[0]), {str(key): value for key, value in settings.items()}), sep="\n  ")
+        made = export(Path(folders[0]), {str(key): value for key, value in settings.items()})
+        RunFolder(made[0].parent).write_json("export.provenance.json", provenance("sdi_bench.export", argv))
+        print("written:", *made, sep="\n  ")
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"sdi_bench.export: {explain(error, words, 'export')}", file=sys.stderr)
         sys.exit(2)

@@ -19,6 +19,7 @@ from .compare import cell, distance
 from .draws import Item, PhiloxDraws, Purpose
 from .models.base import HasCodec, images_of
 from .predictor import Predictor
+from .provenance import provenance
 from .run import conf_dir, explain, parse_prompts, parse_seeds, quoted
 from .samplers import Ddim
 from .samplers.ddim import round_trip
@@ -73,6 +74,7 @@ def run(argv: Sequence[str]) -> None:
     trip = trip._replace(source=images_of(model, trip.source), back=images_of(model, trip.back))
     arrays = {name: value.cpu().numpy() for name, value in trip._asdict().items()}
     show(arrays, items, draws, cfg, folder)
+    RunFolder(folder).write_json("round_trip.provenance.json", provenance("sdi_bench.invert", argv))
 
 
 def show(arrays: dict[str, np.ndarray], items: Sequence[Item], draws: PhiloxDraws, cfg: dict, folder: Path) -> None:

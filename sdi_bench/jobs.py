@@ -1,14 +1,12 @@
 """From a plan to finished files: shards, measures, the table and the pictures of a sweep."""
 
 import hashlib
-import platform
 import re
 import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import torch
 import yaml
 from tqdm import tqdm
 
-from . import __version__, pictures
+from . import pictures
 from .compare import Entry, notes, render, tidy
 from .data.shipped import sums
 from .draws import Item
@@ -27,10 +25,11 @@ from .metrics import Metric, Sights
 from .models.base import HasData, images_of
 from .predictor import Cost, Use
 from .probes import Probe
+from .provenance import keep, provenance
 from .samplers import State
 from .sampling import Job
 from .scenes import Scene, Solid, Wording, surface
-from .store import RESULTS_VERSION, RunFolder, Shard, digest, write_whole
+from .store import RunFolder, Shard, digest, write_whole
 from .update import Moments
 
 SHARD = 64
@@ -179,25 +178,13 @@ def make_probed(plan: Plan, items: Sequence[Item], bar: tqdm) -> None:
     plan.folder.write_probed(items, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, spent)
 
 
-def provenance(command: Sequence[str]) -> dict[str, Any]:
-    """What a number needs to be believed."""
-    return {
-        "command": " ".join(command),
-        "versions": {"sdi-bench": __version__} | {name: version(name) for name in ("torch", "numpy", "scipy", "hydra-core")},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "threads": torch.get_num_threads(),
-        "results_version": RESULTS_VERSION,
-    }
-
-
 def execute(plan: Plan) -> None:
     """Make what is missing of a run."""
     missing = [chunk for chunk in plan.chunks[plan.part[0] :: plan.part[1]] if not plan.folder.has(chunk)]
     if not missing:
         return
     plan.folder.write_text("config.yaml", yaml.safe_dump(dict(plan.config), sort_keys=False))
-    plan.folder.write_json("provenance.json", provenance(["python -m sdi_bench.run", *sys.argv[1:]]))
+    keep(plan.folder.path, provenance("sdi_bench.run", sys.argv[1:]))
     total = sum(len(chunk) for chunk in missing) * plan.job.sampler.n_states
     with tqdm(total=total, desc=f"{plan.label:14s}", unit="steps", unit_scale=True, dynamic_ncols=True, mininterval=0.5) as bar:
         for chunk in missing:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from sdi_bench.features.base import Features
 from sdi_bench.features.clip import DEVIATION, MEAN, ClipFeatures, loaded, tensor
-from sdi_bench.features.inception import bytes_of, mend_torchvision
+from sdi_bench.features.inception import bytes_of
 from sdi_bench.metrics import ClipIqa, ClipScore, Context, Reward, UndefinedError
 from sdi_bench.metrics.clip_iqa import PROMPTS as PAIRS
 
@@ -30,7 +30,6 @@ ALL = np.arange(5)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> str:
-    mend_torchvision()
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -186,7 +185,6 @@ def test_a_folder_that_lacks_a_part_is_one_line(folder, tmp_path, lost: str) -> 
 
 
 def test_the_prompts_of_clip_iqa_are_torchmetrics_s() -> None:
-    mend_torchvision()
     from torchmetrics.functional.multimodal.clip_iqa import _PROMPTS
 
     assert set(PAIRS) == set(_PROMPTS)

@@ -60,12 +60,13 @@ def facts_of(runs: Sequence[Run]) -> list[tuple[str, str]]:
 def about(run: Run, places: Sequence[Place], commands: Mapping[str, str]) -> About:
     """What is told of a run. commands: run folder -> the one that makes it alone."""
     alone = [("alone", commands[run.name])] if run.name in commands else []
-    asked = run.made.get("command")
+    records = [*run.made.get("earlier", []), run.made]
+    asked = [("as it was run" + (f", {made['date']}" if "date" in made else ""), made.get("command")) for made in records]
     labels = [" · ".join(filter(None, (place.tier, place.label))) for place in places]
     return About(
         run.name,
         labels,
-        [*alone, *([("as it was run", asked)] if asked else [])],
+        [*alone, *((how, command) for how, command in asked if command)],
         yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True),
         yaml.safe_dump({k: v for k, v in run.made.items() if k != "command"}, sort_keys=False),
     )

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from .cache import cached
-from .inception import bytes_of, digest, mend_torchvision
+from .inception import bytes_of, digest
 
 SIDE = 224
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -66,7 +66,6 @@ def loaded(folder: str, device: str) -> tuple[Projected, Truncating]:
 
     Raises ValueError, saying what the folder must be; weights that are missing would be random.
     """
-    mend_torchvision()
     import transformers
 
     pillow = "CLIPImageProcessorPil" if hasattr(transformers, "CLIPImageProcessorPil") else "CLIPImageProcessor"  # 5, 4
@@ -84,7 +83,7 @@ def loaded(folder: str, device: str) -> tuple[Projected, Truncating]:
 
 
 def source(folder: str, device: str) -> Callable[[], tuple[Projected, Truncating]]:
-    """What torchmetrics takes for a model's name. Loads it, after which torchmetrics can be imported beside torchvision."""
+    """What torchmetrics takes for a model's name."""
     pair = loaded(folder, device)
     return lambda: pair
 

@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import os
-import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -24,35 +23,13 @@ BATCH = 32
 NEEDS = "needs clean-fid: pip install 'sdi-bench[fid]'"
 
 
-def mend_torchvision() -> None:
-    """Let torchvision, where it is installed, be imported beside a CPU torch: clean-fid, transformers and torchmetrics do so.
-
-    Its wheels are built for CUDA. Beside a CPU torch two of its compiled operators are missing, and the import fails; once
-    they are declared it succeeds. Nothing here calls them.
-    """
-    try:
-        import torchvision  # noqa: F401
-    except ImportError:
-        return
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        for operator in ("nms", "qnms"):
-            OPERATORS.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-
 def clean_fid() -> ModuleType:
-    """clean-fid's `fid` module, also beside a CPU torch. Raises ValueError if it is not installed."""
-    mend_torchvision()
+    """clean-fid's `fid` module. Raises ValueError if it is not installed."""
     try:
         from cleanfid import fid
     except ImportError as error:
         raise ValueError(NEEDS) from error
     return fid
-
-
-OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
-"""Where the two operators are declared; they live as long as this object."""
 
 
 def bytes_of(images: Float[np.ndarray, "n 3 h w"]) -> UInt8[np.ndarray, "n h w 3"]:

@@ -1,6 +1,5 @@
 """python -m sdi_bench.train: train a prior, save it as a folder that diffusers opens. Settings: conf/train.yaml."""
 
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -15,9 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .. import require
 from ..models.trained import RECIPE
+from ..provenance import keep, provenance
 from ..run import conf_dir, explain, near_match
 from ..store import writable
-from .recipe import COMMAND
 
 SETTINGS = ("recipe", "folder", "device", "minutes")
 
@@ -51,7 +50,7 @@ def main() -> None:
         if told.exists() and yaml.safe_load(told.read_text()) != plain:
             raise ValueError(f"folder={str(folder)!r}: holds a training by another recipe; give another folder, or remove it")
         told.write_text(said)
-        (folder / COMMAND).write_text(shlex.join(["python", "-m", "sdi_bench.train", *argv]) + "\n")
+        keep(folder, provenance("sdi_bench.train", argv))
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"sdi_bench.train: {explain(error, argv, 'train')}", file=sys.stderr)
         sys.exit(2)

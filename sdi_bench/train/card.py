@@ -38,7 +38,8 @@ from ..predictor import Cost
 from ..samplers import Ddim
 from ..sampling import Job
 from ..stats import Estimate, clusters_of, jackknife, mean_of, share
-from .recipe import COMMAND, Recipe
+from ..store import RunFolder
+from .recipe import Recipe
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -172,7 +173,8 @@ def shown(estimate: Estimate) -> str:
 def card(folder: Path, n: int, gammas: Sequence[float], machine: str, device: str, ships: bool) -> str:
     """The card's text; curves.png and samples.png go beside it. Raises ValueError where there is nothing to measure."""
     home = folder / "pipeline"
-    if not (folder / RECIPE).exists() or not home.is_dir():
+    made = RunFolder(folder).read_json("provenance.json")
+    if made is None or not (folder / RECIPE).exists() or not home.is_dir():
         raise ValueError(f"folder={str(folder)!r}: no finished training; run python -m sdi_bench.train first")
     said = (folder / RECIPE).read_text()
     recipe: Recipe = instantiate(yaml.safe_load(said), _convert_="all")
@@ -225,7 +227,7 @@ def card(folder: Path, n: int, gammas: Sequence[float], machine: str, device: st
         n_models=seen.table["instance"].nunique(),
         n_concepts=seen.table["concept"].nunique(),
         codec_data="" if domain.concepts is None else f" (the codec: all {len(domain.everything('train')):,} of the domain)",
-        command=(folder / COMMAND).read_text().strip(),
+        command=made["command"],
         stages=stage_rows(folder),
         machine=machine,
         recipe=said,

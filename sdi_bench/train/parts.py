@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -19,10 +20,13 @@ SCHEDULER: dict[str, Any] = {
     "beta_end": 0.012,
     "prediction_type": "v_prediction",
     "clip_sample": False,
-    "set_alpha_to_one": False,
+    "set_alpha_to_one": True,
     "steps_offset": 1,
 }
-"""Stable Diffusion 2's."""
+"""Stable Diffusion 2's, but that the last step ends at the clean picture."""
+
+OLD = "text_model."
+"""What names of CLIP's text weights begin with in releases of transformers before 5, which reads both and writes without."""
 
 
 def tokenizer(text: Text, said: Iterable[str]) -> CLIPTokenizer:
@@ -48,6 +52,11 @@ def save_words(tokenizer: CLIPTokenizer, folder: Path) -> None:
     (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False))
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
+
+
+def old_names(path: Path) -> None:
+    """Text weights under the names that transformers 4 looks for: under others it warns, and makes random ones."""
+    save_file({OLD + name.removeprefix(OLD): value for name, value in load_file(path).items()}, path, {"format": "pt"})
 
 
 def text_encoder(text: Text, words: CLIPTokenizer) -> CLIPTextModel:
@@ -123,5 +132,6 @@ def save(pipe: StableDiffusionPipeline, folder: Path) -> None:
     for name, dtype in dtypes.items():
         getattr(pipe, name).to(dtype)
     save_words(pipe.tokenizer, folder / "tokenizer")
+    old_names(folder / "text_encoder" / "model.safetensors")
     said = folder / "text_encoder" / "config.json"  # transformers opens in the dtype that stands here, diffusers in float32
     said.write_text(json.dumps(json.loads(said.read_text()) | {"dtype": "float32"}, indent=2, sort_keys=True) + "\n")

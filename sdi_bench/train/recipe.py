@@ -9,9 +9,6 @@ import numpy as np
 from .. import require
 from ..data.world import DOMAINS, World
 
-COMMAND = "command.txt"
-"""In a training's folder, the command that made it."""
-
 
 @dataclass(frozen=True)
 class Domain:

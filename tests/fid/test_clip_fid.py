@@ -53,7 +53,7 @@ def test_clip_fid_is_clean_fid_s(folder, tmp_path, monkeypatch, shape: tuple[int
 
 
 def test_a_fresh_process_can_score_beside_torchvision(folder) -> None:  # noqa: F811
-    """The fixture has mended torchvision in this one."""
+    """Torchvision has been imported in this one."""
     program = f"""
 import numpy as np
 from sdi_bench.metrics import ClipIqa, ClipScore, Context

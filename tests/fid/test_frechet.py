@@ -21,7 +21,7 @@ def context(n: int, m: int = 4000) -> Context:
 def test_it_equals_the_fid_of_torchmetrics_on_the_same_features() -> None:
     here = context(500)
     ours = Frechet().statistic(here)(np.arange(500))
-    from torchmetrics.image.fid import FrechetInceptionDistance  # after clean_fid() has mended torchvision
+    from torchmetrics.image.fid import FrechetInceptionDistance
 
     class Pixels(torch.nn.Module):
         num_features = 16
