@@ -47,10 +47,9 @@ def test_rms_is_the_root_mean_square_difference_of_each_pair() -> None:
 def test_psnr_is_20_log10_of_the_range_over_rms() -> None:
     a = 0.5 * np.tanh(noise(3, 2, 6, 5))
     b = a + np.array([0.5, -0.1, 0.02])[:, None, None, None]
-    # torch's log of the range is float32: 1e-6
-    assert paired.psnr(a, b) == pytest.approx([20 * math.log10(2 / gap) for gap in (0.5, 0.1, 0.02)], abs=1e-5)
+    assert paired.psnr(a, b) == pytest.approx([20 * math.log10(2 / gap) for gap in (0.5, 0.1, 0.02)], rel=1e-12)
     assert value(Psnr(), of(a, b)) == pytest.approx(np.mean(paired.psnr(a, b)))  # decibels are averaged, not powers
-    assert paired.psnr(np.full((1, 1, 3, 3), 7.0), np.full((1, 1, 3, 3), 0.5)) == pytest.approx(20 * math.log10(4), abs=1e-5)
+    assert paired.psnr(np.full((1, 1, 3, 3), 7.0), np.full((1, 1, 3, 3), 0.5)) == pytest.approx(20 * math.log10(4), rel=1e-12)
 
 
 def test_psnr_is_capped_at_that_of_a_picture_and_its_rounding() -> None:
@@ -61,41 +60,77 @@ def test_psnr_is_capped_at_that_of_a_picture_and_its_rounding() -> None:
     assert (paired.psnr(a, a) == paired.PEAK).all() and (paired.psnr(rounded, rounded + 1e-4) == paired.PEAK).all()
 
 
-def looped(a: np.ndarray, b: np.ndarray) -> float:
-    """SSIM of one channel as Wang et al. (2004) have it, window by window; values in [-1, 1]."""
+def looped(x: np.ndarray, y: np.ndarray) -> float:
+    """SSIM of one channel as Wang et al. (2004) print it, window by window: 8-bit intensities, L = 255, eq. 6, 14 to 16."""
     place = np.arange(11) - 5
     window = np.exp(-(place[:, None] ** 2 + place**2) / (2 * 1.5**2))
     window /= window.sum()
-    found, c1, c2 = [], (0.01 * 2) ** 2, (0.03 * 2) ** 2
-    for i in range(a.shape[0] - 10):
-        for j in range(a.shape[1] - 10):
-            x, y = a[i : i + 11, j : j + 11], b[i : i + 11, j : j + 11]
-            p, q = (window * x).sum(), (window * y).sum()
-            xx, yy, xy = (window * (x - p) ** 2).sum(), (window * (y - q) ** 2).sum(), (window * (x - p) * (y - q)).sum()
-            found.append((2 * p * q + c1) * (2 * xy + c2) / ((p**2 + q**2 + c1) * (xx + yy + c2)))
+    found, c1, c2 = [], (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    for i in range(x.shape[0] - 10):
+        for j in range(x.shape[1] - 10):
+            u, v = x[i : i + 11, j : j + 11], y[i : i + 11, j : j + 11]
+            p, q = (window * u).sum(), (window * v).sum()
+            uu, vv, uv = (window * (u - p) ** 2).sum(), (window * (v - q) ** 2).sum(), (window * (u - p) * (v - q)).sum()
+            found.append((2 * p * q + c1) * (2 * uv + c2) / ((p**2 + q**2 + c1) * (uu + vv + c2)))
     return float(np.mean(found))
 
 
-def test_ssim_is_the_double_loop_over_windows() -> None:
-    a = 0.6 * noise(3, 2, 14, 17).cumsum(axis=3) / 2
-    b = a + 0.3 * noise(3, 2, 14, 17, seed=1)
-    assert (np.abs(a) > 1).any()  # what a screen would clip is clipped
-    want = [
-        np.mean([looped(*pair) for pair in zip(*both, strict=True)]) for both in zip(a.clip(-1, 1), b.clip(-1, 1), strict=True)
-    ]
-    assert paired.ssim(a, b) == pytest.approx(want, abs=1e-5)  # float32; a window without a rim is 1e-2 off
-    assert paired.ssim(a, a) == pytest.approx(np.ones(3), abs=1e-6)
-    flat = np.full((1, 1, 11, 11), 0.9)  # the mean squared takes most digits of a variance: some eps·0.81 / 0.0036
+def eight_bit(images: np.ndarray) -> np.ndarray:
+    """Pictures in [-1, 1] as intensities of 0 to 255."""
+    return 127.5 * (images.clip(-1, 1) + 1)
+
+
+A = 0.6 * noise(3, 2, 14, 17).cumsum(axis=3) / 2
+B = A + 0.3 * noise(3, 2, 14, 17, seed=1)
+
+
+def compare_ssim() -> None:
+    """In float64: the variances are differences of squares below 1, 1e-16, over sums of at least 0.0009."""
+    assert (np.abs(A) > 1).any()  # what a screen would clip is clipped
+    want = [np.mean([looped(*pair) for pair in zip(*both, strict=True)]) for both in zip(*map(eight_bit, (A, B)), strict=True)]
+    assert paired.ssim(A, B) == pytest.approx(want, abs=1e-12)
+
+
+def test_ssim_is_the_papers_formula_on_8_bit_intensities() -> None:
+    compare_ssim()
+    assert paired.ssim(A, A) == pytest.approx(np.ones(3), abs=1e-12)
+    flat = np.full((1, 1, 11, 11), 0.9)  # where float32 is off by 2e-4
     near = flat + 0.01 * noise(1, 1, 11, 11)
-    assert paired.ssim(flat, near) == pytest.approx([looped(flat[0, 0], near[0, 0])], abs=2e-4)
+    assert paired.ssim(flat, near) == pytest.approx([looped(eight_bit(flat)[0, 0], eight_bit(near)[0, 0])], abs=1e-12)
     with pytest.raises(UndefinedError, match="smaller than SSIM's window of 11 pixels"):
-        Ssim().statistic(of(a[:, :, :10], b[:, :, :10]))
+        Ssim().statistic(of(A[:, :, :10], B[:, :, :10]))
+
+
+@pytest.mark.parametrize(("one", "other"), [(140, 115), (255, 0), (0, 0), (20, 10)])
+def test_ssim_of_flat_pictures_is_its_luminance_term(one: int, other: int) -> None:
+    a, b = (np.full((2, 3, 16, 16), level / 127.5 - 1) for level in (one, other))
+    want = (2 * one * other + 2.55**2) / (one**2 + other**2 + 2.55**2)
+    assert paired.ssim(a, b) == pytest.approx([want, want], abs=1e-12)
+    assert value(Ssim(), of(a, b)) == pytest.approx(want, abs=1e-12)
+    assert (one, other) != (140, 115) or want == pytest.approx(0.98096, abs=5e-6)
+
+
+PLANTED = {
+    "values in [-1, 1], of range 2": {"intensities": lambda x: x.clip(-1, 1), "C1": 0.02**2, "C2": 0.06**2},
+    "constants for a range of 2": {"C1": 0.02**2, "C2": 0.06**2},
+    "not clipped": {"intensities": lambda x: (x + 1) / 2},
+    "another window": {"DEVIATION": 1.6},
+    "a smaller window": {"WINDOW": 9},
+}
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_a_planted_bug_shows_in_ssim(bug: str, monkeypatch) -> None:
+    for name, wrong in PLANTED[bug].items():
+        monkeypatch.setattr(paired, name, wrong)
+    with pytest.raises(AssertionError):
+        compare_ssim()
 
 
 def test_many_pairs_are_done_some_at_a_time() -> None:
     a, b = real(BATCH + 5)[0], np.roll(real(BATCH + 5)[0], 1, axis=0)
     assert paired.lpips(a, b) == pytest.approx(distance(a, b), rel=1e-5)  # float32 in batches of other sizes
-    assert paired.ssim(a, b)[-2:] == pytest.approx(paired.ssim(a[-2:], b[-2:]), abs=1e-5)
+    assert paired.ssim(a, b)[-2:] == pytest.approx(paired.ssim(a[-2:], b[-2:]), rel=1e-12)
     assert value(Lpips(), of(a, b)) == pytest.approx(np.mean(distance(a, b)), rel=1e-5)
 
 
