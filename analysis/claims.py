@@ -19,8 +19,9 @@ import yaml
 
 from sdi_bench.compare import cell
 from sdi_bench.draws import Item
+from sdi_bench.measure import clustered
 from sdi_bench.run import conf_dir, near_match
-from sdi_bench.stats import difference, holm, verdict
+from sdi_bench.stats import UNTOLD, difference, holm, verdict
 from sdi_bench.store import write_whole
 
 from .plot import FOLDER
@@ -33,6 +34,8 @@ RESULTS = FOLDER.parent
 def outcome(said: str, expects: str) -> str:
     """holds, does not hold or not distinguishable, from a verdict of stats.verdict; equality stands on an equivalence test."""
     held = said.startswith(("equal", "differs, by less")) if expects == "equal" else said == expects
+    if said == UNTOLD:
+        return "not measured"
     return "holds" if held else "not distinguishable" if said == "not distinguishable" else "does not hold"
 
 
@@ -110,17 +113,18 @@ def probed(said: Mapping[str, Any], runs: Runs) -> list[dict[str, Any]]:
             about = asked(said, tier, other)
             a, b = (values(runs, tier, side, gamma, said["array"], log) for side in (said["a"], other))
             items = [item for item in a if item in b]
-            prompts = {item.prompt for item in items}
-            labels = np.array([str(item.seed if len(prompts) < 8 else item.prompt) for item in items])
             pair = np.array([a[item] for item in items]), np.array([b[item] for item in items])
             if not np.isfinite(pair).all():
                 lost = int((~np.isfinite(pair)).any(axis=0).sum())
                 found.append(about | {"outcome": "not measured", "verdict": f"{lost} of {len(items)} items not finite"})
                 continue
-            gap = difference(*pair, labels)
+            gap = difference(*pair, clustered(items).labels)
             found.append(about | gap.estimate._asdict() | {"n": len(items), "p": gap.p})
             gaps.append((found[-1], gap))
-    for (row, gap), p in zip(gaps, holm(np.array([gap.p for _, gap in gaps])), strict=True):
+    told = [pair for pair in gaps if not np.isnan(pair[1].p)]
+    for row, _ in gaps:
+        row |= {"verdict": UNTOLD, "outcome": "not measured"}
+    for (row, gap), p in zip(told, holm(np.array([gap.p for _, gap in told])), strict=True):
         row["p"], row["verdict"] = p, verdict(gap, said.get("margin"), p)
         row["outcome"] = outcome(row["verdict"], said["expects"])
     return found

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sdi_bench.draws import Item
+from sdi_bench.measure import clustered
 from sdi_bench.stats import clusters_of, jackknife, mean_of
 from sdi_bench.store import Listed, read_index
 
@@ -79,12 +80,10 @@ class Runs:
 
 
 def interval(values: np.ndarray, items: Sequence[Item]) -> dict[str, float]:
-    """The mean over items with its 95 % jackknife interval: prompts are left out whole, or seeds where there is one prompt.
+    """The mean over items with its 95 % jackknife interval over measure.clustered's clusters, whatever the model.
 
     values [items]. Where one is not finite so is the mean, and there is no interval.
     """
     if not np.isfinite(values).all():
         return {"point": float(values.mean()), "low": np.nan, "high": np.nan, "n": len(values)}
-    prompts = {item.prompt for item in items}
-    labels = np.array([str(item.seed if len(prompts) < 8 else item.prompt) for item in items])
-    return jackknife(mean_of(values), clusters_of(labels))._asdict() | {"n": len(values)}
+    return jackknife(mean_of(values), clusters_of(clustered(items).labels))._asdict() | {"n": len(values)}

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item
-from sdi_bench.evaluate import chosen, labels
+from sdi_bench.evaluate import chosen
 from sdi_bench.features.effnet import Effnet
-from sdi_bench.measure import Samples, measure, rounded
+from sdi_bench.measure import Samples, clustered, measure, rounded
 from sdi_bench.metrics import Fd
 from sdi_bench.store import write_whole
 
@@ -75,7 +75,7 @@ def spoilt(size: int) -> list[tuple[str, float, Samples]]:
     some, rest = order[:N], rounded(images[order[N:]])
     clean = images[some]
     items = [Item(caption, i) for i, caption in enumerate(table["caption"].iloc[some])]
-    clusters = labels(items)
+    clusters = clustered(items).labels
 
     def held(spoils: np.ndarray, items: list[Item] = items, clusters: np.ndarray = clusters, paired: bool = True) -> Samples:
         return Samples(rounded(spoils), items, clusters, truth=clean, real=rest, paired=clean if paired else None, raw=spoils)
@@ -94,7 +94,9 @@ def spoilt(size: int) -> list[tuple[str, float, Samples]]:
         k = round(grade * N)
         captions = table["caption"].iloc[np.concatenate([order[N : N + k], some[k:]])]
         copies = [Item(caption, i) for i, caption in enumerate(captions)]
-        found.append(("copying", grade, held(np.concatenate([rest[:k], clean[k:]]), copies, labels(copies), paired=False)))
+        found.append(
+            ("copying", grade, held(np.concatenate([rest[:k], clean[k:]]), copies, clustered(copies).labels, paired=False))
+        )
     return found
 
 

@@ -12,8 +12,8 @@ from jaxtyping import Float
 
 from .draws import Item
 from .features import SHAPES, lpips
-from .measure import diverged
-from .stats import Estimate, groups_of, jackknife, mean_of
+from .measure import Clusters, diverged
+from .stats import FEWEST, Estimate, clusters_of, jackknife, mean_of
 
 EXPLAINED = {
     "contrast, sharpness, saturation": "contrast, sharpness, saturation: log ratio to data; 0 is as the data, below 0 is less.",
@@ -43,14 +43,15 @@ class Entry:
     """A row of the table.
 
     n_views: pictures of each object, where objects are seen from several sides; items and images then hold every view.
+    measures: as measure() gives them. clusters: what its intervals are over.
     cost: rows by use, seconds and peak_mb of the whole run; None for data drawn, not sampled.
-    measures: as measure() gives them.
     """
 
     label: str
     items: tuple[Item, ...]
     images: Float[np.ndarray, "n *shape"]
     measures: Mapping[str, Mapping[str, Any]]
+    clusters: Clusters
     cost: Mapping[str, Any] | None = None
     folder: Path | None = None
     n_views: int = 1
@@ -65,14 +66,13 @@ def rms(a: Float[np.ndarray, "n *shape"], b: Float[np.ndarray, "n *shape"]) -> F
 
 
 def distance(
-    a: Float[np.ndarray, "n *shape"], b: Float[np.ndarray, "n *shape"], items: Sequence[Item], gap: Gap = rms
+    a: Float[np.ndarray, "n *shape"], b: Float[np.ndarray, "n *shape"], clusters: Clusters, gap: Gap = rms
 ) -> Estimate | None:
-    """Mean gap of an item in a and in b; None if fewer than two items are finite in both."""
+    """Mean gap of an item in a and in b; None if no item is finite in both."""
     kept = ~(diverged(a) | diverged(b))
-    if kept.sum() < 2:
+    if not kept.any():
         return None
-    seeds = np.array([item.seed for item in items], dtype=np.int64)[kept]
-    return jackknife(mean_of(gap(a[kept], b[kept])), groups_of(seeds))
+    return jackknife(mean_of(gap(a[kept], b[kept])), clusters_of(clusters.labels[kept]))
 
 
 def other_seed(reference: Entry) -> Estimate | None:
@@ -87,7 +87,7 @@ def other_seed(reference: Entry) -> Estimate | None:
     if any(len(mates) < 2 for mates in by_prompt.values()):
         return None
     shifted = reference.images[[place[after[item]] for item in reference.items]]
-    return distance(reference.images, shifted, reference.items)
+    return distance(reference.images, shifted, reference.clusters)
 
 
 def tidy(entries: Sequence[Entry], reference: Entry | None) -> pd.DataFrame:
@@ -100,26 +100,37 @@ def tidy(entries: Sequence[Entry], reference: Entry | None) -> pd.DataFrame:
             if entry.images.shape[1:] in SHAPES:
                 gaps["lpips"] = ("LPIPS to the reference", lpips.distance)
             for name, (unit, gap) in gaps.items():
-                to_reference = distance(entry.images, reference.images, entry.items, gap)
-                measures[name] = {"unit": unit, "ideal": 0.0} | (
-                    to_reference._asdict() if to_reference else {"undefined": "fewer than two items to compare"}
+                to_reference = distance(entry.images, reference.images, entry.clusters, gap)
+                about = {"unit": unit, "ideal": 0.0, "clusters": entry.clusters.over}
+                measures[name] = about | (
+                    to_reference._asdict() | {"n_clusters": len(np.unique(entry.clusters.labels))}
+                    if to_reference
+                    else {"undefined": "every item diverged in one of them"}
                 )
         cost = entry.cost or {}
         n = len(entry.items) // entry.n_views
         per_image = {f"rows_{use}": cost["rows"][use] / n if cost else math.nan for use in ROW_USES}
         per_image |= {"seconds": cost.get("seconds", math.nan) / n, "peak_mb": cost.get("peak_mb", math.nan)}
-        common = {"run": entry.label, "n": n, "diverged": int(diverged(entry.images).sum())}
+        common = {"run": entry.label, "n": n, "diverged": int(diverged(entry.images.reshape(n, -1)).sum())}
         for name, values in measures.items():
             records.append(
                 common | {"measure": name} | dict(values) | per_image | {"folder": entry.folder.name if entry.folder else ""}
             )
-    columns = ["run", "n", "diverged", "measure", "unit", "ideal", "point", "low", "high", "undefined"]
+    return framed(records, ["run", "n", "diverged", "measure", "unit", "ideal", *VALUE])
+
+
+VALUE = ("point", "low", "high", "undefined", "clusters", "n_clusters")
+"""What every table of measures has: a point, its interval over so many clusters where they are enough, or why it has none."""
+
+
+def framed(records: Sequence[Mapping[str, Any]], first: Sequence[str] = VALUE) -> pd.DataFrame:
+    """A table with these columns first, filled or not."""
     frame = pd.DataFrame(records)
-    return frame.reindex(columns=[*columns, *(c for c in frame.columns if c not in columns)])
+    return frame.reindex(columns=[*first, *(c for c in frame.columns if c not in first)])
 
 
 def cell(point: float, low: float, high: float) -> str:
-    """point ±half of a 95 % interval, to the interval's precision."""
+    """point ±half of a 95 % interval, to the interval's precision; the point alone where there is no interval."""
     half = (high - low) / 2
     if not math.isfinite(half):
         return f"{point:.3f}" if math.isfinite(point) else "-"
@@ -157,7 +168,7 @@ def notes(frame: pd.DataFrame, entries: Sequence[Entry], reference: Entry | None
     """The lines under the table: what the numbers are held against, and why cells are empty."""
     ceiling = None if reference is None else other_seed(reference)
     shown = set(frame.loc[frame["point"].notna(), "measure"])
-    lines = ["± is half of a 95 % interval (delete-a-group jackknife; from eight seeds on a group is whole seeds)."]
+    lines = clustering(frame)
     lines += [text for names, text in EXPLAINED.items() if shown & set(names.split(", "))]
     views = max(entry.n_views for entry in entries)
     if views > 1:
@@ -171,12 +182,43 @@ def notes(frame: pd.DataFrame, entries: Sequence[Entry], reference: Entry | None
         n_distinct = len(np.unique(entry.images.reshape(len(entry.images), -1), axis=0))
         if n_distinct < len(entry.items):
             source = "no part of the model" if entry.label == "data" else "the model's own"
-            lines.append(
-                f"{entry.label}: {n_distinct} real pictures of these prompts, {source}, repeated: its ± is no interval."
-            )
-    missing = frame.dropna(subset=["undefined"])
-    for (measure, why), rows in missing.groupby(["measure", "undefined"], sort=False):
-        lines.append(f"no {measure} for {', '.join(dict.fromkeys(rows['run']))}: {why}.")
+            lines.append(f"{entry.label}: {n_distinct} real pictures of these prompts, {source}, repeated.")
+    lines += missing(frame)
     if frame["diverged"].any():
         lines.append("diverged items (a pixel not finite or beyond ±100) count in n but can't enter a measure.")
     return lines
+
+
+def clustering(frame: pd.DataFrame) -> list[str]:
+    """What ± is in a table of measures: over which clusters, and how many, the usual number first."""
+    if not len(frame):
+        return ["nothing was asked for (metric=[])."]
+    known = frame[frame["point"].notna()]
+    told = known[known["low"].notna() & known["high"].notna()]
+    over: dict[tuple[int, str], list[str]] = {}
+    for n, clusters, measure in zip(told["n_clusters"], told["clusters"], told["measure"], strict=True):
+        over.setdefault((int(n), WORDS.get(clusters, clusters)), []).append(measure)
+    found: list[str] = []
+    for (n, clusters), measures in sorted(over.items(), key=lambda pair: -len(pair[1])):
+        found.append(f"{n} {clusters}" + (f" for {', '.join(dict.fromkeys(measures))}" if found else ""))
+    lines = [f"± is half of a 95 % interval over {'; over '.join(found)}."] if found else []
+    if len(told) < len(known):
+        lines.append(f"no ±: fewer than {FEWEST} clusters, or nothing left to measure without one of them.")
+    return lines
+
+
+def any_measured(frame: pd.DataFrame) -> bool:
+    """False for a table of measures of which none could be had; a table of none asked nothing."""
+    return not len(frame) or bool(frame["point"].notna().any())
+
+
+WORDS = {"concepts": "prompts (concepts)"}
+"""What clusters are called under a table."""
+
+
+def missing(frame: pd.DataFrame) -> list[str]:
+    """Why cells are empty."""
+    gaps: dict[tuple[str, str], list[str]] = {}
+    for (measure, why), rows in frame.dropna(subset=["undefined"]).groupby(["measure", "undefined"], sort=False):
+        gaps.setdefault((", ".join(dict.fromkeys(rows["run"].astype(str))), str(why)), []).append(str(measure))
+    return [f"no {', '.join(measures)} for {runs}: {why}." for (runs, why), measures in gaps.items()]

@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,24 @@ from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from . import prompts
-from .compare import ROW_USES, cell
+from .compare import ROW_USES, any_measured, cell, clustering, framed, missing
 from .data.world import SPLITS, World
 from .draws import Item
 from .jobs import Plan, every_view, finished
-from .measure import N_TRUTH, Samples, compared, diverged, fresh_data, measure, rounded
+from .measure import (
+    N_TRUTH,
+    Clusters,
+    Samples,
+    clustered,
+    compared,
+    diverged,
+    fresh_data,
+    measure,
+    samples_of,
+    tried,
+)
 from .metrics import Metric, Sights, UndefinedError
-from .models.base import Denoiser, ExactModel, HasData
+from .models.base import Denoiser
 from .provenance import provenance
 from .run import conf_dir, experiment_of, explain, preflight, quoted, read_experiment
 from .scenes import Image as Still
@@ -48,13 +59,13 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 class Finished:
     """A run of which all is done, or a folder of pictures (items without a prompt, no cost, no model).
 
-    clusters: what stands or falls together. Of objects, items and images are the n_views pictures around each, as sights says.
+    clusters: what its intervals are over. Of objects, items and images are the n_views pictures around each, as sights says.
     """
 
     label: str
     items: tuple[Item, ...]
     images: np.ndarray
-    clusters: np.ndarray
+    clusters: Clusters
     cost: Mapping[str, Any] | None = None
     model: Denoiser | None = None
     scale: float | None = None
@@ -77,24 +88,25 @@ class Finished:
         """Pictures, or objects taken apart into theirs."""
         views, n_views, sights = every_view(scene, items, folder, chunks)
         images = images if sights is None else images.reshape(-1, *images.shape[2:])
-        return cls(label, views, images, np.repeat(labels(items), n_views), cost, model, scale, n_views, sights)
+        return cls(label, views, images, clustered(items, model).repeat(n_views), cost, model, scale, n_views, sights)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """n: items, or objects; diverged: those with a picture that has."""
+        n = len(self.items) // self.n_views
+        return {"n": n, "diverged": int(diverged(self.images.reshape(n, -1)).sum())}
 
-@cache
-def concepts() -> dict[str, str]:
-    """caption -> concept, of the built-in world."""
-    table = World.open().table
-    return dict(zip(table["caption"], table["concept"], strict=True))
-
-
-def labels(items: Sequence[Item]) -> np.ndarray:
-    """What stands or falls together: the concept that a prompt shows, all views and seeds; else the prompt; else the seed.
-
-    Where there is but one prompt, its seeds.
-    """
-    names = [item.prompt and concepts().get(item.prompt, item.prompt) for item in items]
-    alike = len({item.prompt for item in items}) == 1
-    return np.array([str(item.seed) if alike or name is None else name for item, name in zip(items, names, strict=True)])
+    def given(
+        self,
+        uint8: bool,
+        real: np.ndarray | None = None,
+        samples: np.ndarray | None = None,
+        paired: np.ndarray | None = None,
+    ) -> Samples:
+        """As it is measured, held against the data of its model and whatever else is there."""
+        truth = None if self.model is None else fresh_data(self.model, self.items, N_TRUTH, seed=0)
+        about = (self.images, self.items, self.clusters, self.model, self.scale, truth, uint8, self.sights)
+        return samples_of(*about, real, samples, paired)
 
 
 def pictures(folder: Path, field: str) -> np.ndarray:
@@ -157,35 +169,13 @@ def real_pictures(source: str | None, size: int) -> np.ndarray | None:
     return pictures(Path(source), "real")
 
 
-def samples_of(
-    run: Finished,
-    uint8: bool,
-    real: np.ndarray | None = None,
-    samples: np.ndarray | None = None,
-    paired: np.ndarray | None = None,
-) -> Samples:
-    """A run as it is measured, and what it is held against; where the law of the data is known, unrounded: that law does not
-    end at [-1, 1].
-    """
-    truth = None
-    uint8 = uint8 and not (isinstance(run.model, ExactModel) and not isinstance(run.model, HasData))
-    if run.model is not None and run.items[0].prompt is not None:
-        truth = fresh_data(run.model, run.items, N_TRUTH, seed=0)
-    shown, real, samples, paired = (
-        images if images is None or not uint8 else rounded(images) for images in (run.images, real, samples, paired)
-    )
-    assert shown is not None
-    same_law = run.scale == 1 and run.model is not None and not isinstance(run.model, HasData)
-    return Samples(shown, run.items, run.clusters, run.model, truth, same_law, real, samples, paired, run.images, run.sights)
-
-
 def records(run: Finished, given: Samples, metrics: Mapping[str, Metric], about: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Tidy rows: what the run is, each measure, and the cost an image."""
-    n = len(run.items) // run.n_views
+    n = run.counts["n"]
     cost = {f"rows_{use}": run.cost["rows"][use] / n for use in ROW_USES} if run.cost else {}
     if run.cost:
         cost |= {"seconds": run.cost["seconds"] / n, "peak_mb": run.cost["peak_mb"]}
-    common = {**about, "run": run.label, "gamma": run.scale, "n": n, "diverged": int(diverged(run.images).sum())}
+    common = {**about, "run": run.label, "gamma": run.scale} | run.counts
     return [common | {"measure": name} | values | cost for name, values in measure(given, metrics).items()]
 
 
@@ -218,8 +208,8 @@ def evaluate(folders: Sequence[str], settings: Mapping[str, Any], metrics: Mappi
     pairs = [matched(run, paired, "paired") if paired else None for run in runs]
     found = []
     for run, pair in zip(runs, pairs, strict=True):
-        found += records(run, samples_of(run, settings["uint8"], real, drawn, pair), metrics, {})
-    return pd.DataFrame(found)
+        found += records(run, run.given(settings["uint8"], real, drawn, pair), metrics, {})
+    return framed(found)
 
 
 # ---------------------------------------------------------------------------------------------------------- experiments
@@ -260,7 +250,7 @@ def rows_of(argv: Sequence[str], tier: str, part: Mapping[str, Any], uint8: bool
         real = real_pictures(part.get("real"), run.images.shape[-1])
         samples = None if drawn is None else drawn[~diverged(drawn)]
         paired = None if reference is None or row == part["paired"] else matched(run, reference[0], "paired")
-        found[row, gamma] = Row(run, samples_of(run, uint8, real, samples, paired), command, folder)
+        found[row, gamma] = Row(run, run.given(uint8, real, samples, paired), command, folder)
     return found
 
 
@@ -284,30 +274,33 @@ def judged(a: Row, b: Row, names: Sequence[str], margins: Mapping[str, float]) -
     """
     found = []
     for name, metric in chosen(names).items():
-        about: dict[str, Any] = {"a": a.run.label, "b": b.run.label, "gamma": a.run.scale, "measure": name, "unit": metric.unit}
-        try:
-            gap = compared(*shared(a.given, b.given), metric)
-        except UndefinedError as why:
-            found.append(about | {"undefined": str(why)})
-            continue
-        about |= gap.estimate._asdict() | {"effect": gap.effect, "p": gap.p}
-        if name in margins:
-            about |= {"margin": margins[name], "p_equal": equivalent(gap, margins[name]).p}
-        found.append(about | {"gap": gap})
+        about = {"a": a.run.label, "b": b.run.label, "gamma": a.run.scale, "measure": name, "unit": metric.unit}
+        about["clusters"] = a.given.over
+        found.append(about | tried(partial(against, a.given, b.given, metric, margins.get(name))))
     return found
+
+
+def against(a: Samples, b: Samples, metric: Metric, margin: float | None) -> dict[str, Any]:
+    """The difference as a row, and itself as `gap`. Raises UndefinedError."""
+    gap, n_clusters = compared(*shared(a, b), metric)
+    found = gap.estimate._asdict() | {"n_clusters": n_clusters, "effect": gap.effect, "p": gap.p}
+    if margin is not None:
+        found |= {"margin": margin, "p_equal": equivalent(gap, margin).p}
+    return found | {"gap": gap}
 
 
 def verdicts(pairs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The pairs as a table, with p-values by Holm over all of them, those asked `later` apart, and the verdict of each."""
     adjusted: dict[int, float] = {}
     for later in (False, True):
-        made = [i for i, pair in enumerate(pairs) if "gap" in pair and pair.get("later", False) == later]
+        made = [i for i, pair in enumerate(pairs) if pair.get("p", np.nan) >= 0 and pair.get("later", False) == later]
         adjusted |= dict(zip(made, holm(np.array([pairs[i]["p"] for i in made])), strict=True)) if made else {}
     rows = []
     for i, pair in enumerate(pairs):
         row = {key: value for key, value in pair.items() if key != "gap"}
-        if i in adjusted:
-            row |= {"p_holm": adjusted[i], "verdict": verdict(pair["gap"], pair.get("margin"), adjusted[i])}
+        if "gap" in pair:
+            p = adjusted.get(i, np.nan)
+            row |= {"p_holm": p, "verdict": verdict(pair["gap"], pair.get("margin"), p)}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -340,29 +333,27 @@ def experiment(name: str, settings: Mapping[str, Any]) -> dict[str, pd.DataFrame
                 found = judged(a, b, list(claim["expects"]), margins)
                 about = {"claim": claim["says"], "tier": tier, "later": claim.get("later", False)}
                 claims += [about | {"expected": claim["expects"][pair["measure"]]} | pair for pair in found]
-    return {"measures": pd.DataFrame(measures), "differences": verdicts(differences), "claims": verdicts(claims)}
+    return {"measures": framed(measures), "differences": verdicts(differences), "claims": verdicts(claims)}
 
 
 # ------------------------------------------------------------------------------------------------------------- command
 
 
 def show(frame: pd.DataFrame) -> str:
-    """The measures as a table to read: a line a run."""
+    """The measures as a table to read: a line each, why those that are undefined are, and what ± is."""
     lines = []
     for run, rows in frame.groupby("run", sort=False):
         lines.append(f"{run}   n {rows['n'].iloc[0]}, diverged {rows['diverged'].iloc[0]}")
         for row in rows.to_dict("records"):
-            value = (
-                cell(row["point"], row["low"], row["high"])
-                if row.get("point") == row.get("point")
-                else f"- ({row['undefined']})"
-            )
-            lines.append(f"  {row['measure']:16s} {value}  {row['unit']}")
-    return "\n".join(lines)
+            if pd.isna(row["point"]):
+                lines.append(f"  {row['measure']:16s} - ({row['undefined']})")
+            else:
+                lines.append(f"  {row['measure']:16s} {cell(row['point'], row['low'], row['high'])}  {row['unit']}")
+    return "\n".join([*lines, *clustering(frame)])
 
 
 def main() -> None:
-    """Check, measure, write. Exit status 2 for bad input."""
+    """Check, measure, write. Exit status 2 for bad input, 1 if nothing of what was asked could be measured."""
     argv = quoted(sys.argv[1:])
     folders, words = [word for word in argv if "=" not in word], [word for word in argv if "=" in word]
     warnings.showwarning = lambda message, *_: print(f"sdi_bench.evaluate: {message}", file=sys.stderr)
@@ -378,11 +369,13 @@ def main() -> None:
             if "tiers" not in read_experiment(name):
                 raise ValueError(f"experiment={name!r}: has no rows; the main job measures it, or name its folders here")
             folder = Path(output or Path(settings["results"]) / name)
-            for table, frame in experiment(name, settings).items():
+            tables = experiment(name, settings)
+            for table, frame in tables.items():
                 write_whole(folder / f"{table}.csv", frame.to_csv(index=False, float_format="%.6g").encode())
                 print("written:", folder / f"{table}.csv")
             RunFolder(folder).write_json("measures.provenance.json", provenance("sdi_bench.evaluate", sys.argv[1:]))
-            return
+            print(*missing(tables["measures"]), sep="\n")
+            sys.exit(0 if any_measured(tables["measures"]) else 1)
         metrics = {key: instantiate(node, _convert_="all") for key, node in (settings["metric"] or {}).items()}
         frame = evaluate(folders, settings, metrics)
         print(show(frame))
@@ -391,6 +384,7 @@ def main() -> None:
             write_whole(path, frame.to_csv(index=False).encode())
             RunFolder(path.parent).write_json(f"{path.stem}.provenance.json", provenance("sdi_bench.evaluate", sys.argv[1:]))
             print("written:", output)
+        sys.exit(0 if any_measured(frame) else 1)
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"sdi_bench.evaluate: {explain(error, words, 'evaluate')}", file=sys.stderr)
         sys.exit(2)

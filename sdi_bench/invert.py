@@ -17,6 +17,7 @@ from torch import Tensor
 from . import pictures, require
 from .compare import cell, distance
 from .draws import Item, PhiloxDraws, Purpose
+from .measure import clustered
 from .models.base import HasCodec, images_of
 from .predictor import Predictor
 from .provenance import provenance
@@ -81,7 +82,7 @@ def show(arrays: dict[str, np.ndarray], items: Sequence[Item], draws: PhiloxDraw
     """The table on the terminal; arrays and picture in the folder."""
     source, noise, back = arrays["source"], arrays["noise"], arrays["back"]
     gaps = np.sqrt(np.square(back - source).reshape(len(items), -1).mean(axis=1))
-    whole = distance(back, source, items)
+    whole = distance(back, source, clustered(items))
     print(f"n {len(items)}, gamma {cfg['guidance']['scale']:g} down, {cfg['inversion_scale']:g} up")
     print(
         f"round trip, rms pixel difference   mean {cell(*whole) if whole else f'{gaps.mean():.3g}'}   largest {gaps.max():.3g}"

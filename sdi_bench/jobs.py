@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import yaml
 from tqdm import tqdm
 
 from . import pictures
-from .compare import Entry, notes, render, tidy
+from .compare import Entry, any_measured, notes, render, tidy
 from .data.shipped import sums
 from .draws import Item
 from .levels import Level
-from .measure import N_TRUTH, fresh_data, measure, samples_of
+from .measure import CONVENTION, N_TRUTH, clustered, fresh_data, measure, samples_of
 from .metrics import Metric, Sights
 from .models.base import HasData, images_of
 from .predictor import Cost, Use
@@ -243,18 +244,19 @@ def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
     kept, cost = finished(plan.folder, plan.chunks)
     items, n_views, sights = every_view(plan.job.scene, plan.items, plan.folder, plan.chunks)
     images = kept if sights is None else kept.reshape(-1, *kept.shape[2:])
+    clusters = clustered(plan.items, plan.job.model).repeat(n_views)
     held_against = None if truth is None else hashlib.sha256(truth.tobytes()).hexdigest()
-    asked = digest([[[item.prompt, item.seed] for item in plan.items], plan.config["metric"], sums(), held_against])
+    listed = [[item.prompt, item.seed] for item in plan.items]
+    asked = digest([listed, plan.config["metric"], sums(), held_against, CONVENTION])
     known = plan.folder.read_json("metrics.json")
     if known is None or known["asked"] != asked:
-        given = samples_of(images, items, plan.job.model, plan.gamma, truth)
-        if sights is not None:
-            given = replace(given, labels=sights.objects, sights=sights)
+        given = samples_of(images, items, clusters, plan.job.model, plan.gamma, truth, sights=sights)
         measures = measure(given, plan.metrics)
         known = {"asked": asked, "n": len(plan.items), "cost": cost, "measures": measures}
         show(plan, kept)
-        plan.folder.write_json("metrics.json", known)
-    return Entry(plan.label, items, images, known["measures"], cost, plan.folder.path, n_views)
+        if not any(values.get("failed") for values in measures.values()):
+            plan.folder.write_json("metrics.json", known)
+    return Entry(plan.label, items, images, known["measures"], clusters, cost, plan.folder.path, n_views)
 
 
 def slug(item: Item) -> str:
@@ -279,8 +281,12 @@ def show(plan: Plan, images: np.ndarray) -> None:
     pictures.grid(plan.folder.path / "samples.png", images[chosen], [plan.items[i] for i in chosen], plan.label)
 
 
-def summarise(plans: Sequence[Sequence[Plan]]) -> None:
-    """The end of a sweep: a table, csv and picture for each set of runs with the same reference (plans: run, its reference)."""
+def summarise(plans: Sequence[Sequence[Plan]]) -> bool:
+    """The end of a sweep: a table, csv and picture for each set of runs with the same reference (plans: run, its reference).
+
+    False if something was to be measured and nothing could be.
+    """
+    frames = []
     by_reference: dict[tuple[Path, tuple[Item, ...]], list[Sequence[Plan]]] = {}
     for pair in plans:
         by_reference.setdefault((pair[1].folder.path if len(pair) > 1 else Path(), pair[0].items), []).append(pair)
@@ -293,11 +299,15 @@ def summarise(plans: Sequence[Sequence[Plan]]) -> None:
         entries = [entry_of(pair[0], truth) for pair in group] + ([] if reference is None else [reference])
         again = fresh_data(model, items, len(items), seed=1)
         if again is not None:
-            given = replace(samples_of(again, items, model, first.gamma, truth), sights=sights)
+            # real pictures come again at other seeds: only prompts are drawn
+            drawn = [replace(item, seed=0) for item in first.items] if isinstance(model, HasData) else first.items
+            clusters = clustered(drawn, model).repeat(n_views)
+            given = samples_of(again, items, clusters, model, first.gamma, truth, sights=sights)
             measures = measure(given, first.metrics)
             known = not isinstance(model, HasData) or model.unseen([item.prompt for item in items])
-            entries.append(Entry("data" if known else "train data", items, again, measures, n_views=n_views))
+            entries.append(Entry("data" if known else "train data", items, again, measures, clusters, n_views=n_views))
         frame = tidy(entries, reference)
+        frames.append(frame)
         table = render(frame) + "\n\n" + "\n".join(notes(frame, entries, reference)) + "\n"
         print("\n" + table)
         results = first.folder.path.parent
@@ -315,3 +325,4 @@ def summarise(plans: Sequence[Sequence[Plan]]) -> None:
         else:
             pictures.side_by_side(picture, {entry.label: entry.images for entry in entries}, [], "")
         print("written:", csv, text, picture, *(entry.folder for entry in entries if entry.folder), sep="\n  ")
+    return any_measured(pd.concat(frames))

@@ -1,17 +1,25 @@
 """What sets of samples are measured to be: their metrics with intervals, alone and against each other."""
 
-from collections.abc import Mapping, Sequence
+import math
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Shaped
 
+from .data.world import World
 from .draws import Item
 from .metrics import Context, Hits, Metric, Sights, UndefinedError
+from .metrics.base import used_by
 from .models.base import Denoiser, ExactModel, HasData
-from .stats import Difference, Estimate, clusters_of, difference_of, groups_of, jackknife, share
+from .stats import FEWEST, Difference, clusters_of, difference_of, jackknife, share
+
+CONVENTION = 2
+"""Raised where the same samples are measured otherwise than before: what was kept of earlier measures no longer counts."""
 
 N_TRUTH = 2048
 """Fresh draws of the data that samples are measured against, at least."""
@@ -49,11 +57,54 @@ def fresh_data(model: Denoiser, items: Sequence[Item], n_least: int, seed: int) 
     return None
 
 
+def has_law(model: Denoiser | None) -> bool:
+    """True where the law of the data is known, whatever the prompt."""
+    return isinstance(model, ExactModel) and not isinstance(model, HasData)
+
+
+@cache
+def concepts() -> dict[str, str]:
+    """caption -> concept, of the built-in world."""
+    table = World.open().table
+    return dict(zip(table["caption"], table["concept"], strict=True))
+
+
+class Clusters(NamedTuple):
+    """What stands or falls together. labels: of each item; over: what the clusters are."""
+
+    labels: Shaped[np.ndarray, " n"]
+    over: str
+
+    def repeat(self, n: int) -> "Clusters":
+        """Each item n times, as its views."""
+        return Clusters(np.repeat(self.labels, n), self.over)
+
+
+def clustered(items: Sequence[Item], model: Denoiser | None = None) -> Clusters:
+    """The clusters that every interval of these items is over: what was drawn, and could have come out otherwise.
+
+    Prompts are drawn from all that could be asked: a concept, all its prompts, views and seeds, is one cluster (a prompt that
+    is no caption of the built-in world is its own). Fewer than FEWEST say nothing of others: then it is about these prompts
+    alone, over seeds. So it is where the law of the data is known: its classes were not drawn, and without one it is another
+    law. There each seed holds all classes; where seeds are few, each item, for they are drawn independently.
+    """
+    seeds = np.array([str(item.seed) for item in items])
+    if has_law(model):
+        few = len(set(seeds)) < FEWEST
+        return Clusters(np.arange(len(items)) if few else seeds, "items" if few else "seeds")
+    names = [item.prompt and concepts().get(item.prompt, item.prompt) for item in items]
+    if len(set(names)) < FEWEST:
+        return Clusters(seeds, "seeds" if model is not None else "pictures")
+    known = any(item.prompt in concepts() for item in items)
+    labels = [f"seed {item.seed}" if name is None else name for item, name in zip(items, names, strict=True)]
+    return Clusters(np.array(labels), "concepts" if known else "prompts")
+
+
 @dataclass(frozen=True)
 class Samples:
     """A finished set of samples and what it is held against; see Context for real, samples, paired and truth.
 
-    images: [n, *shape], the diverged among them. labels: of each item's cluster: items of one label stand or fall together.
+    images: [n, *shape], the diverged among them. labels, over: as of Clusters.
     """
 
     images: Float[np.ndarray, "n *shape"]
@@ -67,11 +118,17 @@ class Samples:
     paired: np.ndarray | None = None
     raw: np.ndarray | None = None
     sights: Sights | None = None
+    over: str = "clusters"
 
     @property
     def kept(self) -> Bool[np.ndarray, " n"]:
-        """Which items have not diverged."""
-        return ~diverged(self.images)
+        """Which items have not diverged; of an object that has in one picture, none."""
+        lost = diverged(self.images)
+        return ~(lost if self.sights is None else np.isin(self.sights.objects, self.sights.objects[lost]))
+
+    def count(self, some: Shaped[np.ndarray, " m"] | slice = slice(None)) -> int:
+        """How many items some of them are, or objects."""
+        return len(np.arange(len(self.items))[some] if self.sights is None else np.unique(self.sights.objects[some]))
 
     def only(self, keep: Bool[np.ndarray, " n"]) -> "Samples":
         """The same with some items alone."""
@@ -101,50 +158,96 @@ class Samples:
 
 
 def samples_of(
-    images: Float[np.ndarray, "n *shape"], items: Sequence[Item], model: Denoiser, scale: float, truth: np.ndarray | None
+    images: Float[np.ndarray, "n *shape"],
+    items: Sequence[Item],
+    clusters: Clusters,
+    model: Denoiser | None = None,
+    scale: float | None = None,
+    truth: np.ndarray | None = None,
+    uint8: bool = True,
+    sights: Sights | None = None,
+    real: np.ndarray | None = None,
+    samples: np.ndarray | None = None,
+    paired: np.ndarray | None = None,
 ) -> Samples:
-    """What the main job measures: items grouped by seed, and a law that is the data's where guidance is 1."""
-    labels = groups_of(np.array([item.seed for item in items], dtype=np.int64))
-    return Samples(images, items, labels, model, truth, same_law=scale == 1 and not isinstance(model, HasData))
+    """A run as every command measures it, and what it is held against.
+
+    scale: its guidance. uint8: rounded, all but the truth, unless the law of the data is known: such a law does not end at
+    [-1, 1].
+    """
+    uint8 = uint8 and not has_law(model)
+    shown = rounded(images) if uint8 else images
+    real, samples, paired = (other if other is None or not uint8 else rounded(other) for other in (real, samples, paired))
+    same_law = scale == 1 and model is not None and not isinstance(model, HasData)
+    return Samples(shown, items, clusters.labels, model, truth, same_law, real, samples, paired, images, sights, clusters.over)
 
 
 def measure(given: Samples, metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
-    """metric -> {point, low, high} or {undefined: why}, and n_used, unit, ideal, preprocessing, flagged.
+    """metric -> {point, low, high} or {undefined: why}, and n_used, clusters, n_clusters, unit, ideal, preprocessing, flagged.
 
-    Diverged items are left out, and counted elsewhere; but where samples are hits or misses, they are misses. flagged: too many
-    diverged for a distance between sets to be one of the sampler.
+    low and high are NaN where there are too few clusters for an interval. n_used, n_clusters: the items that have a say in it,
+    and the `clusters` that these are of. Diverged items are left out, and counted elsewhere; but where samples are hits or
+    misses, they are misses. flagged: too many diverged for a distance between sets to be one of the sampler. failed: True where
+    it is undefined for another reason than the samples, and may not be so next time.
     """
     kept = given.kept
-    found: dict[str, dict[str, Any]] = {}
-    context = given.only(kept).context
+    some = given.only(kept)
+    flagged = given.count(kept) < (1 - FLAGGED) * given.count()
+    found = {}
     for name, metric in metrics.items():
-        about: dict[str, Any] = {"n_used": int(kept.sum()), "unit": metric.unit, "ideal": metric.ideal}
-        about |= {"preprocessing": metric.preprocessing, "flagged": bool(metric.of_sets and kept.mean() < 1 - FLAGGED)}
-        try:
-            if len(given.items) < 2:
-                raise UndefinedError("a single item has no interval")
-            if kept.sum() < 2:
-                raise UndefinedError(f"{int(kept.sum())} of {len(given.items)} items did not diverge")
-            estimate = interval(metric, context, given, kept)
-            if not np.isfinite(estimate).all():
-                raise UndefinedError("too few items")
-            found[name] = estimate._asdict() | about
-        except UndefinedError as why:
-            found[name] = {"undefined": str(why)} | about
+        about = {"clusters": given.over, "unit": metric.unit, "ideal": metric.ideal, "preprocessing": metric.preprocessing}
+        about["flagged"] = bool(metric.of_sets and flagged)
+        found[name] = {"n_used": some.count()} | tried(partial(interval, metric, given, some)) | about
     return found
 
 
-def interval(metric: Metric, context: Context, given: Samples, kept: Bool[np.ndarray, " n"]) -> Estimate:
-    """The metric of what is kept, with its interval over all clusters. Raises UndefinedError."""
-    statistic = metric.statistic(context)
+FAILURES = (ValueError, MemoryError, OSError, torch.OutOfMemoryError, torch.linalg.LinAlgError)
+"""What a metric may raise where nothing is wrong with it: bad settings, bad files, numbers nobody can take, no room."""
+
+
+def tried(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What one metric makes, or why there is none: it must not lose the others. A fault in its code is shown as such."""
+    try:
+        return make()
+    except UndefinedError as why:
+        return {"undefined": str(why)}
+    except FAILURES as error:
+        said = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        return {"undefined": said.partition("\n")[0], "failed": True}
+    except Exception as fault:
+        traceback.print_exception(fault)
+        return {"undefined": f"it failed, see the traceback ({type(fault).__name__}: {fault})", "failed": True}
+
+
+def interval(metric: Metric, given: Samples, some: Samples) -> dict[str, Any]:
+    """point, low, high of the items that have not diverged, with the interval over all clusters; n_used, n_clusters.
+
+    some: of what is given, what has not diverged. Raises UndefinedError.
+    """
+    if not len(some.items):
+        raise UndefinedError(f"all {given.count()} {'items' if given.sights is None else 'objects'} diverged")
+    statistic = metric.statistic(some.context)
+    used = used_by(statistic, len(some.items))
+    labels = some.labels[used]
     if isinstance(statistic, Hits):
-        hits = np.zeros(len(kept))
-        hits[kept] = statistic.values
-        return share(hits, given.labels)
-    return jackknife(statistic, clusters_of(given.labels[kept]))
+        hits, labels = np.zeros(len(given.items)), given.labels
+        hits[given.kept] = statistic.values
+        estimate = share(hits, labels)
+    else:
+        estimate = jackknife(lambda index: statistic(used[index]), clusters_of(labels))
+    if not math.isfinite(estimate.point):
+        raise UndefinedError(f"its value is {estimate.point}")
+    return estimate._asdict() | {"n_used": some.count(used), "n_clusters": len(np.unique(labels))}
 
 
-def compared(a: Samples, b: Samples, metric: Metric) -> Difference:
+class Compared(NamedTuple):
+    """A difference, and the number of clusters that it is over."""
+
+    difference: Difference
+    n_clusters: int
+
+
+def compared(a: Samples, b: Samples, metric: Metric) -> Compared:
     """The metric of a less that of b on the items that diverged in neither, with its interval by clusters.
 
     a and b: of the same items in the same order. Raises UndefinedError.
@@ -152,7 +255,15 @@ def compared(a: Samples, b: Samples, metric: Metric) -> Difference:
     if list(a.items) != list(b.items):
         raise ValueError(f"compared: {len(a.items)} and {len(b.items)} items are not the same")
     both = a.kept & b.kept
-    if both.sum() < 2:
-        raise UndefinedError("fewer than two items to compare")
+    if not both.any():
+        raise UndefinedError("every item diverged in one of them")
     first, second = (metric.statistic(some.only(both).context) for some in (a, b))
-    return difference_of(first, second, clusters_of(a.labels[both]))
+    n = int(both.sum())
+    used = np.intersect1d(used_by(first, n), used_by(second, n))
+    if not len(used):
+        raise UndefinedError("no item has a say in both")
+    labels = a.labels[both][used]
+    found = difference_of(lambda index: first(used[index]), lambda index: second(used[index]), clusters_of(labels))
+    if not math.isfinite(found.estimate.point):
+        raise UndefinedError(f"its value is {found.estimate.point}")
+    return Compared(found, len(np.unique(labels)))

@@ -344,7 +344,10 @@ def job(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """Check the whole sweep, run it, show the table. Exit status 2 for bad input."""
+    """Check the whole sweep, run it, show the table.
+
+    Exit status 2 for bad input, 1 if nothing of what was asked could be measured.
+    """
     flags = [arg for arg in sys.argv[1:] if arg in ("-m", "--multirun")]
     argv = [*flags[:1], *(arg for arg in sys.argv[1:] if arg not in flags)]  # wherever -m stands
     argv = quoted(argv)
@@ -381,8 +384,8 @@ def main() -> None:
             return
         if any(plan.probe for plan in unique):
             print("finished:", *(plan.folder.path for plan in unique), sep="\n  ")
-        else:
-            summarise(plans)
+        elif not summarise(plans):
+            sys.exit(1)
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"sdi_bench.run: {explain(error, argv)}", file=sys.stderr)
         sys.exit(2)

@@ -14,7 +14,7 @@ from PIL import Image
 from sdi_bench import evaluate, run
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item
-from sdi_bench.measure import Samples, compared, diverged, measure, rounded
+from sdi_bench.measure import Samples, clustered, compared, diverged, measure, rounded
 from sdi_bench.metrics import Contrast, Rms
 from sdi_bench.metrics.base import Context, Hits, Metric, UndefinedError
 from sdi_bench.stats import Statistic, mean_of, share
@@ -85,9 +85,9 @@ def test_eight_bits_are_what_a_file_keeps(pictures) -> None:
 
 def test_clusters_are_concepts() -> None:
     items = [Item(prompt, seed) for prompt in VAL.table["caption"][:40] for seed in (0, 1)]
-    found = evaluate.labels(items)
-    assert list(found) == [concept for concept in VAL.table["concept"][:40] for _ in range(2)]
-    assert list(evaluate.labels([Item("no such caption", 0), Item(None, 7)])) == ["no such caption", "7"]
+    found = clustered(items)
+    assert list(found.labels) == [concept for concept in VAL.table["concept"][:40] for _ in range(2)]
+    assert found.over == "concepts"
 
 
 # ---------------------------------------------------------------------------------------------------- what is refused
@@ -178,7 +178,7 @@ def test_diverged_items_are_misses_and_flag_what_is_of_sets() -> None:
 
 def test_all_diverged_says_so() -> None:
     found = measure(given(np.full((4, 1, 4, 4), np.nan)), {"spread": Spread()})
-    assert found["spread"]["undefined"] == "0 of 4 items did not diverge" and found["spread"]["flagged"]
+    assert found["spread"]["undefined"] == "all 4 items diverged" and found["spread"]["flagged"]
 
 
 # --------------------------------------------------------------------------------------------------------------- pairs
@@ -189,10 +189,10 @@ def test_a_difference_is_of_the_items_that_diverged_in_neither() -> None:
     a, b, pair = rng.standard_normal((3, 40, 1, 4, 4))
     a[0], b[39] = np.nan, 1e6
     first, second = (Samples(x, given(x).items, given(x).labels, paired=pair) for x in (a, b))
-    gap = compared(first, second, Rms())
+    gap = compared(first, second, Rms()).difference
     want = [np.sqrt(np.square(x - pair).mean(axis=(1, 2, 3)))[1:39] for x in (a, b)]
     assert gap.estimate.point == pytest.approx((want[0] - want[1]).mean(), rel=1e-12)
-    swapped = compared(second, first, Rms())
+    swapped = compared(second, first, Rms()).difference
     assert swapped.estimate.point == pytest.approx(-gap.estimate.point, rel=1e-12)
     other = Samples(b, [Item("a", i + 1) for i in range(40)], second.labels)
     with pytest.raises(ValueError, match="40 and 40 items are not the same"):
@@ -218,7 +218,7 @@ def test_verdicts_adjust_over_all_that_is_claimed_together() -> None:
     far = Samples(2 * same.images, same.items, same.labels, paired=same.paired)
     pairs = [
         {"measure": "rms", "margin": 0.01, "p": gap.p, "gap": gap}
-        for gap in (compared(same, same, Rms()), compared(far, same, Rms()))
+        for gap, _ in (compared(same, same, Rms()), compared(far, same, Rms()))
     ] + [{"measure": "none", "undefined": "why"}]
     found = evaluate.verdicts(pairs)
     assert list(found["verdict"][:2]) == ["equal within 0.01", "higher"] and "gap" not in found

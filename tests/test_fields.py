@@ -282,9 +282,9 @@ def test_evaluate_takes_objects_apart(monkeypatch, tmp_path) -> None:
     (folder,) = [path.parent for path in tmp_path.glob("3d/*/shards")]
     made = evaluate.open_folder(folder, "folder")
     assert made.n_views == 48 and made.images.shape == (96, 3, 32, 32) and len(made.items) == 96
-    assert set(made.clusters) == {"0", "1"} and made.sights is not None and made.sights.azimuths[12] == 90
+    assert set(made.clusters.labels) == {"0", "1"} and made.sights is not None and made.sights.azimuths[12] == 90
     metrics = evaluate.chosen(["to_shape", "contrast"])
-    rows = evaluate.records(made, evaluate.samples_of(made, True), metrics, {})
+    rows = evaluate.records(made, made.given(True), metrics, {})
     assert {row["n"] for row in rows} == {2} and rows[0]["rows_conditional"] == 5
     assert len(evaluate.real_pictures("objects", 8)) == 554 * 8
 

@@ -15,7 +15,7 @@ from scipy.stats import norm
 
 from sdi_bench.metrics import Context, Contrast, Energy, Metric, Modes, Nearest, Sharpness, SlicedW2, UndefinedError
 from sdi_bench.models import Empirical, Gaussian, Mixture
-from sdi_bench.stats import Estimate, groups_of, jackknife
+from sdi_bench.stats import Estimate, clusters_of, jackknife
 
 FILES = sorted((Path(__file__).parent.parent / "conf" / "metric").glob("*.yaml"))
 ON_COLOUR = {"clipped", "diversity", "fd_effnet", "rprec", "saturation", "tclip", "view"}  # in test_features.py
@@ -71,7 +71,7 @@ def value(metric: Metric, context: Context) -> float:
 
 
 def estimate(metric: Metric, context: Context) -> Estimate:
-    return jackknife(metric.statistic(context), groups_of(SEEDS), confidence=0.999)
+    return jackknife(metric.statistic(context), clusters_of(SEEDS), confidence=0.999)
 
 
 def of(images: np.ndarray, truth: np.ndarray, **more: object) -> Context:
@@ -155,7 +155,8 @@ UNDEFINED = {
         replace(FAIR, model=Gaussian.of({}, ([0.0], [1.0]))),
         {"nearest", "modes"},
     ),
-    "two samples": (of(FRESH[:2], TRUTH), {"energy", "frechet"}),
+    "two samples": (of(FRESH[:2], TRUTH), {"frechet"}),
+    "one sample": (of(FRESH[:1], TRUTH), {"energy", "frechet"}),
 }
 
 

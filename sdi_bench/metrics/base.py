@@ -1,5 +1,6 @@
 """What a metric is: a statistic of a set of samples, with its unit and its direction."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,20 @@ from jaxtyping import Bool, Float, Int
 
 from ..features import SHAPES
 from ..models.base import Denoiser
-from ..stats import Statistic
+from ..stats import Statistic, mean_of
 
 
 class UndefinedError(Exception):
     """This metric says nothing here; the message says why."""
+
+
+def finite(pictures: Float[np.ndarray, "m *shape"], what: str) -> Float[np.ndarray, "m *shape"]:
+    """What samples are held against. Raises UndefinedError if there are none, or not all of them are finite."""
+    if not len(pictures):
+        raise UndefinedError(f"there are no {what}")
+    if not np.isfinite(pictures).all():
+        raise UndefinedError(f"the {what} are not finite")
+    return pictures
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ class Context:
         """The truth. Raises UndefinedError where there is none."""
         if self.truth is None:
             raise UndefinedError("the model's data cannot be drawn")
-        return self.truth
+        return finite(self.truth, "data")
 
     def law(self) -> Float[np.ndarray, "m *shape"]:
         """The truth, for measures of the whole law. Raises UndefinedError where a perfect sampler would not give it."""
@@ -131,6 +141,51 @@ class Hits:
         return float(self.values[index].mean())
 
 
-def log_ratio(values: Float[np.ndarray, " n"], truth: Float[np.ndarray, " m"]) -> Statistic:
-    """log(mean over samples / mean over data)."""
-    return lambda index: float(np.log(values[index].mean() / truth.mean()))
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A statistic that some of the samples have no say in. used: [n], those that have: n and the clusters are theirs."""
+
+    statistic: Statistic
+    used: Bool[np.ndarray, " n"]
+
+    def __call__(self, index: Int[np.ndarray, " m"]) -> float:
+        """The statistic of those of some that have a say; NaN where none has."""
+        some = index[self.used[index]]
+        return self.statistic(some) if len(some) else math.nan
+
+
+def used_by(statistic: Statistic, n: int) -> Int[np.ndarray, " m"]:
+    """Which of n samples a statistic is of."""
+    return np.flatnonzero(statistic.used) if isinstance(statistic, Part) else np.arange(n)
+
+
+def mean_known(values: Float[np.ndarray, " n"], why: str) -> Statistic:
+    """The mean of the values that are not NaN as a statistic. Raises UndefinedError, saying why, if there are none."""
+    known = ~np.isnan(values)
+    if not known.any():
+        raise UndefinedError(why)
+    return mean_of(values) if known.all() else Part(mean_of(values), known)
+
+
+def blank(images: Float[np.ndarray, "n c h w"]) -> Bool[np.ndarray, " n"]:
+    """Which pictures are of one colour, to half an 8-bit step: they show nothing, so they suit no prompt and no side."""
+    return np.ptp(images, axis=(2, 3)).max(axis=1) <= 1 / 255
+
+
+NOTHING = 1e-12
+"""Of the data's: what is less is the rounding of nothing. One level of 255 in one pixel at 512² is 1e-10 of a variance."""
+
+
+def log_ratio(values: Float[np.ndarray, " n"], truth: Float[np.ndarray, " m"], what: str) -> Statistic:
+    """log(mean over samples / mean over data) of `what`. Raises UndefinedError where either has none of it."""
+    data = float(truth.mean())
+    if not data > 0:
+        raise UndefinedError(f"the data have no {what} to compare with")
+    if not values.mean() > NOTHING * data:
+        raise UndefinedError(f"the samples have no {what}: the log ratio to data is minus infinity")
+
+    def ratio(index: Int[np.ndarray, " m"]) -> float:
+        mean = values[index].mean()
+        return math.log(mean / data) if mean > NOTHING * data else -math.inf
+
+    return ratio

@@ -18,7 +18,7 @@ class Contrast(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         context.pictures()
-        return log_ratio(contrast(context.images), contrast(context.data()))
+        return log_ratio(contrast(context.images), contrast(context.data()), "contrast")
 
 
 def contrast(images: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, " n"]:

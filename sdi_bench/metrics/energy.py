@@ -15,7 +15,7 @@ class Energy(Metric):
     """2 E|X - Y| - E|X - X'| - E|Y - Y'|, X samples, Y data (Szekely and Rizzo 2013), |.| the root mean square over pixels.
 
     Unbiased (pairs of distinct samples only), so it can be a little below 0 when the laws agree. 0 only if they do.
-    Undefined for fewer than three samples, where no pair is left once one is left out.
+    Undefined for a single sample, which makes no pair.
     """
 
     unit = "rms pixel"
@@ -23,8 +23,10 @@ class Energy(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         x, y = flat(context.images), flat(context.law())
-        if len(x) < 3:
-            raise UndefinedError(f"{len(x)} samples are too few")
+        if len(x) < 2:
+            raise UndefinedError("a single sample makes no pair")
+        if len(y) < 2:
+            raise UndefinedError("a single draw of the data makes no pair")
         across, within = cdist(x, y).mean(axis=1), cdist(x, x)
         truth = pdist(y).mean()
 

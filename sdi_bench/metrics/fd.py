@@ -8,7 +8,7 @@ from jaxtyping import Float
 from ..features import frechet
 from ..features.base import Features
 from ..stats import Statistic
-from .base import Context, Metric, UndefinedError
+from .base import Context, Metric, UndefinedError, finite
 
 AGAINST = {"real": "real pictures", "samples": "DDIM samples of other seeds"}
 
@@ -27,7 +27,7 @@ def held_against(context: Context, against: str) -> Float[np.ndarray, "m 3 h w"]
         raise UndefinedError(f"no {AGAINST[against]} to hold it against")
     if len(pictures) < 2:
         raise UndefinedError(f"needs 2 {AGAINST[against]} to hold it against, has {len(pictures)}")
-    return pictures
+    return finite(pictures, AGAINST[against])
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,6 @@ class Fd(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         other = held_against(context, self.against)
-        if len(context.images) < self.features.floor and not self.force:
+        if len(context.images) < (2 if self.force else self.features.floor):
             raise UndefinedError(f"n below floor ({self.features.floor})")
         return frechet.statistic(self.features(context.images), self.features(other))

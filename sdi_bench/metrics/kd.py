@@ -14,7 +14,7 @@ class Kd(Metric):
     """Squared MMD, unbiased at any n, of the samples' features and those of real pictures, or of the model's DDIM samples.
 
     KID only where features is Inception. below 0 half of the time for equal laws. against: real or samples. Its interval is
-    about the samples, the pictures held against taken as they are. Undefined below three samples. Raises ValueError.
+    about the samples, the pictures held against taken as they are. Undefined for a single sample. Raises ValueError.
     """
 
     features: Features
@@ -32,6 +32,6 @@ class Kd(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         other = held_against(context, self.against)
-        if len(context.images) < 3:
-            raise UndefinedError(f"needs 3 samples, has {len(context.images)}")
+        if len(context.images) < 2:
+            raise UndefinedError("a single sample makes no pair")
         return kernel.statistic(self.features(context.images), self.features(other))

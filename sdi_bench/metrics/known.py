@@ -21,7 +21,7 @@ from ..features.views import VIEWS as SIDES
 from ..features.views import views as seen_from
 from ..models.shapes import Shapes
 from ..stats import Statistic
-from .base import Context, Metric, UndefinedError
+from .base import Context, Metric, UndefinedError, blank, mean_known
 from .view import ASKED
 
 ANGLES = tuple(camera.azimuth for camera in VIEWS[:8])
@@ -73,7 +73,12 @@ def truths(context: Context, prompt: str | None) -> Float[np.ndarray, "shapes 8 
 
 @dataclass(frozen=True)
 class Known(Metric):
-    """A measure of an object's views against those of the known object nearest to it, by mean squared difference over all."""
+    """A measure of an object's views against those of the known object nearest to it, by mean squared difference over all.
+
+    of_an_object: an object of which no pixel is to be seen is left out. The others are distances to the truth, and it is far.
+    """
+
+    of_an_object = False
 
     @abstractmethod
     def score(self, views: Views, known: KnownViews, nearest: int) -> float:
@@ -85,15 +90,15 @@ class Known(Metric):
         for k in np.unique(sights.objects):
             rows = np.flatnonzero(sights.objects == k)
             place = {float(sights.azimuths[row]): row for row in rows}
-            here = [angle for angle in ANGLES if angle in place]  # one that diverged is not there
+            here = [angle for angle in ANGLES if angle in place]
             if not here:
                 continue
             views = context.images[[place[angle] for angle in here]]
+            if self.of_an_object and not shown(views).any():
+                continue
             known = truths(context, context.prompts[rows[0]])[:, [ANGLES.index(angle) for angle in here]]
             values[rows] = self.score(views, known, int(gaps(views, known).mean(1).argmin()))
-        if np.isnan(values).all():
-            raise UndefinedError("none of the pictures is from an angle of the built-in world's")
-        return lambda index: float(np.nanmean(values[index]))
+        return mean_known(values, "no picture from an angle of the built-in world's shows an object")
 
 
 def gaps(views: Views, known: KnownViews) -> Float[np.ndarray, "shapes views"]:
@@ -139,7 +144,8 @@ class Silhouette(Known):
     def score(self, views: Views, known: KnownViews, nearest: int) -> float:
         a, b = shown(views), shown(known[nearest])
         union = (a | b).sum((1, 2))
-        return float(np.where(union > 0, (a & b).sum((1, 2)) / np.maximum(union, 1), 1.0).mean())
+        some = union > 0  # where neither is to be seen there is nothing to compare
+        return float(((a & b).sum((1, 2))[some] / union[some]).mean()) if some.any() else math.nan
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,7 @@ class Mixed(Known):
 
     unit = "share of views"
     ideal = 0.0
+    of_an_object = True
 
     def score(self, views: Views, known: KnownViews, nearest: int) -> float:
         return float((gaps(views, known).argmin(0) != nearest).mean())
@@ -182,6 +189,7 @@ class Parted(Known):
 
     unit = "dB"
     ideal = 0.0
+    of_an_object = True
 
     def score(self, views: Views, known: KnownViews, nearest: int) -> float:
         own = np.concatenate([blended(views[k : k + 1], known[:, k : k + 1]) for k in range(len(views))])
@@ -240,9 +248,7 @@ class Chamfer(Metric):
             known = only_mesh(context.prompts[rows[0]] or "")
             if known is not None:
                 values[rows] = self.best(sights.surface(int(k)), known)
-        if np.isnan(values).all():
-            raise UndefinedError("no prompt names a single training object whose mesh ships")
-        return lambda index: float(np.nanmean(values[index]))
+        return mean_known(values, "no prompt names a single training object whose mesh ships")
 
     def best(self, points: Float[np.ndarray, "n 3"], known: Float[np.ndarray, "m 3"]) -> float:
         """The distance; as far as the world is wide for an object that is not there."""
@@ -260,27 +266,32 @@ def shown(images: Float[np.ndarray, "*n 3 h w"]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Floaters(Metric):
-    """Share of an object's pixels that hang together with less than the largest part of its picture; data have some too."""
+    """Share of an object's pixels that hang together with less than the largest part of its picture; data have some too.
+
+    Pictures that show nothing are left out.
+    """
 
     unit = "share of the object"
 
     def statistic(self, context: Context) -> Statistic:
         context.rgb()
         context.around()
-        values = np.array([loose(mask) for mask in shown(context.images)])
-        return lambda index: float(values[index].mean())
+        return mean_known(np.array([loose(mask) for mask in shown(context.images)]), "no picture shows an object")
 
 
 def loose(mask: np.ndarray) -> float:
-    """The share of pixels outside the largest part; pixels that touch at a corner hang together."""
+    """The share of pixels outside the largest part; pixels that touch at a corner hang together. NaN where there are none."""
     parts, n = ndimage.label(mask, structure=np.ones((3, 3)))
     sizes = np.bincount(parts.ravel())[1:]
-    return float(1 - sizes.max() / sizes.sum()) if n else 0.0
+    return float(1 - sizes.max() / sizes.sum()) if n else math.nan
 
 
 @dataclass(frozen=True)
 class Janus(Metric):
-    """Share of the pictures from behind that look like a front, by the view classifier: a second face. Data: CARD.md."""
+    """Share of the pictures from behind that look like a front, by the view classifier: a second face. Data: CARD.md.
+
+    Backs that show nothing are left out.
+    """
 
     unit = "share of backs"
     preprocessing = PREPROCESSING
@@ -292,9 +303,5 @@ class Janus(Metric):
         if not behind.any():
             raise UndefinedError("no prompt asks for the back")
         fronts = seen_from(features(context.images)) == SIDES.index("front")
-        return lambda index: share(fronts[index], behind[index])
-
-
-def share(hits: np.ndarray, of: np.ndarray) -> float:
-    """The share of hits among some."""
-    return float(hits[of].mean()) if of.any() else math.nan
+        counts = behind & ~blank(context.images) & shown(context.images).any((1, 2))
+        return mean_known(np.where(counts, fronts, math.nan), "no back shows an object")

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from ..features.lpips import BATCH, distance, taps
 from ..stats import Statistic
-from .base import Context, Hits, Metric, UndefinedError
+from .base import Context, Hits, Metric, UndefinedError, mean_known
 
 LPIPS = "lpips-alex/0.1/clip"
 """Clipped to [-1, 1]; LPIPS v0.1 on AlexNet at the picture's own size."""
@@ -109,9 +109,8 @@ class SameContent(Metric):
         hits = np.full(len(kept), np.nan)
         for rows in mates(context.prompts, kept):
             hits[rows] = retrieved(context.images[rows], reference[rows])
-        if np.isnan(hits).all():
-            raise UndefinedError("no prompt has two seeds in the reference")
-        return mean_where(hits, ~np.isnan(hits)) if np.isnan(hits).any() else Hits(hits)
+        found = mean_known(hits, "no prompt has two seeds in the reference")
+        return found if np.isnan(hits).any() else Hits(hits)
 
 
 def reference_of(context: Context) -> tuple[Float[np.ndarray, "n *shape"], Bool[np.ndarray, " n"]]:
@@ -121,19 +120,13 @@ def reference_of(context: Context) -> tuple[Float[np.ndarray, "n *shape"], Bool[
     return context.paired, np.isfinite(context.paired.reshape(len(context.paired), -1)).all(axis=1)
 
 
-def mean_where(values: Float[np.ndarray, " n"], known: Bool[np.ndarray, " n"]) -> Statistic:
-    """The mean of the known values as a statistic; NaN where a subset has none."""
-    return lambda index: float(values[index[known[index]]].mean()) if known[index].any() else math.nan
-
-
 def mean_gap(context: Context, gap: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Statistic:
-    """Mean of gap(samples, reference) over items whose reference has not diverged. Raises UndefinedError for fewer than two."""
+    """Mean of gap(samples, reference) over items whose reference has not diverged. Raises UndefinedError if there are none."""
     reference, kept = reference_of(context)
-    if kept.sum() < 2:
-        raise UndefinedError("fewer than two items to compare")
     values = np.full(len(kept), np.nan)
-    values[kept] = gap(context.images[kept], reference[kept])
-    return mean_where(values, kept)
+    if kept.any():
+        values[kept] = gap(context.images[kept], reference[kept])
+    return mean_known(values, "the reference of every item has diverged")
 
 
 def mates(prompts: Sequence[str | None], kept: Bool[np.ndarray, " n"]) -> list[np.ndarray]:

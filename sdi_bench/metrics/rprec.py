@@ -12,7 +12,7 @@ from ..data.world import World
 from ..features import towers
 from ..features.effnet import PREPROCESSING, features
 from ..stats import Statistic
-from .base import Context, Hits, Metric
+from .base import Context, Hits, Metric, blank
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,10 @@ class Rprec(Metric):
         require.count("metric.rprec.top", self.top)
 
     def found(self, context: Context) -> Float[np.ndarray, " n"]:
-        """1.0 for a hit, 0.0 for a miss."""
+        """1.0 for a hit, 0.0 for a miss; a picture of one colour is one."""
         context.colour_pictures()
-        return towers.retrieved(towers.pictures(features(context.images)), context.asked(), val_captions(), self.top)
+        hits = towers.retrieved(towers.pictures(features(context.images)), context.asked(), val_captions(), self.top)
+        return np.where(blank(context.images), 0.0, hits)
 
     def statistic(self, context: Context) -> Statistic:
         return Hits(self.found(context))

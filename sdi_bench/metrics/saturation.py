@@ -18,7 +18,7 @@ class Saturation(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         context.colour_pictures()
-        return log_ratio(chroma(context.images), chroma(context.data()))
+        return log_ratio(chroma(context.images), chroma(context.data()), "colour")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ from jaxtyping import Float
 from ..stats import Statistic
 from .base import Context, Metric, log_ratio
 
+ROUNDING = 1e-20
+"""Of the mean's power: what is less is the rounding of a flat picture. One level of 255 in one pixel at 4096² is 1e-12."""
+
 
 @dataclass(frozen=True)
 class Sharpness(Metric):
@@ -18,14 +21,16 @@ class Sharpness(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         context.pictures()
-        return log_ratio(high_frequency_share(context.images), high_frequency_share(context.data()))
+        return log_ratio(high_frequency_share(context.images), high_frequency_share(context.data()), "detail")
 
 
 def high_frequency_share(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, " n"]:
-    """Power at |frequency| > 1/4 cycle a pixel over all power but the mean's; in [0, 1], 0 for an image of one grey."""
+    """Power at |frequency| > 1/4 cycle a pixel over all power but the mean's; in [0, 1], 0 for an image of one colour."""
     height, width = images.shape[-2:]
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
     power = np.abs(np.fft.fft2(images)) ** 2
-    power = power.sum(axis=1) * (radius > 0)
+    power = power.sum(axis=1)
+    least = ROUNDING * power[:, 0, 0]
+    power *= radius > 0
     high, whole = (power * (radius > 0.25)).sum(axis=(1, 2)), power.sum(axis=(1, 2))
-    return np.divide(high, whole, out=np.zeros_like(whole), where=whole > 0)
+    return np.divide(high, whole, out=np.zeros_like(whole), where=whole > least)

@@ -42,7 +42,7 @@ class Laplacian(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         context.pictures()
-        return log_ratio(laplacian_variance(luma(context.images)), laplacian_variance(luma(context.data())))
+        return log_ratio(laplacian_variance(luma(context.images)), laplacian_variance(luma(context.data())), "detail")
 
 
 def bands(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n bands"]:

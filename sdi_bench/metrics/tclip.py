@@ -8,12 +8,15 @@ import numpy as np
 from ..features import towers
 from ..features.effnet import PREPROCESSING, features
 from ..stats import Statistic, mean_of
-from .base import Context, Metric
+from .base import Context, Metric, blank
 
 
 @dataclass(frozen=True)
 class Tclip(Metric):
-    """Mean of 100·max(cos, 0) of each sample and its prompt. Higher is better up to what real images get (CARD.md)."""
+    """Mean of 100·max(cos, 0) of each sample and its prompt. Higher is better up to what real images get (CARD.md).
+
+    A picture of one colour gets 0.
+    """
 
     unit = "100 cos"
     ideal = math.inf
@@ -23,4 +26,4 @@ class Tclip(Metric):
         context.colour_pictures()
         asked = context.asked()
         cosine = (towers.pictures(features(context.images)) * towers.texts(asked)).sum(axis=1, dtype=np.float64)
-        return mean_of(100 * cosine.clip(min=0))
+        return mean_of(np.where(blank(context.images), 0.0, 100 * cosine.clip(min=0)))

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from ..features.base import Features
 from ..features.effnet import Effnet
 from ..stats import Statistic
-from .base import Context, Metric, UndefinedError
+from .base import Context, Metric, Part, UndefinedError
+from .diversity import mates_of
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Vendi(Metric):
     """exp of the entropy of the cosine kernel's eigenvalues (Friedman and Dieng, arXiv 2210.02410), averaged over prompts.
 
     Between 1, one picture again and again, and the number of samples of a prompt, all orthogonal: compare at equal numbers.
-    No direction, as for diversity. Prompts with one sample do not count; undefined unless some prompt has three.
+    No direction, as for diversity. Prompts with one sample do not count; undefined unless some prompt has two.
     """
 
     features: Features = Effnet()
@@ -28,14 +29,9 @@ class Vendi(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         context.rgb()
-        n = len(context.images)
-        places: dict[str | None, list[int]] = {}
-        for i, prompt in enumerate(context.prompts):
-            places.setdefault(prompt, []).append(i)
-        if max(map(len, places.values()), default=0) < 3:
-            raise UndefinedError("no prompt has three samples")
+        n, mates = len(context.images), mates_of(context.prompts)
         points = self.features(context.images)
-        blocks = [(np.array(some), cosines(points[some])) for some in places.values() if len(some) > 1]
+        blocks = [(some, cosines(points[some])) for some in mates]
 
         def mean(index: np.ndarray) -> float:
             chosen = np.isin(np.arange(n), index)
@@ -43,13 +39,16 @@ class Vendi(Metric):
             scores = [vendi(kernel) for kernel in kept if len(kernel) > 1]
             return float(np.mean(scores)) if scores else np.nan
 
-        return mean
+        return Part(mean, np.isin(np.arange(n), np.concatenate(mates)))
 
 
 def cosines(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n n"]:
-    """Cosines of the angles between points, none of them 0."""
+    """Cosines of the angles between points. Raises UndefinedError where one is 0, and has no direction."""
     units = points.astype(np.float64)
-    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    lengths = np.linalg.norm(units, axis=1, keepdims=True)
+    if not lengths.all():
+        raise UndefinedError("a picture has no features")
+    units /= lengths
     return units @ units.T
 
 

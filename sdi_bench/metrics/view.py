@@ -9,7 +9,7 @@ import numpy as np
 from ..features.effnet import PREPROCESSING, features
 from ..features.views import VIEWS, views
 from ..stats import Statistic
-from .base import Context, Metric, UndefinedError
+from .base import Context, Metric, Part, UndefinedError, blank
 
 ASKED = re.compile(rf"\b({'|'.join(VIEWS)}) view\b")
 
@@ -19,6 +19,7 @@ class View(Metric):
     """Share of samples seen from the asked side, the mean over the k sides asked for; real images: CARD.md.
 
     Any constant answer gets 1/k, so that is chance, whatever the shares of the sides.
+    A picture of one colour is seen from none.
     """
 
     unit = "share"
@@ -31,10 +32,9 @@ class View(Metric):
         asked = np.array([VIEWS.index(match[1]) if match else -1 for match in found])
         if (asked < 0).all():
             raise UndefinedError("no prompt asks for a view")
-        right = views(features(context.images)) == asked
+        right = (views(features(context.images)) == asked) & ~blank(context.images)
 
         def balanced(index: np.ndarray) -> float:
-            sides = np.unique(asked[index][asked[index] >= 0])
-            return float(np.mean([right[index][asked[index] == side].mean() for side in sides])) if len(sides) else np.nan
+            return float(np.mean([right[index][asked[index] == side].mean() for side in np.unique(asked[index])]))
 
-        return balanced
+        return Part(balanced, asked >= 0)

@@ -1,13 +1,15 @@
 """Statistics: arrays in, (point, low, high) out."""
 
 from .extrapolation import extrapolated
-from .groups import clusters_of, groups_of
-from .intervals import Estimate, Statistic, jackknife, mean_of
+from .groups import clusters_of
+from .intervals import FEWEST, Estimate, Statistic, jackknife, mean_of
 from .paired import Difference, difference, difference_of
 from .shares import share
-from .tests import Equivalence, equivalent, holm, verdict
+from .tests import UNTOLD, Equivalence, equivalent, holm, verdict
 
 __all__ = [
+    "FEWEST",
+    "UNTOLD",
     "Difference",
     "Equivalence",
     "Estimate",
@@ -17,7 +19,6 @@ __all__ = [
     "difference_of",
     "equivalent",
     "extrapolated",
-    "groups_of",
     "holm",
     "jackknife",
     "mean_of",

@@ -4,14 +4,6 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 
-def groups_of(seeds: Int[np.ndarray, " n"], at_most: int = 20) -> Int[np.ndarray, " n"]:
-    """Jackknife groups: whole seeds together, so that every group holds all prompts; single items where seeds are few."""
-    distinct, rank = np.unique(seeds, return_inverse=True)
-    if len(distinct) < 8:
-        rank = np.arange(len(seeds))
-    return rank % at_most
-
-
 def clusters_of(labels: Shaped[np.ndarray, " n"], at_most: int = 40) -> Int[np.ndarray, " n"]:
     """Jackknife groups of whole clusters: each its own while they are few, else dealt to at_most groups of even size.
 

@@ -7,12 +7,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import t as student
 
+FEWEST = 5
+"""Clusters below which a value is given alone, without interval or test: of so few a spread says next to nothing."""
+
 Statistic = Callable[[Int[np.ndarray, " n"]], float]
 """A number computed from a subset of the samples, given by index."""
 
 
 class Estimate(NamedTuple):
-    """A point and its confidence interval."""
+    """A point and its confidence interval; NaN for low and high where there is none."""
 
     point: float
     low: float
@@ -25,16 +28,16 @@ class Estimate(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """A point, its standard error and the degrees of freedom of that; inf and 0 where nothing is known of it."""
+    """A point, its standard error and the degrees of freedom of that; NaN and 0 where nothing is known of it."""
 
     point: float
     error: float
     df: int
 
     def interval(self, confidence: float = 0.95) -> Estimate:
-        """Point ± Student's t times the error."""
-        if self.df < 1:
-            return Estimate(self.point, -np.inf, np.inf)
+        """Point ± Student's t times the error; no interval without one."""
+        if np.isnan(self.error):
+            return Estimate(self.point, np.nan, np.nan)
         half = float(student.ppf((1 + confidence) / 2, self.df)) * self.error
         return Estimate(self.point, self.point - half, self.point + half)
 
@@ -43,13 +46,16 @@ def spread(statistic: Statistic, groups: Int[np.ndarray, " n"], corrected: bool 
     """The statistic of all samples and its delete-a-group jackknife standard error (Shao and Tu 1995, sec. 5).
 
     corrected: the point is Quenouille's G·all - (G - 1)·(mean over left out), which is free of a bias that falls as 1/n.
+    No error for fewer than FEWEST groups, nor where the statistic says nothing once a group is left out.
     """
     index = np.arange(len(groups))
     point = statistic(index)
     names = np.unique(groups)
-    if len(names) < 2:
-        return Spread(point, np.inf, 0)
+    if len(names) < FEWEST:
+        return Spread(point, np.nan, 0)
     left_out = np.array([statistic(index[groups != name]) for name in names])
+    if not np.isfinite(left_out).all():
+        return Spread(point, np.nan, 0)
     variance = (len(names) - 1) / len(names) * np.square(left_out - left_out.mean()).sum()
     if corrected:
         point = len(names) * point - (len(names) - 1) * float(left_out.mean())
@@ -64,7 +70,7 @@ def jackknife(
     Unlike a bootstrap it never shows a sample twice, which would bias distances and counts. A statistic that is biased at n
     samples keeps its bias, and the interval is about what such statistics are on average, unless corrected: then the point is
     the jackknife's, free of a bias that falls as 1/n (groups should be of one size).
-    groups: a group number per sample. A single group gives an infinite interval.
+    groups: a group number per sample. Fewer than FEWEST give the value alone.
     """
     return spread(statistic, groups, corrected).interval(confidence)
 

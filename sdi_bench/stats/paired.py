@@ -12,7 +12,10 @@ from .intervals import Estimate, Spread, Statistic, mean_of, spread
 
 
 class Difference(NamedTuple):
-    """a - b with its 95 % interval; effect: Cohen's d_z; p: two-sided, that there is none; error, df: of Student's t."""
+    """a - b with its 95 % interval; effect: Cohen's d_z; p: two-sided, that there is none; error, df: of Student's t.
+
+    From fewer than FEWEST clusters the difference alone: all else is NaN.
+    """
 
     estimate: Estimate
     effect: float
@@ -46,9 +49,9 @@ def difference_of(statistic_a: Statistic, statistic_b: Statistic, groups: Int[np
 
 
 def tested(found: Spread, mean: float, deviation: float) -> Difference:
-    """Student's t on a difference; an effect of mean / deviation. p is 1 for no difference at all, or a single group."""
-    if found.df < 1:
-        return Difference(found.interval(), math.nan, 1.0, found.error, found.df)
+    """Student's t on a difference; an effect of mean / deviation. p is 1 for no difference at all, NaN without an error."""
+    if math.isnan(found.error):
+        return Difference(found.interval(), math.nan, math.nan, found.error, found.df)
     effect = mean / deviation if deviation > 0 else math.copysign(math.inf, mean) if mean else 0.0
     p = 2 * float(student.sf(abs(found.point) / found.error, found.df)) if found.error > 0 else float(found.point == 0)
     return Difference(found.interval(), effect, p, found.error, found.df)

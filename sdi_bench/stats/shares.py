@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from scipy.stats import t as student
 
-from .intervals import Estimate
+from .intervals import FEWEST, Estimate
 
 PSEUDO = 0.25
 """Of a cluster of hits, and as much of misses, that deff is computed with: by simulation the least that covers rare hits."""
@@ -32,17 +32,17 @@ def share(
 ) -> Estimate:
     """The share of hits, with Wilson's score interval (1927) at an effective number of items (Franco et al. 2019).
 
-    Student's t of clusters - 1 instead of the normal; inside [0, 1] and never a point, also where all are hits or none is. A
-    single cluster gives [0, 1]. Covers 0.94 to 0.98 where a dozen clusters have hits and a dozen misses. With fewer to 0.99,
-    but 0.92 where clusters are single items and one hit is expected: a count has few values. clusters: a label per item.
-    Raises ValueError for hits other than 0 and 1.
+    Student's t of clusters - 1 instead of the normal; inside [0, 1] and never a point, also where all are hits or none is.
+    Fewer than FEWEST clusters give the value alone. Covers 0.94 to 0.98 where a dozen clusters have hits and a dozen misses;
+    with fewer to 0.99, but 0.92 where clusters are single items and one hit is expected: a count has few values. clusters: a
+    label per item. Raises ValueError for hits other than 0 and 1.
     """
     values = hits.astype(np.float64)
     if not np.isin(values, (0, 1)).all():
         raise ValueError(f"hits: {values[~np.isin(values, (0, 1))][0]:g} is neither 0 nor 1")
     point, count = float(values.mean()), len(np.unique(clusters))
-    if count < 2:
-        return Estimate(point, 0.0, 1.0)
+    if count < FEWEST:
+        return Estimate(point, np.nan, np.nan)
     n, t = effective(values, clusters), float(student.ppf((1 + confidence) / 2, count - 1))
     centre = (point + t**2 / (2 * n)) / (1 + t**2 / n)
     half = t / (1 + t**2 / n) * float(np.sqrt(point * (1 - point) / n + t**2 / (4 * n**2)))

@@ -10,9 +10,12 @@ from .paired import Difference
 
 LEVEL = 0.05
 
+UNTOLD = "not enough items"
+"""The verdict on a difference that has no interval."""
+
 
 class Equivalence(NamedTuple):
-    """p: that the difference is as large as the margin; equal: p < 0.05."""
+    """p: that the difference is as large as the margin, NaN where no test could be made; equal: p < 0.05."""
 
     p: float
     equal: bool
@@ -38,8 +41,8 @@ def equivalent(difference: Difference, margin: float) -> Equivalence:
     if not margin > 0:
         raise ValueError(f"margin: {margin} must be above 0")
     point, error, df = difference.estimate.point, difference.error, difference.df
-    if df < 1:
-        return Equivalence(1.0, False)
+    if np.isnan(error):
+        return Equivalence(np.nan, False)
     if error == 0:
         return Equivalence(float(abs(point) >= margin), abs(point) < margin)
     p = float(student.sf((margin - abs(point)) / error, df))
@@ -47,11 +50,14 @@ def equivalent(difference: Difference, margin: float) -> Equivalence:
 
 
 def verdict(difference: Difference, margin: float | None, p_adjusted: float) -> str:
-    """What the data say of a - b: "equal within m", "differs, by less than m", "higher", "lower" or "not distinguishable".
+    """What the data say of a - b: "equal within m", "differs, by less than m", "higher", "lower" or "not distinguishable";
+    UNTOLD where it has no interval.
 
     margin: as in equivalent, m is printed by it; None where none was fixed, and then nothing is called equal.
     p_adjusted: of the difference, by holm over all that is claimed together; below 0.05 it differs.
     """
+    if np.isnan(difference.error):
+        return UNTOLD
     differs = p_adjusted < LEVEL
     if margin is not None and equivalent(difference, margin).equal:
         return f"differs, by less than {margin:g}" if differs else f"equal within {margin:g}"

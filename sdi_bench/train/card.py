@@ -27,11 +27,11 @@ from ..data.build.prompts import shuffled
 from ..data.shipped import HERE, seal
 from ..data.world import World
 from ..draws import Item
-from ..evaluate import chosen, labels
+from ..evaluate import chosen
 from ..grids import UniformT
 from ..guidance import Guidance
 from ..levels import Level
-from ..measure import Samples, measure, rounded
+from ..measure import Samples, clustered, measure, rounded
 from ..metrics.novelty import to_nearest
 from ..models.trained import RECIPE, SHIPPED, Trained, trained
 from ..predictor import Cost
@@ -156,7 +156,7 @@ class Ruler:
         self, name: str, images: np.ndarray, items: Sequence[Item], own: bool = False
     ) -> tuple[str, dict[str, dict[str, Any]]]:
         """(a line of the table, the measures). own: the real pictures themselves, which are held against no others."""
-        clusters = labels(items)
+        clusters = clustered(items, self.model).labels
         found = measure(Samples(images, items, clusters, self.model, self.real, real=self.real), chosen(MEASURES))
         far = to_nearest(images, self.known)
         values = [{} if own and key in ("fd_effnet", "kd_effnet") else found[key] for key in MEASURES]
@@ -261,7 +261,9 @@ def items_of(world: World, n: int) -> list[Item]:
 
 def measure_kd(images: np.ndarray, items: Sequence[Item], real: np.ndarray) -> float:
     """KD to real pictures; inf where it is not defined."""
-    found = measure(Samples(images, items, labels(items), real=rounded(real.astype(np.float64))), chosen(["kd_effnet"]))
+    found = measure(
+        Samples(images, items, clustered(items).labels, real=rounded(real.astype(np.float64))), chosen(["kd_effnet"])
+    )
     return float(found["kd_effnet"].get("point", np.inf))
 
 
