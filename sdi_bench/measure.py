@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Shaped
 from .draws import Item
 from .metrics import Context, Hits, Metric, Sights, UndefinedError
 from .models.base import Denoiser, ExactModel, HasData
+from .sizes import Pictures, by_size
 from .stats import Difference, Estimate, clusters_of, difference_of, groups_of, jackknife, share
 
 N_TRUTH = 2048
@@ -23,15 +24,19 @@ FLAGGED = 0.01
 """Share of diverged items from which a distance between sets is flagged: it is of those that did not diverge."""
 
 
-def diverged(images: Float[np.ndarray, "n *shape"]) -> Bool[np.ndarray, " n"]:
+def diverged(images: Pictures) -> Bool[np.ndarray, " n"]:
     """Which items have diverged."""
+    if images.dtype == object:
+        return by_size(diverged, images)
     rows = images.reshape(len(images), -1)
     with np.errstate(invalid="ignore"):
         return ~(np.abs(rows) <= DIVERGED).all(axis=1)
 
 
-def rounded(images: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n *shape"]:
+def rounded(images: Pictures) -> Pictures:
     """Clipped to [-1, 1] and rounded to 256 levels, as a picture file would be. NaN stays."""
+    if images.dtype == object:
+        return by_size(rounded, images)
     return np.round((images.clip(-1, 1) + 1) * 127.5) / 127.5 - 1
 
 
@@ -53,10 +58,10 @@ def fresh_data(model: Denoiser, items: Sequence[Item], n_least: int, seed: int) 
 class Samples:
     """A finished set of samples and what it is held against; see Context for real, samples, paired and truth.
 
-    images: [n, *shape], the diverged among them. labels: of each item's cluster: items of one label stand or fall together.
+    images: [n, *shape] or of several sizes (sizes.py), the diverged among them. labels: of each item's cluster: items of one label stand or fall together.
     """
 
-    images: Float[np.ndarray, "n *shape"]
+    images: Pictures
     items: Sequence[Item]
     labels: Shaped[np.ndarray, " n"]
     model: Denoiser | None = None

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from ..features import SHAPES
 from ..models.base import Denoiser
+from ..sizes import Pictures, sizes
 from ..stats import Statistic
 
 
@@ -36,7 +37,8 @@ class Sights:
 class Context:
     """What is measured.
 
-    images: finite samples [n, *shape] in about [-1, 1]. prompts: of each. model: where they come from.
+    images: finite samples [n, *shape] in about [-1, 1]; where pictures are of several sizes, an object array [n] (sizes.py), and
+    so all the others. prompts: of each. model: where they come from.
     truth: fresh draws of the data for the same prompts in the same shares, [m, *shape]; None if there are none.
     same_law: True if a perfect sampler would reproduce the data's law (gamma = 1, and data drawn from the model itself).
     seeds: of each sample. What sets are held against: real, real pictures [k, *shape]; samples, the model's own by DDIM, same
@@ -45,16 +47,16 @@ class Context:
     where there is none.
     """
 
-    images: Float[np.ndarray, "n *shape"]
+    images: Pictures
     prompts: Sequence[str | None]
     model: Denoiser | None
     truth: Float[np.ndarray, "m *shape"] | None
     same_law: bool
     seeds: Sequence[int] = ()
-    real: Float[np.ndarray, "k *shape"] | None = None
-    samples: Float[np.ndarray, "l *shape"] | None = None
-    paired: Float[np.ndarray, "n *shape"] | None = None
-    raw: Float[np.ndarray, "n *shape"] | None = None
+    real: Pictures | None = None
+    samples: Pictures | None = None
+    paired: Pictures | None = None
+    raw: Pictures | None = None
     sights: Sights | None = None
 
     def around(self) -> Sights:
@@ -63,11 +65,11 @@ class Context:
             raise UndefinedError("the samples are not pictures around objects")
         return self.sights
 
-    def data(self) -> Float[np.ndarray, "m *shape"]:
-        """The truth. Raises UndefinedError where there is none."""
-        if self.truth is None:
-            raise UndefinedError("the model's data cannot be drawn")
-        return self.truth
+    def data(self) -> Pictures:
+        """The truth, else the real pictures. Raises UndefinedError where there is neither."""
+        if self.truth is None and self.real is None:
+            raise UndefinedError("the model's data cannot be drawn, and no real pictures are given")
+        return self.real if self.truth is None else self.truth  # type: ignore[return-value]
 
     def law(self) -> Float[np.ndarray, "m *shape"]:
         """The truth, for measures of the whole law. Raises UndefinedError where a perfect sampler would not give it."""
@@ -75,17 +77,28 @@ class Context:
             raise UndefinedError(
                 "a perfect sampler would give another law than the data's (real images, or guidance other than 1)"
             )
-        return self.data()
+        if self.truth is None:
+            raise UndefinedError("the model's data cannot be drawn")
+        return self.truth
 
     def pictures(self) -> None:
-        """Raises UndefinedError unless the samples are pictures."""
-        if self.images.ndim != 4:
+        """Raises UndefinedError unless the samples are pictures, of one size or several."""
+        if self.images[0].ndim != 3:
             raise UndefinedError("the samples are not pictures")
 
-    def rgb(self) -> None:
-        """Raises UndefinedError unless the samples are colour pictures."""
+    def alike(self) -> Float[np.ndarray, "m c h w"]:
+        """The data. Raises UndefinedError unless they and the samples are pictures of one size."""
         self.pictures()
-        if self.images.shape[1] != 3:
+        found = sorted({*sizes(self.images), *sizes(self.data())})
+        if len(found) > 1:
+            least, most = (" x ".join(map(str, size[::-1])) for size in (found[0], found[-1]))
+            raise UndefinedError(f"of pictures of one size, and of data of the same; these are {least} to {most}")
+        return self.data()
+
+    def rgb(self) -> None:
+        """Raises UndefinedError unless the samples are colour pictures, of one size or several."""
+        self.pictures()
+        if self.images[0].shape[0] != 3:
             raise UndefinedError("the samples are not colour pictures")
 
     def asked(self) -> list[str]:
@@ -97,7 +110,6 @@ class Context:
 
     def colour_pictures(self) -> None:
         """Raises UndefinedError unless the samples are colour pictures of a size that the metric networks know."""
-        self.pictures()
         if self.images.shape[1:] not in SHAPES:
             raise UndefinedError("the samples are not colour pictures of 64 or 32 pixels")
 

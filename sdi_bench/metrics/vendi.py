@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from ..features.base import Features
 from ..features.effnet import Effnet
+from ..sizes import by_size
 from ..stats import Statistic
 from .base import Context, Metric, UndefinedError
 
@@ -34,7 +35,7 @@ class Vendi(Metric):
             places.setdefault(prompt, []).append(i)
         if max(map(len, places.values()), default=0) < 3:
             raise UndefinedError("no prompt has three samples")
-        points = self.features(context.images)
+        points = by_size(self.features, context.images)
         blocks = [(np.array(some), cosines(points[some])) for some in places.values() if len(some) > 1]
 
         def mean(index: np.ndarray) -> float:
