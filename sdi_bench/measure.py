@@ -28,7 +28,7 @@ def diverged(images: Pictures) -> Bool[np.ndarray, " n"]:
     """Which items have diverged."""
     if images.dtype == object:
         return by_size(diverged, images)
-    rows = images.reshape(len(images), -1)
+    rows: np.ndarray = images.reshape(len(images), -1)
     with np.errstate(invalid="ignore"):
         return ~(np.abs(rows) <= DIVERGED).all(axis=1)
 
@@ -58,7 +58,8 @@ def fresh_data(model: Denoiser, items: Sequence[Item], n_least: int, seed: int) 
 class Samples:
     """A finished set of samples and what it is held against; see Context for real, samples, paired and truth.
 
-    images: [n, *shape] or of several sizes (sizes.py), the diverged among them. labels: of each item's cluster: items of one label stand or fall together.
+    images: [n, *shape], or of several sizes (sizes.py), the diverged among them. labels: of each item's cluster: items of one
+    label stand or fall together.
     """
 
     images: Pictures

@@ -227,7 +227,9 @@ def key_of(name: str) -> tuple[tuple[int, int | str], ...]:
 
 def listed(folder: Path, recursive: bool) -> tuple[list[str], list[str], int]:
     """(picture files, other files, pictures in subfolders that are not read), hidden and helper files left out."""
-    found, others, below, seen = [], [], 0, set()
+    found: list[str] = []
+    others: list[str] = []
+    below, seen = 0, set()
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         here = os.path.realpath(place)

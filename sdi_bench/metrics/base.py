@@ -37,8 +37,8 @@ class Sights:
 class Context:
     """What is measured.
 
-    images: finite samples [n, *shape] in about [-1, 1]; where pictures are of several sizes, an object array [n] (sizes.py), and
-    so all the others. prompts: of each. model: where they come from.
+    images: finite samples [n, *shape] in about [-1, 1]. Pictures of several sizes are an object array [n] (sizes.py), also in
+    what they are held against. prompts: of each. model: where they come from.
     truth: fresh draws of the data for the same prompts in the same shares, [m, *shape]; None if there are none.
     same_law: True if a perfect sampler would reproduce the data's law (gamma = 1, and data drawn from the model itself).
     seeds: of each sample. What sets are held against: real, real pictures [k, *shape]; samples, the model's own by DDIM, same
@@ -110,6 +110,7 @@ class Context:
 
     def colour_pictures(self) -> None:
         """Raises UndefinedError unless the samples are colour pictures of a size that the metric networks know."""
+        self.pictures()
         if self.images.shape[1:] not in SHAPES:
             raise UndefinedError("the samples are not colour pictures of 64 or 32 pixels")
 

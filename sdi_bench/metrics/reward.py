@@ -13,7 +13,7 @@ from ..stats import Statistic, mean_of
 from .base import Context, Metric, UndefinedError
 
 Rewards = Callable[[np.ndarray, Sequence[str]], Any]
-"""(pictures [n, h, w, 3] uint8, prompts) -> n numbers, higher is better. Asked once; of pictures of several sizes, undefined."""
+"""(pictures [n, h, w, 3] uint8, prompts) -> n numbers, higher is better."""
 
 
 @dataclass(frozen=True)
