@@ -227,9 +227,7 @@ def matched(run: Finished, other: Finished, field: str) -> np.ndarray:
         alone = [[run.names[i] for key, i in own.items() if key not in theirs]]
         alone.append([other.names[i] for key, i in theirs.items() if key not in own])
         if not any(key in theirs for key in own):
-            raise ValueError(
-                f"{where}: no file has the name of one of {run.label}; {run.names[0]} and {other.names[0]}, as it is"
-            )
+            raise ValueError(f"{where}: no file has the name of one of {run.label}: {other.names[0]}, not {run.names[0]}")
         for some, names in zip((run, other), alone, strict=True):
             if names:
                 warnings.warn(f"{where}: {len(names)} of {some.label} have no mate: {', '.join(names)}", stacklevel=2)

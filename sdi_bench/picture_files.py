@@ -156,7 +156,9 @@ def deep(data: bytes, file: ImageFile, rawmode: str) -> Float[np.ndarray, "h w c
     second = opened(data)
     kind, order = rawmode.split(";16")
     other = "RGBA" if kind == "LA" else f"{kind};16{SWAPPED[order]}"
-    second.tile = [tile._replace(args=other if isinstance(tile.args, str) else (other, *tile.args[1:])) for tile in second.tile]
+    second.tile = [
+        tile._replace(args=other if isinstance(tile.args, str) else (other, *(tile.args or ())[1:])) for tile in second.tile
+    ]
     low = np.asarray(second, dtype=np.float64)
     if kind == "LA":  # all four bytes of a pixel
         return low[..., ::2] * 256 + low[..., 1::2]

@@ -32,7 +32,7 @@ def by_size(function: Callable[..., np.ndarray], *sets: Pictures) -> np.ndarray:
     found: list[np.ndarray] = [np.empty(0)] * len(sets[0])
     for some in places.values():
         for i, row in zip(some, function(*(np.stack([pictures[i] for i in some]) for pictures in sets)), strict=True):
-            found[i] = row
+            found[i] = np.asarray(row)
     return together(found)
 
 
