@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import numpy as np
@@ -126,8 +127,33 @@ def labels(items: Sequence[Item]) -> np.ndarray:
     return np.array([str(item.seed) if alike or name is None else name for item, name in zip(items, names, strict=True)])
 
 
-def open_folder(path: Path, field: str, recursive: bool = False) -> Finished:
-    """A finished run or a folder of pictures, and of those inside it if recursive. Raises ValueError, naming the field."""
+def trusted(node: object, modules: Sequence[str], where: str) -> None:
+    """Raises ValueError, saying where, unless all that a configuration would call is of this package's models, scenes and their
+    parts, or of the modules: a folder may be from anyone, and Hydra calls whatever it names.
+    """
+    if isinstance(node, list):
+        for value in node:
+            trusted(value, modules, where)
+    if not isinstance(node, dict):
+        return
+    for value in node.values():
+        trusted(value, modules, where)
+    target = node.get("_target_")
+    if target is None or any(str(target).startswith(f"{module}.") for module in modules):
+        return
+    known = re.fullmatch(r"sdi_bench\.(models|scenes|schedules)(\.\w+)+", str(target)) and locate(str(target))
+    if not known or not str(getattr(known, "__module__", "")).startswith("sdi_bench."):
+        raise ValueError(
+            f"{where}: its config.yaml would call {target!r}, which is none of this package's models and scenes; "
+            f"modules=[{str(target).split('.')[0]}] trusts it"
+        )
+
+
+def open_folder(path: Path, field: str, recursive: bool = False, modules: Sequence[str] = ()) -> Finished:
+    """A finished run or a folder of pictures, and of those inside it if recursive. Raises ValueError, naming the field.
+
+    modules: whose classes and functions a run's configuration may name, beside this package's.
+    """
     if not path.is_dir():
         raise ValueError(f"{field}={str(path)!r}: no such folder")
     if not (path / "shards").is_dir():
@@ -137,6 +163,8 @@ def open_folder(path: Path, field: str, recursive: bool = False) -> Finished:
         config = yaml.safe_load((path / "config.yaml").read_text())
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f"{field}={str(path)!r}: its config.yaml cannot be read") from error
+    for part in (config["model"], config["sampler"].get("scene")):
+        trusted(part, modules, f"{field}={str(path)!r}")
     folder = RunFolder(path)
     chunks = folder.chunks()
     images, cost = finished(folder, chunks)
@@ -265,17 +293,19 @@ def evaluate(folders: Sequence[str], settings: Mapping[str, Any], metrics: Mappi
     """The tidy table of finished runs. Raises ValueError, naming the field, before anything is measured."""
     if not folders:
         raise ValueError("folder: none is given; name finished runs (results/<experiment>/<run>) or folders of pictures")
-    inside = settings["recursive"]
+    inside, modules = settings["recursive"], settings["modules"]
     if not isinstance(inside, bool):
         raise ValueError(f"recursive={inside!r}: must be true or false")
-    runs = told([open_folder(Path(folder), "folder", inside) for folder in folders], settings["prompts"])
+    if not isinstance(modules, list) or not all(isinstance(module, str) for module in modules):
+        raise ValueError(f"modules={modules!r}: must be a list of names")
+    runs = told([open_folder(Path(folder), "folder", inside, modules) for folder in folders], settings["prompts"])
     odd = next((run for run in runs if not comparable(run.images, runs[0].images)), None)
     if odd is not None:
         shapes = ", ".join(map(str, sorted({run.images[0].shape for run in (runs[0], odd)})))
         raise ValueError(f"folder: the runs are of different sizes, {shapes}")
     reals = {size: real_pictures(settings["real"], size, inside) for size in dict.fromkeys(size_of(run.images) for run in runs)}
-    paired = settings["paired"] and open_folder(Path(settings["paired"]), "paired", inside)
-    other = settings["samples"] and open_folder(Path(settings["samples"]), "samples", inside)
+    paired = settings["paired"] and open_folder(Path(settings["paired"]), "paired", inside, modules)
+    other = settings["samples"] and open_folder(Path(settings["samples"]), "samples", inside, modules)
     drawn = other.images[~diverged(other.images)] if other else None
     for field, images in (*(("real", images) for images in reals.values()), ("samples", drawn)):
         if images is not None and len(images) and not comparable(images, runs[0].images):
