@@ -1,5 +1,17 @@
-"""python -m sdi_bench.evaluate: measure finished runs or folders of pictures, apart from how they were made."""
+"""python -m sdi_bench.evaluate: measure finished runs or folders of pictures, apart from how they were made.
 
+python -m sdi_bench.evaluate FOLDER ... [SETTING=VALUE ...] [-- FOLDER ...]
+
+FOLDER is a finished run (results/<experiment>/<run>) or any folder of pictures. A word with "=" is a setting if its name is one
+of those below, else a folder if there is one of that name; after -- all words are folders. Examples:
+
+  python -m sdi_bench.evaluate results/main/* metric=[contrast,lpips] paired=results/main/builtin-ddim-g1-...
+  python -m sdi_bench.evaluate holiday/ real=reference/ metric=[fd_effnet,kd_effnet,precision] recursive=true output=table.csv
+  python -m sdi_bench.evaluate mine/ prompts=captions.csv metric=[clip_score] metric.clip_score.folder=CLIP
+  python -m sdi_bench.evaluate mine/ paired=theirs/ metric=[lpips,psnr,ssim]
+"""
+
+import re
 import shlex
 import sys
 import warnings
@@ -7,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import numpy as np
@@ -17,12 +30,12 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from . import prompts
+from .captions import captions
 from .compare import ROW_USES, any_measured, cell, clustering, framed, missing
-from .data.world import SPLITS, World
+from .data.world import SIZE, SPLITS, World
 from .draws import Item
 from .jobs import Plan, every_view, finished
 from .measure import (
@@ -39,10 +52,12 @@ from .measure import (
 )
 from .metrics import Metric, Sights, UndefinedError
 from .models.base import Denoiser
+from .picture_files import Folder, places, read_folder
+from .pictures import name_of
 from .provenance import provenance
-from .run import conf_dir, experiment_of, explain, preflight, quoted, read_experiment
-from .scenes import Image as Still
-from .scenes import Scene
+from .run import conf_dir, experiment_of, explain, literal, preflight, quoted, read_experiment
+from .scenes import Image, Scene
+from .sizes import Pictures, sizes, together
 from .stats import equivalent, holm, verdict
 from .store import RunFolder, write_whole
 
@@ -52,25 +67,41 @@ OBJECTS = "objects"
 LISTS = {"furniture": "val", "furniture_tune": "tune"}
 """Real pictures: those that a list of prompts that ships is of, and the split they are from."""
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+PATHS = ("real", "samples", "paired", "prompts", "output", "results")
+"""Settings whose values hold any character."""
 
 
 @dataclass(frozen=True)
 class Finished:
     """A run of which all is done, or a folder of pictures (items without a prompt, no cost, no model).
 
-    clusters: what its intervals are over. Of objects, items and images are the n_views pictures around each, as sights says.
+    files: of a folder of pictures. clusters: what its intervals are over. Of objects, items and images are the n_views
+    pictures around each, as sights says.
     """
 
     label: str
     items: tuple[Item, ...]
-    images: np.ndarray
+    images: Pictures
     clusters: Clusters
     cost: Mapping[str, Any] | None = None
     model: Denoiser | None = None
     scale: float | None = None
     n_views: int = 1
     sights: Sights | None = None
+    files: Folder | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """What each picture is called: its file, or its prompt and seed."""
+        if self.files is None:
+            return [name_of(item) for item in self.items]
+        return [self.files.names[i] for i in self.files.read]
+
+    @classmethod
+    def shown(cls, label: str, files: Folder, told: Sequence[str | None]) -> "Finished":
+        """A folder of pictures, told: the prompt of each."""
+        items = tuple(Item(prompt, i) for prompt, i in zip(told, files.read, strict=True))
+        return cls(label, items, files.images, clustered(items), files=files)
 
     @classmethod
     def of(
@@ -94,14 +125,14 @@ class Finished:
     def counts(self) -> dict[str, int]:
         """n: items, or objects; diverged: those with a picture that has."""
         n = len(self.items) // self.n_views
-        return {"n": n, "diverged": int(diverged(self.images.reshape(n, -1)).sum())}
+        return {"n": n, "diverged": int(diverged(self.images).reshape(n, -1).any(axis=1).sum())}
 
     def given(
         self,
         uint8: bool,
-        real: np.ndarray | None = None,
-        samples: np.ndarray | None = None,
-        paired: np.ndarray | None = None,
+        real: Pictures | None = None,
+        samples: Pictures | None = None,
+        paired: Pictures | None = None,
     ) -> Samples:
         """As it is measured, held against the data of its model and whatever else is there."""
         truth = None if self.model is None else fresh_data(self.model, self.items, N_TRUTH, seed=0)
@@ -109,50 +140,55 @@ class Finished:
         return samples_of(*about, real, samples, paired)
 
 
-def pictures(folder: Path, field: str) -> np.ndarray:
-    """The pictures of a folder, [n, 3, h, w] in [-1, 1]. Raises ValueError, naming the field, for none or mixed sizes."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
-    if not paths:
+def trusted(node: object, modules: Sequence[str], where: str) -> None:
+    """Raises ValueError, saying where, unless all that a configuration would call is of this package's models, scenes and their
+    parts, or of the modules: a folder may be from anyone, and Hydra calls whatever it names.
+    """
+    if isinstance(node, list):
+        for value in node:
+            trusted(value, modules, where)
+    if not isinstance(node, dict):
+        return
+    for value in node.values():
+        trusted(value, modules, where)
+    target = node.get("_target_")
+    if target is None or any(str(target).startswith(f"{module}.") for module in modules):
+        return
+    known = re.fullmatch(r"sdi_bench\.(models|scenes|schedules)(\.\w+)+", str(target)) and locate(str(target))
+    if not known or not str(getattr(known, "__module__", "")).startswith("sdi_bench."):
         raise ValueError(
-            f"{field}={str(folder)!r}: holds neither a finished run (shards/) nor pictures ({', '.join(PICTURES)})"
+            f"{where}: its config.yaml would call {target!r}, which is none of this package's models and scenes; "
+            f"modules=[{str(target).split('.')[0]}] trusts it"
         )
-    found: list[np.ndarray] = []
-    for path in paths:
-        try:
-            with Image.open(path) as file:
-                found.append(np.asarray(file.convert("RGB")).transpose(2, 0, 1))
-        except (OSError, UnidentifiedImageError) as error:
-            raise ValueError(f"{field}: {str(path)!r} is not a readable picture") from error
-        if found[-1].shape != found[0].shape:
-            sizes = ["x".join(map(str, image.shape[:0:-1])) for image in (found[0], found[-1])]
-            raise ValueError(
-                f"{field}={str(folder)!r}: {paths[0].name} is {sizes[0]}, {path.name} is {sizes[1]}; one size is needed"
-            )
-    return np.stack(found) / 127.5 - 1
 
 
-def open_folder(path: Path, field: str) -> Finished:
-    """A finished run or a folder of pictures. Raises ValueError, naming the field."""
+def open_folder(path: Path, field: str, recursive: bool = False, modules: Sequence[str] = ()) -> Finished:
+    """A finished run or a folder of pictures, and of those inside it if recursive. Raises ValueError, naming the field.
+
+    modules: whose classes and functions a run's configuration may name, beside this package's.
+    """
     if not path.is_dir():
         raise ValueError(f"{field}={str(path)!r}: no such folder")
     if not (path / "shards").is_dir():
-        images = pictures(path, field)
-        return Finished.of(path.name, [Item(None, i) for i in range(len(images))], images, Still())
+        files = read_folder(path, field, recursive)
+        return Finished.shown(path.name, files, [None] * len(files.read))
     try:
         config = yaml.safe_load((path / "config.yaml").read_text())
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f"{field}={str(path)!r}: its config.yaml cannot be read") from error
+    for part in (config["model"], config["sampler"].get("scene")):
+        trusted(part, modules, f"{field}={str(path)!r}")
     folder = RunFolder(path)
     chunks = folder.chunks()
     images, cost = finished(folder, chunks)
     items = tuple(item for chunk in chunks for item in chunk)
     scale = config["sampler"]["guidance"]["scale"]
-    scene = instantiate(config["sampler"]["scene"], _convert_="all") if "scene" in config["sampler"] else Still()
+    scene = instantiate(config["sampler"]["scene"], _convert_="all") if "scene" in config["sampler"] else Image()
     model = instantiate(config["model"], _convert_="all")
     return Finished.of(path.name, items, images, scene, folder, chunks, cost, model, scale)
 
 
-def real_pictures(source: str | None, size: int) -> np.ndarray | None:
+def real_pictures(source: str | None, size: int, recursive: bool = False) -> Pictures | None:
     """Of a split of the built-in world or a list of prompts, of its training objects, or of a folder. Raises ValueError."""
     if source is None:
         return None
@@ -166,7 +202,13 @@ def real_pictures(source: str | None, size: int) -> np.ndarray | None:
         return World.open().where(source).pixels(size)
     if not Path(source).is_dir():
         raise ValueError(f"real={source!r}: must be one of {', '.join((*SPLITS, *LISTS))}, {OBJECTS}, or a folder of pictures")
-    return pictures(Path(source), "real")
+    return read_folder(Path(source), "real", recursive).images
+
+
+def size_of(images: Pictures) -> int:
+    """The size of the built-in world's pictures that these are held against: their own where it has that, else its largest."""
+    sides = {side for size in sizes(images) for side in size}
+    return min(sides) if len(sides) == 1 and sides <= {8, 16, 32, SIZE} else SIZE
 
 
 def records(run: Finished, given: Samples, metrics: Mapping[str, Metric], about: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -180,35 +222,91 @@ def records(run: Finished, given: Samples, metrics: Mapping[str, Metric], about:
 
 
 def matched(run: Finished, other: Finished, field: str) -> np.ndarray:
-    """The other's picture of each item of a run. Raises ValueError, naming the field, if one is missing."""
-    place = {item: i for i, item in enumerate(other.items)}
-    missing = [item for item in run.items if item not in place]
-    if missing:
-        raise ValueError(f"{field}={other.label!r}: lacks {len(missing)} of the items of {run.label}, as {missing[0]}")
-    return other.images[[place[item] for item in run.items]]
+    """The other's picture of each item of a run: of the same prompt and seed, or in folders of pictures of the same file name.
+
+    NaN where a folder has none, which is told in a warning, both ways. Raises ValueError, naming the field, if an item of a run
+    is missing, no name is shared, or two pictures of a pair differ in size.
+    """
+    where = f"{field}={other.label!r}"
+    if (run.files is None) != (other.files is None):
+        files, items = (run, other) if run.files else (other, run)
+        raise ValueError(
+            f"{where}: {files.label} is a folder of pictures, {items.label} a run of prompts and seeds, and nothing says which "
+            "belong together; what would do: two runs of the same items, or two folders with the same file names"
+        )
+    if run.files is None:
+        place = {item: i for i, item in enumerate(other.items)}
+        missing = [item for item in run.items if item not in place]
+        if missing:
+            raise ValueError(f"{where}: lacks {len(missing)} of the items of {run.label}, as {missing[0]}")
+        mates = [place.get(item) for item in run.items]
+    else:
+        own, theirs = places(run.names, f"folder={run.label!r}"), places(other.names, where)
+        mates = [theirs.get(key) for key in own]
+        alone = [[run.names[i] for key, i in own.items() if key not in theirs]]
+        alone.append([other.names[i] for key, i in theirs.items() if key not in own])
+        if not any(key in theirs for key in own):
+            raise ValueError(f"{where}: no file has the name of one of {run.label}: {other.names[0]}, not {run.names[0]}")
+        for some, names in zip((run, other), alone, strict=True):
+            if names:
+                warnings.warn(f"{where}: {len(names)} of {some.label} have no mate: {', '.join(names)}", stacklevel=2)
+    pairs = [np.full_like(run.images[i], np.nan) if j is None else other.images[j] for i, j in enumerate(mates)]
+    unlike = [
+        f"{run.names[i]} is {spelled(run.images[i])}, {other.names[j]} {spelled(other.images[j])}"
+        for i, j in enumerate(mates)
+        if j is not None and run.images[i].shape != other.images[j].shape
+    ]
+    if unlike:
+        raise ValueError(f"{where}: pairs must be of one size: {'; '.join(unlike)}")
+    return together(pairs)
+
+
+def spelled(image: np.ndarray) -> str:
+    """Its size: width x height of a picture."""
+    return " x ".join(map(str, image.shape[:0:-1] if image.ndim == 3 else image.shape))
+
+
+def told(runs: Sequence[Finished], source: str | None) -> list[Finished]:
+    """The same, the folders of pictures with prompts. Raises ValueError where there are prompts and no such folder."""
+    if source is None:
+        return list(runs)
+    if all(run.files is None for run in runs):
+        raise ValueError(f"prompts={source!r}: finished runs have prompts of their own; these are for folders of pictures")
+    return [(run.files and Finished.shown(run.label, run.files, captions(source, run.files, run.label))) or run for run in runs]
+
+
+def comparable(a: Pictures, b: Pictures) -> bool:
+    """Whether both are colour pictures, of any size, or of one shape."""
+    return a[0].shape == b[0].shape or all(images[0].ndim == 3 and len(images[0]) == 3 for images in (a, b))
 
 
 def evaluate(folders: Sequence[str], settings: Mapping[str, Any], metrics: Mapping[str, Metric]) -> pd.DataFrame:
     """The tidy table of finished runs. Raises ValueError, naming the field, before anything is measured."""
     if not folders:
         raise ValueError("folder: none is given; name finished runs (results/<experiment>/<run>) or folders of pictures")
-    runs = [open_folder(Path(folder), "folder") for folder in folders]
-    shapes = {run.images.shape[1:] for run in runs}
-    if len(shapes) > 1:
-        raise ValueError(f"folder: the runs are of different sizes, {', '.join(map(str, sorted(shapes)))}")
-    real = real_pictures(settings["real"], runs[0].images.shape[-1])
-    paired = settings["paired"] and open_folder(Path(settings["paired"]), "paired")
-    other = settings["samples"] and open_folder(Path(settings["samples"]), "samples")
+    inside, modules = settings["recursive"], settings["modules"]
+    if not isinstance(inside, bool):
+        raise ValueError(f"recursive={inside!r}: must be true or false")
+    if not isinstance(modules, list) or not all(isinstance(module, str) for module in modules):
+        raise ValueError(f"modules={modules!r}: must be a list of names")
+    runs = told([open_folder(Path(folder), "folder", inside, modules) for folder in folders], settings["prompts"])
+    odd = next((run for run in runs if not comparable(run.images, runs[0].images)), None)
+    if odd is not None:
+        shapes = ", ".join(map(str, sorted({run.images[0].shape for run in (runs[0], odd)})))
+        raise ValueError(f"folder: the runs are of different sizes, {shapes}")
+    reals = {size: real_pictures(settings["real"], size, inside) for size in dict.fromkeys(size_of(run.images) for run in runs)}
+    paired = settings["paired"] and open_folder(Path(settings["paired"]), "paired", inside, modules)
+    other = settings["samples"] and open_folder(Path(settings["samples"]), "samples", inside, modules)
     drawn = other.images[~diverged(other.images)] if other else None
-    for field, images in (("real", real), ("samples", drawn)):
-        if images is not None and images.shape[1:] != runs[0].images.shape[1:]:
-            raise ValueError(
-                f"{field}={settings[field]!r}: pictures of {images.shape[1:]}, the runs' are {runs[0].images.shape[1:]}"
-            )
+    for field, images in (*(("real", images) for images in reals.values()), ("samples", drawn)):
+        if images is not None and len(images) and not comparable(images, runs[0].images):
+            shapes = f"pictures of {images[0].shape}, the runs' are {runs[0].images[0].shape}"
+            raise ValueError(f"{field}={settings[field]!r}: {shapes}")
     pairs = [matched(run, paired, "paired") if paired else None for run in runs]
     found = []
     for run, pair in zip(runs, pairs, strict=True):
-        found += records(run, run.given(settings["uint8"], real, drawn, pair), metrics, {})
+        given = run.given(settings["uint8"], reals[size_of(run.images)], drawn, pair)
+        found += records(run, given, metrics, {})
     return framed(found)
 
 
@@ -352,15 +450,38 @@ def show(frame: pd.DataFrame) -> str:
     return "\n".join([*lines, *clustering(frame)])
 
 
+def sorted_out(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(folders, settings) of a command line. After -- all are folders."""
+    known = yaml.safe_load((conf_dir() / "evaluate.yaml").read_text())
+    cut = list(argv).index("--") if "--" in argv else len(argv)
+    folders: list[str] = []
+    words: list[str] = []
+    for word in argv[:cut]:
+        key, equals, _ = word.partition("=")
+        setting = key in known or re.match(r"[+~]*metric\b|[+~]", key)
+        (words if equals and (setting or not Path(word).is_dir()) else folders).append(word)
+    return [*folders, *argv[cut + 1 :]], words
+
+
+def usage() -> str:
+    """What --help shows."""
+    names = ", ".join(sorted(path.stem for path in (conf_dir() / "metric").glob("*.yaml")))
+    return f"{__doc__}\nSettings (conf/evaluate.yaml):\n\n{(conf_dir() / 'evaluate.yaml').read_text()}\nMetrics: {names}"
+
+
 def main() -> None:
     """Check, measure, write. Exit status 2 for bad input, 1 if nothing of what was asked could be measured."""
-    argv = quoted(sys.argv[1:])
-    folders, words = [word for word in argv if "=" not in word], [word for word in argv if "=" in word]
+    folders, words = sorted_out(sys.argv[1:])
+    if {"-h", "--help"} & set(folders):
+        print(usage())
+        return
+    words, paths = literal(words, PATHS)
     warnings.showwarning = lambda message, *_: print(f"sdi_bench.evaluate: {message}", file=sys.stderr)
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = compose("evaluate", words)
+            cfg = compose("evaluate", quoted(words))
         settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+        settings |= paths
         name, output = settings["experiment"], settings["output"]
         if name is not None:
             if experiment_of([f"experiment={name}"]) is None:

@@ -1,6 +1,7 @@
 """python -m sdi_bench.invert: image -> noise -> image by DDIM inversion, and the error of the round trip."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,17 +12,18 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from . import pictures, require
 from .compare import cell, distance
 from .draws import Item, PhiloxDraws, Purpose
 from .measure import clustered
+from .metrics.spectrum import luma
 from .models.base import HasCodec, images_of
+from .picture_files import read
 from .predictor import Predictor
 from .provenance import provenance
-from .run import conf_dir, explain, parse_prompts, parse_seeds, quoted
+from .run import conf_dir, explain, literal, parse_prompts, parse_seeds, quoted
 from .samplers import Ddim
 from .samplers.ddim import round_trip
 from .store import RunFolder, writable
@@ -32,20 +34,25 @@ def read_image(path: str, shape: tuple[int, ...]) -> Tensor:
     if len(shape) != 3:
         raise ValueError(f"image={path!r}: this model has no pictures")
     try:
-        picture = Image.open(path).convert("L" if shape[0] == 1 else "RGB")
-    except (OSError, UnidentifiedImageError) as error:
+        pixels, remarks = read(Path(path))
+    except ValueError as error:
         raise ValueError(f"image={path!r}: not a readable picture ({error})") from error
-    if (picture.height, picture.width) != shape[1:]:
-        raise ValueError(f"image={path!r}: is {picture.width} x {picture.height}, the model wants {shape[2]} x {shape[1]}")
-    pixels = np.atleast_3d(np.asarray(picture, dtype=np.float64)) / 127.5 - 1
-    return torch.from_numpy(np.moveaxis(pixels, -1, 0).copy())[None]
+    height, width = pixels.shape[1:]
+    if (height, width) != shape[1:]:
+        raise ValueError(f"image={path!r}: is {width} x {height}, the model wants {shape[2]} x {shape[1]}")
+    if shape[0] not in (1, 3):
+        raise ValueError(f"image={path!r}: this model's pictures have {shape[0]} channels")
+    for remark in remarks:
+        warnings.warn(f"image={path!r}: is {remark}", stacklevel=2)
+    return torch.from_numpy(luma(pixels[None]) if shape[0] == 1 else pixels.copy()).reshape(1, *shape)
 
 
 def run(argv: Sequence[str]) -> None:
     """Compose, check, invert, show. Raises ValueError, naming the field, for bad input."""
+    words, paths = literal(argv, ("image", "output"))
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = OmegaConf.to_container(compose("invert", quoted(argv)), resolve=True)
-    assert isinstance(cfg, dict)
+        cfg: dict = OmegaConf.to_container(compose("invert", quoted(words)), resolve=True)  # type: ignore[assignment]
+    cfg |= paths
     model, schedule, grid, guidance = (
         instantiate(cfg[key], _convert_="all") for key in ("model", "schedule", "grid", "guidance")
     )
@@ -101,6 +108,7 @@ def show(arrays: dict[str, np.ndarray], items: Sequence[Item], draws: PhiloxDraw
 def main() -> None:
     """Exit status 2 for bad input."""
     argv = sys.argv[1:]
+    warnings.showwarning = lambda message, *_: print(f"sdi_bench.invert: {message}", file=sys.stderr)
     if {"-h", "--help"} & set(argv):
         print(f"{__doc__}\n\n{(conf_dir() / 'invert.yaml').read_text()}")
         return

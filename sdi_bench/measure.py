@@ -16,6 +16,7 @@ from .draws import Item
 from .metrics import Context, Hits, Metric, Sights, UndefinedError
 from .metrics.base import used_by
 from .models.base import Denoiser, ExactModel, HasData
+from .sizes import Pictures, by_size
 from .stats import FEWEST, Difference, clusters_of, difference_of, jackknife, share
 
 CONVENTION = 2
@@ -31,15 +32,19 @@ FLAGGED = 0.01
 """Share of diverged items from which a distance between sets is flagged: it is of those that did not diverge."""
 
 
-def diverged(images: Float[np.ndarray, "n *shape"]) -> Bool[np.ndarray, " n"]:
+def diverged(images: Pictures) -> Bool[np.ndarray, " n"]:
     """Which items have diverged."""
-    rows = images.reshape(len(images), -1)
+    if images.dtype == object:
+        return by_size(diverged, images)
+    rows: np.ndarray = images.reshape(len(images), -1)
     with np.errstate(invalid="ignore"):
         return ~(np.abs(rows) <= DIVERGED).all(axis=1)
 
 
-def rounded(images: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n *shape"]:
+def rounded(images: Pictures) -> Pictures:
     """Clipped to [-1, 1] and rounded to 256 levels, as a picture file would be. NaN stays."""
+    if images.dtype == object:
+        return by_size(rounded, images)
     return np.round((images.clip(-1, 1) + 1) * 127.5) / 127.5 - 1
 
 
@@ -104,10 +109,10 @@ def clustered(items: Sequence[Item], model: Denoiser | None = None) -> Clusters:
 class Samples:
     """A finished set of samples and what it is held against; see Context for real, samples, paired and truth.
 
-    images: [n, *shape], the diverged among them. labels, over: as of Clusters.
+    images: [n, *shape], or of several sizes (sizes.py), the diverged among them. labels, over: as of Clusters.
     """
 
-    images: Float[np.ndarray, "n *shape"]
+    images: Pictures
     items: Sequence[Item]
     labels: Shaped[np.ndarray, " n"]
     model: Denoiser | None = None
@@ -158,7 +163,7 @@ class Samples:
 
 
 def samples_of(
-    images: Float[np.ndarray, "n *shape"],
+    images: Pictures,
     items: Sequence[Item],
     clusters: Clusters,
     model: Denoiser | None = None,
@@ -166,9 +171,9 @@ def samples_of(
     truth: np.ndarray | None = None,
     uint8: bool = True,
     sights: Sights | None = None,
-    real: np.ndarray | None = None,
-    samples: np.ndarray | None = None,
-    paired: np.ndarray | None = None,
+    real: Pictures | None = None,
+    samples: Pictures | None = None,
+    paired: Pictures | None = None,
 ) -> Samples:
     """A run as every command measures it, and what it is held against.
 

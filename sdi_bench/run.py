@@ -201,6 +201,25 @@ def quoted(argv: Sequence[str]) -> list[str]:
     return words
 
 
+def literal(words: Sequence[str], keys: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
+    """(the other words, what those say that set one of the keys), for values that hold any character, which Hydra's do not.
+
+    Nothing and null are None. Quotes around the whole, as Hydra would want them, are no part of a value, unless there is a path
+    of that name.
+    """
+    found, rest = {}, []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or key not in keys:
+            rest.append(word)
+            continue
+        quotes = re.fullmatch(r"(['\"])(.*)\1", value, flags=re.S)
+        if quotes and not Path(value).exists():
+            value = quotes[2].replace(f"\\{quotes[1]}", quotes[1])
+        found[key] = None if value in ("", "null") else value
+    return rest, found
+
+
 def overrides_of(argv: Sequence[str]) -> list[list[str]]:
     """The jobs of a command line, each a list of overrides."""
     options = get_args_parser().parse_args(quoted(argv))

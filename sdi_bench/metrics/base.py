@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from ..features import SHAPES
 from ..models.base import Denoiser
+from ..sizes import Pictures, sizes
 from ..stats import Statistic, mean_of
 
 
@@ -17,11 +18,11 @@ class UndefinedError(Exception):
     """This metric says nothing here; the message says why."""
 
 
-def finite(pictures: Float[np.ndarray, "m *shape"], what: str) -> Float[np.ndarray, "m *shape"]:
+def finite(pictures: Pictures, what: str) -> Pictures:
     """What samples are held against. Raises UndefinedError if there are none, or not all of them are finite."""
     if not len(pictures):
         raise UndefinedError(f"there are no {what}")
-    if not np.isfinite(pictures).all():
+    if not all(np.isfinite(picture).all() for picture in pictures):
         raise UndefinedError(f"the {what} are not finite")
     return pictures
 
@@ -46,7 +47,8 @@ class Sights:
 class Context:
     """What is measured.
 
-    images: finite samples [n, *shape] in about [-1, 1]. prompts: of each. model: where they come from.
+    images: finite samples [n, *shape] in about [-1, 1]. Pictures of several sizes are an object array [n] (sizes.py), also in
+    what they are held against. prompts: of each. model: where they come from.
     truth: fresh draws of the data for the same prompts in the same shares, [m, *shape]; None if there are none.
     same_law: True if a perfect sampler would reproduce the data's law (gamma = 1, and data drawn from the model itself).
     seeds: of each sample. What sets are held against: real, real pictures [k, *shape]; samples, the model's own by DDIM, same
@@ -55,16 +57,16 @@ class Context:
     where there is none.
     """
 
-    images: Float[np.ndarray, "n *shape"]
+    images: Pictures
     prompts: Sequence[str | None]
     model: Denoiser | None
     truth: Float[np.ndarray, "m *shape"] | None
     same_law: bool
     seeds: Sequence[int] = ()
-    real: Float[np.ndarray, "k *shape"] | None = None
-    samples: Float[np.ndarray, "l *shape"] | None = None
-    paired: Float[np.ndarray, "n *shape"] | None = None
-    raw: Float[np.ndarray, "n *shape"] | None = None
+    real: Pictures | None = None
+    samples: Pictures | None = None
+    paired: Pictures | None = None
+    raw: Pictures | None = None
     sights: Sights | None = None
 
     def around(self) -> Sights:
@@ -73,11 +75,12 @@ class Context:
             raise UndefinedError("the samples are not pictures around objects")
         return self.sights
 
-    def data(self) -> Float[np.ndarray, "m *shape"]:
-        """The truth. Raises UndefinedError where there is none."""
-        if self.truth is None:
-            raise UndefinedError("the model's data cannot be drawn")
-        return finite(self.truth, "data")
+    def data(self) -> Pictures:
+        """The truth, else the real pictures. Raises UndefinedError where there is neither."""
+        data = self.real if self.truth is None else self.truth
+        if data is None:
+            raise UndefinedError("the model's data cannot be drawn, and no real pictures are given")
+        return finite(data, "data")
 
     def law(self) -> Float[np.ndarray, "m *shape"]:
         """The truth, for measures of the whole law. Raises UndefinedError where a perfect sampler would not give it."""
@@ -85,17 +88,28 @@ class Context:
             raise UndefinedError(
                 "a perfect sampler would give another law than the data's (real images, or guidance other than 1)"
             )
-        return self.data()
+        if self.truth is None:
+            raise UndefinedError("the model's data cannot be drawn")
+        return finite(self.truth, "data")
 
     def pictures(self) -> None:
-        """Raises UndefinedError unless the samples are pictures."""
-        if self.images.ndim != 4:
+        """Raises UndefinedError unless the samples are pictures, of one size or several."""
+        if self.images[0].ndim != 3:
             raise UndefinedError("the samples are not pictures")
 
-    def rgb(self) -> None:
-        """Raises UndefinedError unless the samples are colour pictures."""
+    def alike(self) -> Float[np.ndarray, "m c h w"]:
+        """The data. Raises UndefinedError unless they and the samples are pictures of one size."""
         self.pictures()
-        if self.images.shape[1] != 3:
+        found = sorted({*sizes(self.images), *sizes(self.data())})
+        if len(found) > 1:
+            least, most = (" x ".join(map(str, size[::-1])) for size in (found[0], found[-1]))
+            raise UndefinedError(f"of pictures of one size, and of data of the same; these are {least} to {most}")
+        return self.data()
+
+    def rgb(self) -> None:
+        """Raises UndefinedError unless the samples are colour pictures, of one size or several."""
+        self.pictures()
+        if self.images[0].shape[0] != 3:
             raise UndefinedError("the samples are not colour pictures")
 
     def asked(self) -> list[str]:

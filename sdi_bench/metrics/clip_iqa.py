@@ -4,10 +4,13 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Float
 
 from ..features.clip import require_folder, source
 from ..features.inception import bytes_of
+from ..sizes import by_size
 from ..stats import Statistic, mean_of
 from .base import Context, Metric
 
@@ -47,7 +50,10 @@ class ClipIqa(Metric):
         model = source(str(self.folder), self.device)
         from torchmetrics.functional.multimodal import clip_image_quality_assessment
 
-        # 0 to 255 with data_range 1: the processor divides by 255, and would once more what came in [0, 1]
-        pictures = torch.as_tensor(bytes_of(context.images).transpose(0, 3, 1, 2), device=self.device).float()
-        parts = [clip_image_quality_assessment(part, model, 1.0, (self.prompt,)).reshape(-1) for part in pictures.split(BATCH)]
-        return mean_of(torch.cat(parts).double().cpu().numpy())
+        def probability(images: Float[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, " n"]:
+            # 0 to 255 with data_range 1: the processor divides by 255, and would once more what came in [0, 1]
+            pictures = torch.as_tensor(bytes_of(images).transpose(0, 3, 1, 2), device=self.device).float()
+            parts = [clip_image_quality_assessment(part, model, 1.0, (self.prompt,)) for part in pictures.split(BATCH)]
+            return torch.cat([part.reshape(-1) for part in parts]).double().cpu().numpy()
+
+        return mean_of(by_size(probability, context.images))

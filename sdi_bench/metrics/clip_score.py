@@ -48,8 +48,8 @@ class ClipScore(Metric):
                 f"metric.{self.name}: {n_cut} of {len(asked)} prompts are longer than {processor.limit} tokens, and cut there"
             )
             warnings.warn(said, stacklevel=2)
-        pictures = torch.as_tensor(bytes_of(context.images).transpose(0, 3, 1, 2), device=self.device)
-        values = [  # one by one: the public function gives a mean
-            float(clip_score(picture, prompt, model)) for picture, prompt in zip(pictures, asked, strict=True)
-        ]
+        values = []
+        for image, prompt in zip(context.images, asked, strict=True):  # one by one: the public function gives a mean
+            picture = torch.as_tensor(bytes_of(image[None])[0].transpose(2, 0, 1), device=self.device)
+            values.append(float(clip_score(picture, prompt, model)))
         return mean_of(np.array(values, dtype=np.float64))

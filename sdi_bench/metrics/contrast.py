@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from ..sizes import by_size
 from ..stats import Statistic
 from .base import Context, Metric, log_ratio
 
@@ -18,7 +19,7 @@ class Contrast(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         context.pictures()
-        return log_ratio(contrast(context.images), contrast(context.data()), "contrast")
+        return log_ratio(by_size(contrast, context.images), by_size(contrast, context.data()), "contrast")
 
 
 def contrast(images: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, " n"]:

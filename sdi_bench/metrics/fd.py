@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Float
-
 from ..features import frechet
 from ..features.base import Features
+from ..sizes import Pictures, by_size
 from ..stats import Statistic
 from .base import Context, Metric, UndefinedError, finite
 
@@ -19,7 +17,7 @@ def require_against(against: str) -> None:
         raise ValueError(f"metric.against: {against!r} is not one of {', '.join(AGAINST)}")
 
 
-def held_against(context: Context, against: str) -> Float[np.ndarray, "m 3 h w"]:
+def held_against(context: Context, against: str) -> Pictures:
     """The pictures to compare with. Raises UndefinedError where there are not two, or the samples are no colour pictures."""
     context.rgb()
     pictures = context.real if against == "real" else context.samples
@@ -57,4 +55,4 @@ class Fd(Metric):
         other = held_against(context, self.against)
         if len(context.images) < (2 if self.force else self.features.floor):
             raise UndefinedError(f"n below floor ({self.features.floor})")
-        return frechet.statistic(self.features(context.images), self.features(other))
+        return frechet.statistic(by_size(self.features, context.images), by_size(self.features, other))

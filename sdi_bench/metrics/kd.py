@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..features import kernel
 from ..features.base import Features
+from ..sizes import by_size
 from ..stats import Statistic
 from .base import Context, Metric, UndefinedError
 from .fd import held_against, require_against
@@ -34,4 +35,4 @@ class Kd(Metric):
         other = held_against(context, self.against)
         if len(context.images) < 2:
             raise UndefinedError("a single sample makes no pair")
-        return kernel.statistic(self.features(context.images), self.features(other))
+        return kernel.statistic(by_size(self.features, context.images), by_size(self.features, other))

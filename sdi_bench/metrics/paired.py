@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import gaussian_filter
 
 from ..features.lpips import BATCH, distance, taps
+from ..sizes import Pictures, by_size
 from ..stats import Statistic
 from .base import Context, Hits, Metric, UndefinedError, mean_known
 
@@ -25,6 +26,9 @@ WINDOW, DEVIATION = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
 """SSIM's constants, (K L)² with K of .01 and .03, for intensities of the range L = 1."""
 
+SMALLEST = 31
+"""Pixels a side below which nothing is left for AlexNet's last layers."""
+
 TIE = 1e-6
 """LPIPS distances that differ by less are equal."""
 
@@ -38,7 +42,9 @@ class Lpips(Metric):
     preprocessing = LPIPS
 
     def statistic(self, context: Context) -> Statistic:
-        context.colour_pictures()
+        context.rgb()
+        if shortest(context) < SMALLEST:
+            raise UndefinedError(f"a picture is smaller than the {SMALLEST} pixels that the network needs")
         return mean_gap(context, lpips)
 
 
@@ -56,8 +62,8 @@ class Ssim(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         context.pictures()
-        if min(context.images.shape[2:]) < WINDOW:
-            raise UndefinedError(f"the samples are smaller than SSIM's window of {WINDOW} pixels")
+        if shortest(context) < WINDOW:
+            raise UndefinedError(f"samples are smaller than SSIM's window of {WINDOW} pixels")
         return mean_gap(context, ssim)
 
 
@@ -113,11 +119,16 @@ class SameContent(Metric):
         return found if np.isnan(hits).any() else Hits(hits)
 
 
-def reference_of(context: Context) -> tuple[Float[np.ndarray, "n *shape"], Bool[np.ndarray, " n"]]:
+def reference_of(context: Context) -> tuple[Pictures, Bool[np.ndarray, " n"]]:
     """The reference's picture of each item, and which of them have not diverged. Raises UndefinedError if there is none."""
     if context.paired is None:
         raise UndefinedError("no paired reference")
-    return context.paired, np.isfinite(context.paired.reshape(len(context.paired), -1)).all(axis=1)
+    return context.paired, np.array([np.isfinite(picture).all() for picture in context.paired])
+
+
+def shortest(context: Context) -> int:
+    """The shortest side of all samples, in pixels."""
+    return min(side for image in context.images for side in image.shape[1:])
 
 
 def mean_gap(context: Context, gap: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Statistic:
@@ -125,7 +136,7 @@ def mean_gap(context: Context, gap: Callable[[np.ndarray, np.ndarray], np.ndarra
     reference, kept = reference_of(context)
     values = np.full(len(kept), np.nan)
     if kept.any():
-        values[kept] = gap(context.images[kept], reference[kept])
+        values[kept] = by_size(gap, context.images[kept], reference[kept])
     return mean_known(values, "the reference of every item has diverged")
 
 
@@ -143,9 +154,9 @@ def rms(a: Float[np.ndarray, "n *shape"], b: Float[np.ndarray, "n *shape"]) -> F
 
 
 def lpips(a: Float[np.ndarray, "n 3 h w"], b: Float[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, " n"]:
-    """LPIPS of each pair, some pairs at a time: the network's vectors are 130 kB a picture."""
-    starts = range(0, len(a), BATCH)
-    return np.concatenate([distance(a[i : i + BATCH], b[i : i + BATCH]) for i in starts])
+    """LPIPS of each pair, some pairs at a time: the network's vectors are 130 kB a picture of 64 x 64, and grow with it."""
+    step = max(1, min(BATCH, BATCH * 64**2 // (a.shape[2] * a.shape[3])))
+    return np.concatenate([distance(a[i : i + step], b[i : i + step]) for i in range(0, len(a), step)])
 
 
 def psnr(a: Float[np.ndarray, "n c h w"], b: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, " n"]:

@@ -13,6 +13,7 @@ from .. import require
 from ..features.base import Features
 from ..features.effnet import Effnet
 from ..features.neighbours import inside, radii, squared
+from ..sizes import by_size
 from ..stats import Statistic, mean_of
 from .base import Context, Hits, Metric, UndefinedError
 from .fd import held_against, require_against
@@ -44,7 +45,7 @@ class Neighbours(Metric):
         others = held_against(context, self.against)
         if min(len(context.images), len(others)) <= self.k:
             raise UndefinedError(f"{len(context.images)} samples against {len(others)} pictures are too few for k = {self.k}")
-        return self.features(context.images), self.features(others)
+        return by_size(self.features, context.images), by_size(self.features, others)
 
     def balls(self, context: Context) -> np.ndarray:
         """[n, m], whether sample i lies in the ball of picture j. Raises UndefinedError."""

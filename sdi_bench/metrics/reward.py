@@ -10,7 +10,7 @@ import torch
 
 from ..features.inception import bytes_of
 from ..stats import Statistic, mean_of
-from .base import Context, Metric
+from .base import Context, Metric, UndefinedError
 
 Rewards = Callable[[np.ndarray, Sequence[str]], Any]
 """(pictures [n, h, w, 3] uint8, prompts) -> n numbers, higher is better."""
@@ -36,6 +36,8 @@ class Reward(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         context.rgb()
+        if context.images.dtype == object:
+            raise UndefinedError("of pictures of one size")
         asked = context.asked()
         assert self.function is not None  # __post_init__ has said so
         given = self.function(bytes_of(context.images), asked)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from ..sizes import by_size
 from ..stats import Statistic, mean_of
 from .base import Context, Metric, log_ratio
 
@@ -17,8 +18,8 @@ class Saturation(Metric):
     ideal = 0.0
 
     def statistic(self, context: Context) -> Statistic:
-        context.colour_pictures()
-        return log_ratio(chroma(context.images), chroma(context.data()), "colour")
+        context.rgb()
+        return log_ratio(by_size(chroma, context.images), by_size(chroma, context.data()), "colour")
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,13 @@ class Clipped(Metric):
     unit = "share"
 
     def statistic(self, context: Context) -> Statistic:
-        context.colour_pictures()
-        return mean_of((np.abs(context.images if context.raw is None else context.raw) > 1 + 1 / 255).mean(axis=(1, 2, 3)))
+        context.rgb()
+        return mean_of(by_size(beyond, context.images if context.raw is None else context.raw))
+
+
+def beyond(images: Float[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, " n"]:
+    """Share of each picture's values more than half an 8-bit step beyond [-1, 1]."""
+    return (np.abs(images) > 1 + 1 / 255).mean(axis=(1, 2, 3))
 
 
 def chroma(images: Float[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, " n"]:

@@ -20,8 +20,8 @@ class Sharpness(Metric):
     ideal = 0.0
 
     def statistic(self, context: Context) -> Statistic:
-        context.pictures()
-        return log_ratio(high_frequency_share(context.images), high_frequency_share(context.data()), "detail")
+        data = context.alike()
+        return log_ratio(high_frequency_share(context.images), high_frequency_share(data), "detail")
 
 
 def high_frequency_share(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, " n"]:

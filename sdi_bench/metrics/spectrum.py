@@ -27,9 +27,9 @@ class Spectrum(Metric):
     of_sets = True
 
     def statistic(self, context: Context) -> Statistic:
-        context.pictures()
+        data = context.alike()
         power = bands(context.images)
-        truth = decibel(bands(context.data()).mean(axis=0))
+        truth = decibel(bands(data).mean(axis=0))
         return lambda index: float(np.sqrt(np.square(decibel(power[index].mean(axis=0)) - truth).mean()))
 
 
@@ -41,8 +41,8 @@ class Laplacian(Metric):
     ideal = 0.0
 
     def statistic(self, context: Context) -> Statistic:
-        context.pictures()
-        return log_ratio(laplacian_variance(luma(context.images)), laplacian_variance(luma(context.data())), "detail")
+        data = context.alike()
+        return log_ratio(laplacian_variance(luma(context.images)), laplacian_variance(luma(data)), "detail")
 
 
 def bands(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n bands"]:

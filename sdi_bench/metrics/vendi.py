@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from ..features.base import Features
 from ..features.effnet import Effnet
+from ..sizes import by_size
 from ..stats import Statistic
 from .base import Context, Metric, Part, UndefinedError
 from .diversity import mates_of
@@ -30,7 +31,7 @@ class Vendi(Metric):
     def statistic(self, context: Context) -> Statistic:
         context.rgb()
         n, mates = len(context.images), mates_of(context.prompts)
-        points = self.features(context.images)
+        points = by_size(self.features, context.images)
         blocks = [(some, cosines(points[some])) for some in mates]
 
         def mean(index: np.ndarray) -> float:
