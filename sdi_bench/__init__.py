@@ -2,7 +2,7 @@
 
 from . import _threads as _threads
 from .draws import Item
-from .grids import Leading, Linspace, Trailing, UniformLogSigma, UniformSigma, UniformT
+from .grids import Leading, Linspace, Own, Trailing, UniformLogSigma, UniformSigma, UniformT
 from .guidance import Guidance
 from .models import Empirical, Gaussian, Mixture, Network
 from .noise import ExactRoot, Fixed, FixedPoint, Fresh, Gradient, Inversion, Mixed, Previous, Zero
@@ -32,6 +32,7 @@ __all__ = [
     "Mixed",
     "Mixture",
     "Network",
+    "Own",
     "Previous",
     "RandomT",
     "Trailing",
