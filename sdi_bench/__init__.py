@@ -3,7 +3,7 @@
 from . import _threads as _threads
 from . import _torchvision as _torchvision
 from .draws import Item
-from .grids import Leading, Linspace, Trailing, UniformLogSigma, UniformSigma, UniformT
+from .grids import Leading, Linspace, Own, Trailing, UniformLogSigma, UniformSigma, UniformT
 from .guidance import Guidance
 from .models import Empirical, Gaussian, Mixture, Network
 from .noise import ExactRoot, Fixed, FixedPoint, Fresh, Gradient, Inversion, Mixed, Previous, Zero
@@ -33,6 +33,7 @@ __all__ = [
     "Mixed",
     "Mixture",
     "Network",
+    "Own",
     "Previous",
     "RandomT",
     "Trailing",

@@ -9,7 +9,7 @@ together with x it determines both:
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -43,6 +43,13 @@ def x_bar(x: Batch, level: Level) -> Batch:
 class Parametrisation(Protocol):
     """What a network's output means."""
 
+    @property
+    def needs_signal(self) -> bool:
+        """True where it gives no x0 at a = 0."""
+
+    def fits(self, level: Level) -> bool:
+        """True if a network of this output can have been trained with this a and b."""
+
     def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
         """(x0, eps) -> the network's output."""
 
@@ -50,9 +57,20 @@ class Parametrisation(Protocol):
         """The network's output at x -> (x0, eps)."""
 
 
+class Anywhere:
+    """Of outputs that give x0 at every level, and go with every a and b."""
+
+    needs_signal: ClassVar[bool] = False
+
+    def fits(self, level: Level) -> bool:
+        return True
+
+
 @dataclass(frozen=True)
-class Epsilon:
+class Epsilon(Anywhere):
     """The network predicts eps. It gives no x0 at a = 0 (NaN or infinite there)."""
+
+    needs_signal: ClassVar[bool] = True
 
     def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
         return eps
@@ -62,7 +80,7 @@ class Epsilon:
 
 
 @dataclass(frozen=True)
-class Sample:
+class Sample(Anywhere):
     """The network predicts x0."""
 
     def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
@@ -73,7 +91,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Velocity:
+class Velocity(Anywhere):
     """The network predicts v = (a·eps - b·x0) / sqrt(a² + b²) (arXiv 2202.00512)."""
 
     def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
@@ -88,8 +106,11 @@ class Velocity:
 
 
 @dataclass(frozen=True)
-class FlowVelocity:
+class FlowVelocity(Anywhere):
     """The network predicts eps - x0, the velocity of rectified flow (arXiv 2209.03003); any (a, b) with a + b > 0."""
+
+    def fits(self, level: Level) -> bool:
+        return bool(((level.a + level.b - 1).abs() < 1e-9).all())
 
     def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
         return eps - x0
@@ -100,8 +121,10 @@ class FlowVelocity:
 
 
 @dataclass(frozen=True)
-class Score:
+class Score(Anywhere):
     """The network predicts the score, grad_x log p(x) = -eps / b (arXiv 2011.13456)."""
+
+    needs_signal: ClassVar[bool] = True
 
     def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
         return -eps / expand(level.b, eps)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import require
 from .levels import Level, Step
-from .schedules import Schedule
+from .schedules import Schedule, Visits
 
 
 @runtime_checkable
@@ -23,6 +23,15 @@ class Grid(Protocol):
 
     def levels(self, schedule: Schedule) -> list[Level]:
         """The levels, noisiest first. Raises ValueError, naming the field, if they do not fall."""
+
+
+@runtime_checkable
+class HasVisits(Protocol):
+    """A schedule that may have a scheduler behind it."""
+
+    @property
+    def visits(self) -> Visits | None:
+        """How many levels -> the sigmas that the scheduler visits, noisiest first."""
 
 
 def falling(levels: Level) -> list[Level]:
@@ -108,6 +117,26 @@ class UniformLogSigma(UniformSigma):
 
     def sigmas(self, high: float, low: float) -> Tensor:
         return torch.logspace(0, 1, self.n_levels, base=low / high, dtype=torch.float64) * high
+
+
+@dataclass(frozen=True)
+class Own:
+    """The levels that the scheduler behind the schedule visits by itself; t in equal steps, as UniformT, where there is none.
+
+    n_levels: 1 to n_train, as the scheduler counts its steps.
+    """
+
+    n_levels: int = 50
+
+    def __post_init__(self) -> None:
+        require.count("grid.n_levels", self.n_levels)
+
+    def levels(self, schedule: Schedule) -> list[Level]:
+        if not isinstance(schedule, HasVisits) or schedule.visits is None:
+            return UniformT(self.n_levels).levels(schedule)
+        if self.n_levels > schedule.n_train:
+            raise ValueError(f"grid.n_levels={self.n_levels}: the schedule has {schedule.n_train} entries")
+        return falling(schedule.at_sigma(schedule.visits(self.n_levels)))
 
 
 def at_entries(schedule: Schedule, entries: Sequence[float] | np.ndarray) -> list[Level]:

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .guidance import Guidance, Prompt
-from .levels import Level
-from .models.base import Denoiser, Prediction
+from .levels import Level, expand
+from .models.base import Denoiser, Prediction, rules_of
 from .schedules import Schedule
 
 
@@ -36,11 +36,16 @@ class Cost:
 
 
 class Guided(NamedTuple):
-    """The guided prediction (x0, eps), each [batch, *shape], and the raw ones behind it, [conds, batch, *shape]."""
+    """The guided prediction (x0, eps), each [batch, *shape], and the raw ones behind it, [conds, batch, *shape].
+
+    moved: how far the model's rules moved x0 while eps stayed as it was predicted, so that the pair belongs to x + a·moved:
+    whatever goes on from x and eps must go on from there. 0 where there is no bound, or where eps has moved along.
+    """
 
     x0: Tensor
     eps: Tensor
     raw: Prediction
+    moved: Tensor | float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,4 +87,11 @@ class Predictor:
             base = guidance.scale == 0 or (len(conds) > 1 and i == 0)
             self.cost.add(use or (Use.UNCONDITIONAL if base else Use.CONDITIONAL), x.shape[0])
         raw = self.model.predict(x, level, conds)
-        return Guided(guidance.combine(raw.x0), guidance.combine(raw.eps), raw)
+        x0, eps, rules = guidance.combine(raw.x0), guidance.combine(raw.eps), rules_of(self.model)
+        if rules.bound is None:
+            return Guided(x0, eps, raw)
+        bounded = rules.bound(x0)
+        moved = bounded - x0
+        return (
+            Guided(bounded, eps, raw, moved) if rules.keeps_eps else Guided(bounded, eps - moved / expand(level.sigma, x), raw)
+        )

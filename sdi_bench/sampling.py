@@ -7,8 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .coordinates import noisy
 from .draws import Item, PhiloxDraws, items_of
-from .models.base import Denoiser
+from .models import Network
+from .models.base import Denoiser, rules_of
 from .predictor import Cost, Predictor
 from .samplers import Distillation, Sampler, State
 from .scenes import Image, Scene
@@ -30,9 +32,16 @@ class Job:
         return self.sampler.scene if isinstance(self.sampler, Distillation) else Image()
 
     def pictures(self, state: State) -> Float[Tensor, "batch *images"]:
-        """What a last state looks like: an image for each item, or several, [batch, views, *image_shape]."""
+        """What a last state looks like: an image for each item, or several, [batch, views, *image_shape].
+
+        An image is left where the model's rules say that a sample ends: as a·x0 + b·eps there.
+        """
+        end, shown = rules_of(self.model).end, state.x0 if state.params is None else state.params
         with torch.no_grad():
-            return self.scene.pictures(state.x0 if state.params is None else state.params, self.model)
+            if end is not None and isinstance(self.scene, Image):
+                end = end.to(shown.device)
+                shown = noisy(shown, state.eps, end)
+            return self.scene.pictures(shown, self.model)
 
     def check(self, items: Sequence[Item]) -> None:
         """Raise ValueError, naming the field, before any network call, if this cannot run."""
@@ -43,6 +52,8 @@ class Job:
             self.model.check_prompt(self.sampler.guidance.negative)
         except ValueError as error:
             raise ValueError(f"negative_{error}") from error
+        if isinstance(self.model, Network):
+            self.model.check_schedule(self.schedule)
         self.sampler.check(self.model, self.schedule)
 
     def states(self, items: Sequence[Item], cost: Cost, since: State | None = None) -> Iterator[State]:
@@ -72,7 +83,8 @@ def sample(
 ) -> Float[Tensor, "items *image_shape"]:
     """Images (latents are decoded) for all pairs of prompts and seeds, prompt by prompt: float64, about [-1, 1].
 
-    prompts: None is unconditional. schedule: by default the model's own if it has one, else Stable Diffusion's.
+    prompts: None is unconditional. schedule: by default the model's own if it has one (rectified flow for a network of flow
+    velocity), else Stable Diffusion's.
     Raises ValueError, naming the field, before any network call, if something does not fit.
     """
     job = Job(model, sampler, schedule or getattr(model, "schedule", None) or scaled_linear())

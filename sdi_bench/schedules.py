@@ -1,6 +1,7 @@
 """Schedules: time t in [0, 1] -> Level. t = n / 1000 is entry n of a 1000-entry training table."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -29,7 +30,7 @@ class Schedule(Protocol):
         """The level at time t in [0, 1]; t outside the trained range is clamped to it."""
 
     def at_sigma(self, sigma: float | Tensor) -> Level:
-        """The level whose noise-to-signal ratio is sigma, finite and > 0; outside the trained range only its t is clamped."""
+        """The level whose noise-to-signal ratio is sigma > 0; outside the trained range only its t is clamped."""
 
     @property
     def lowest(self) -> Level:
@@ -40,15 +41,22 @@ class Schedule(Protocol):
         """The noisiest level; sigma may be infinite."""
 
 
+Visits = Callable[[int], Float[Tensor, " n"]]
+"""How many levels -> the sigmas that are visited, noisiest first; the first may be infinite."""
+
+
 @dataclass(frozen=True)
 class TableSchedule:
     """Variance preserving, a² + b² = 1, from a table of alpha_bar; log-SNR is interpolated between entries.
 
     alphas_cumprod: falling, in [0, 1], shape [n_train]. Entry n is t = n / n_train.
+    linear: interpolate sigma itself instead, as k-diffusion's samplers do. visits: of the scheduler behind it, if there is one.
     Raises ValueError unless the table falls strictly inside [0, 1).
     """
 
     alphas_cumprod: Float[Tensor, " n"]
+    linear: bool = False
+    visits: Visits | None = field(default=None, compare=False, repr=False)
     _logsnr: Float[Tensor, " n"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -61,6 +69,10 @@ class TableSchedule:
     @property
     def n_train(self) -> int:
         return self.alphas_cumprod.shape[0]
+
+    @property
+    def _sigma(self) -> Float[Tensor, " n"]:
+        return (-self._logsnr / 2).exp()
 
     @property
     def lowest(self) -> Level:
@@ -78,14 +90,20 @@ class TableSchedule:
         high = (low + 1).clamp(max=self.n_train - 1)
         share = position - low
         logsnr = self._logsnr[low] + share * (self._logsnr[high] - self._logsnr[low])
+        if self.linear:
+            logsnr = -2 * torch.lerp(self._sigma[low], self._sigma[high], share).log()
         alpha_bar = torch.where(share == 0, self.alphas_cumprod[low], logsnr.sigmoid())
         return Level(alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), position / self.n_train)
 
     def at_sigma(self, sigma: float | Tensor) -> Level:
         sigma = as_rows(sigma)
-        position = np.interp(2 * sigma.log().numpy(), -self._logsnr.numpy(), np.arange(self.n_train, dtype=np.float64))
+        entries = np.arange(self.n_train, dtype=np.float64)
+        if self.linear:
+            position = np.interp(sigma.numpy(), self._sigma.numpy(), entries)
+        else:
+            position = np.interp(2 * sigma.log().numpy(), -self._logsnr.numpy(), entries)
         a = (1 + sigma.square()).rsqrt()
-        return Level(a, sigma * a, torch.from_numpy(np.atleast_1d(position)) / self.n_train)
+        return Level(a, torch.where(a > 0, sigma * a, 1.0), torch.from_numpy(np.atleast_1d(position)) / self.n_train)
 
 
 def _from_betas(betas: Tensor) -> TableSchedule:
@@ -169,12 +187,14 @@ class RectifiedFlow:
 
     t_min: the least noisy level a network is asked at, in (0, 1).
     shift: s > 0; above 1, more of t is spent on high noise (arXiv 2403.03206, eq. 23).
+    visits: of the scheduler behind it, if there is one.
     Raises ValueError if they are not.
     """
 
     t_min: float = 0.001
     n_train: int = 1000
     shift: float = 1.0
+    visits: Visits | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.t_min < 1:
@@ -197,6 +217,6 @@ class RectifiedFlow:
 
     def at_sigma(self, sigma: float | Tensor) -> Level:
         sigma = as_rows(sigma)
-        b = sigma / (1 + sigma)
+        b = torch.where(sigma.isinf(), 1.0, sigma / (1 + sigma))
         t = b / (self.shift - (self.shift - 1) * b)
         return Level(1 / (1 + sigma), b, t.clamp(self.t_min, 1))

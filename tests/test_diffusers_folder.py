@@ -19,7 +19,7 @@ from sdi_bench.coordinates import Epsilon, FlowVelocity, Sample, Velocity, noisy
 from sdi_bench.data.cameras import VIEWS
 from sdi_bench.draws import Item, PhiloxDraws, Purpose
 from sdi_bench.levels import Level
-from sdi_bench.models import DiffusersFolder, HasCodec, diffusers_folder
+from sdi_bench.models import DiffusersFolder, HasCodec, diffusers_folder, scheduler
 from sdi_bench.models.diffusers_folder import Latents, Pixels, schedule_of
 from sdi_bench.predictor import Cost, Predictor
 from sdi_bench.sampling import Job
@@ -172,7 +172,7 @@ timestep, encode_text, rows_of = DiffusersFolder.timestep, Latents.encode_text, 
 
 
 class Unshifted(RectifiedFlow):
-    def __init__(self, t_min: float, n_train: int, shift: float) -> None:
+    def __init__(self, t_min: float, n_train: int, shift: float, visits: Any) -> None:
         super().__init__(t_min, n_train)
 
 
@@ -191,8 +191,8 @@ BUGS: dict[str, tuple[str, Plant]] = {
         lambda m: m.setattr(Latents, "rows_of", lambda s, p: [r * (r.ndim > 2) for r in rows_of(s, p)]),
     ),
     "size of a latent": ("sdxl", lambda m: m.setattr(Latents, "image_shape", property(lambda s: (3, 8, 8)))),
-    "v read as eps": ("sd, v", lambda m: m.setitem(diffusers_folder.OUTPUTS, "v_prediction", Epsilon())),
-    "shift forgotten": ("sd3", lambda m: m.setattr(diffusers_folder, "RectifiedFlow", Unshifted)),
+    "v read as eps": ("sd, v", lambda m: m.setitem(scheduler.OUTPUTS, "v_prediction", Epsilon())),
+    "shift forgotten": ("sd3", lambda m: m.setattr(scheduler, "RectifiedFlow", Unshifted)),
 }
 
 
@@ -479,8 +479,6 @@ def test_bad_options_are_refused_by_name(folders, options: dict[str, Any], messa
 
 
 def test_networks_and_schedules_that_need_more_are_refused(tmp_path) -> None:
-    with pytest.raises(ValueError, match="use_dynamic_shifting=True"):
-        DiffusersFolder.of(tiny_pipelines.save("sd3", tmp_path / "dynamic", use_dynamic_shifting=True))
     pipe = tiny_pipelines.sd()
     pipe.unet = tiny_pipelines.conditional_unet(cross_attention_dim=16, time_cond_proj_dim=8)
     pipe.save_pretrained(tmp_path / "distilled")

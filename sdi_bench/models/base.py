@@ -1,6 +1,7 @@
 """What the library asks of a model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -9,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..coordinates import Parametrisation
 from ..guidance import Guidance, Prompt, Stack
 from ..levels import Level
 
@@ -63,6 +65,55 @@ class HasCodec(Protocol):
 
     def encode(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch *shape"]:
         """The latents (their mean, where the encoder is random) of images in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a checkpoint wants its samples made, beyond the levels.
+
+    bound: what becomes of a guided x0 before anything goes on with it; None: nothing.
+    keeps_eps: what it leaves alone beside: eps (DDIM), or x, so that eps is found again from x and x0 (solvers of an ODE).
+    end: the level at which a sample is left, as the picture a·x0 + b·eps; None: at sigma = 0, where the picture is x0.
+    variance: of an ancestral step, as diffusers names it.
+    """
+
+    bound: Callable[[Tensor], Tensor] | None = None
+    keeps_eps: bool = True
+    end: Level | None = None
+    variance: str = "fixed_small"
+
+
+NO_RULES = Rules()
+
+
+@runtime_checkable
+class HasRules(Protocol):
+    """A model that comes with rules."""
+
+    @property
+    def rules(self) -> Rules: ...
+
+
+def rules_of(model: object) -> Rules:
+    """The rules a model comes with."""
+    return model.rules if isinstance(model, HasRules) else NO_RULES
+
+
+@runtime_checkable
+class HasOutput(Protocol):
+    """A network, of which the output means something."""
+
+    @property
+    def parametrisation(self) -> Parametrisation: ...
+
+
+def check_askable(model: object, level: Level) -> None:
+    """Raise ValueError if the model is a network that gives no x0 at this level, because nothing is left of the signal."""
+    if isinstance(model, HasOutput) and model.parametrisation.needs_signal and not bool((level.a > 0).all()):
+        raise ValueError(
+            f"grid: starts at sigma = infinity, where a network of {type(model.parametrisation).__name__.lower()} says nothing "
+            "of the picture; set t_max below 1, or choose a schedule or grid that starts below"
+        )
 
 
 @runtime_checkable

@@ -7,17 +7,19 @@ network in the network's own terms, and x0 and eps need no conversion on the way
     trained on rectified flow         r = a + b           timestep n_train·b / (a + b)
 
 A level of the scheduler's own table gets exactly its integer timestep. The network runs in its own precision, on its own
-device; text is encoded by the pipeline's `encode_prompt`. diffusers, and transformers for text, are imported when a folder is
-opened; nothing is ever downloaded.
+device; text is encoded by the pipeline's `encode_prompt`. What the scheduler says is read by `scheduler.py`. diffusers, and
+transformers for text, are imported when a folder is opened; nothing is ever downloaded.
+
+What is sampled is the pipeline as it is in memory: a scheduler put in its place, an adapter or changed weights count from the
+next call on, and make it another model (another fingerprint).
 """
 
-import hashlib
 import json
 import logging
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -29,20 +31,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..coordinates import Epsilon, FlowVelocity, Parametrisation, Sample, Velocity
+from ..coordinates import Parametrisation
 from ..guidance import Prompt
 from ..levels import Level, expand
 from ..schedules import RectifiedFlow, Schedule, TableSchedule
-from .base import Conds, Prediction
+from .base import Conds, Prediction, Rules
+from .prints import print_of, switches_of
+from .scheduler import Taught, taught_by
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16", "float64")}
-OUTPUTS: dict[str, Parametrisation] = {
-    "epsilon": Epsilon(),
-    "sample": Sample(),
-    "v_prediction": Velocity(),
-    "flow_prediction": FlowVelocity(),
+FLAT = {"unet": "config.json", "scheduler": "scheduler_config.json"}
+"""Where the oldest folders, of one network, have their configurations: beside model_index.json."""
+
+MORE = {
+    "num_class_embeds": "a class",
+    "class_embed_type": "a class",
+    "time_cond_proj_dim": "a guidance scale",
+    "addition_embed_type": "more than text and time",
 }
-"""diffusers' prediction_type -> what the output means."""
+"""Fields by which a network asks for more than it is given here."""
 
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 """Components that sampling from text does without."""
@@ -58,15 +65,19 @@ N_PIXELS = 2**18
 class DiffusersFolder(ABC):
     """A pipeline's network, with what its scheduler says about it.
 
-    pipe: the pipeline, of diffusers. schedule: the one it was trained on. parametrisation: of the network's output.
+    pipe: the pipeline, of diffusers. dtype: the network's. at_first: what was switched on in it when it was opened.
     """
 
     pipe: Any
-    schedule: Schedule
-    parametrisation: Parametrisation
     dtype: torch.dtype
     device: str
-    fingerprint: str
+    at_first: Mapping[str, str] = field(repr=False)
+    _taught: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    trained_on: ClassVar[type] = TableSchedule
+    """The family of schedules that such networks are trained on."""
+    added: ClassVar[Mapping[str, str]] = {}
+    """What such networks are given beside text and time, by the field that asks for it."""
 
     @staticmethod
     def of(
@@ -93,8 +104,45 @@ class DiffusersFolder(ABC):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        size = self.network.config.sample_size
-        return (self.network.config.in_channels, *((size, size) if isinstance(size, int) else size))
+        return (self.network.config.in_channels, *sides(self.network.config))
+
+    @property
+    def taught(self) -> Taught:
+        """What the pipe's scheduler says; read anew when it is another. Raises ValueError in one line if it does not fit."""
+        scheduler = self.pipe.scheduler
+        now = [scheduler, scheduler.config]
+        if not self._taught or any(one is not other for one, other in zip(self._taught, now, strict=False)):
+            self._taught[:] = [*now, taught(scheduler, self.network.config, type(self))]
+        return self._taught[-1]
+
+    @property
+    def schedule(self) -> Schedule:
+        """The one it was trained on."""
+        return self.taught.schedule
+
+    @property
+    def parametrisation(self) -> Parametrisation:
+        """Of the network's output."""
+        return self.taught.parametrisation
+
+    @property
+    def rules(self) -> Rules:
+        """As `HasRules.rules`."""
+        return self.taught.rules
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the pipeline as it is in memory."""
+        return print_of(self.pipe, self.at_first, self._known)
+
+    def check(self) -> None:
+        """Raise ValueError, naming the field, if the network asks for more than it is given here."""
+        config = self.network.config
+        for more in ("num_class_embeds", "class_embed_type", "time_cond_proj_dim", "addition_embed_type"):
+            if config.get(more) not in (None, self.added.get(more)):
+                raise ValueError(f"{more}={config[more]!r}: a network that asks for {MORE[more]}")
+        if self.taught.schedule.n_train < 2:
+            raise ValueError("num_train_timesteps=1: there is nothing to sample along")
 
     @property
     @abstractmethod
@@ -134,6 +182,12 @@ class DiffusersFolder(ABC):
 class Pixels(DiffusersFolder):
     """An unconditional UNet on pixels (DDPM, arXiv 2006.11239)."""
 
+    def check(self) -> None:
+        super().check()
+        given, made = self.network.config.in_channels, self.network.config.out_channels
+        if made not in (given, 2 * given):
+            raise ValueError(f"out_channels={made}: must be in_channels={given}, or twice that with a learned variance")
+
     @property
     def prompts(self) -> tuple[str, ...]:
         return ("",)
@@ -153,6 +207,8 @@ class Latents(DiffusersFolder):
     texts: Callable[[Prompt], Sequence[Tensor]] = field(init=False, repr=False, compare=False)
     more: ClassVar[dict[str, None]] = {}
     """Further arguments that `encode_prompt` insists on."""
+    overlooked: ClassVar[tuple[str, ...]] = ("shift_factor",)
+    """Fields of a VAE that the pipeline does not look at."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "texts", lru_cache(N_TEXTS)(self.encode_text))
@@ -160,6 +216,25 @@ class Latents(DiffusersFolder):
     @property
     def prompts(self) -> tuple[str, ...]:
         return ()
+
+    def check(self) -> None:
+        super().check()
+        given, latents = self.network.config.in_channels, self.pipe.vae.config.latent_channels
+        if given != latents:
+            raise ValueError(
+                f"in_channels={given}: its VAE has latents of {latents} channels; a network that asks for a picture as well "
+                "(inpainting, editing, depth, upscaling)"
+            )
+        kind = self.network.config.get("encoder_hid_dim_type")
+        if kind not in (None, "text_proj"):
+            raise ValueError(
+                f"encoder_hid_dim_type={kind!r}: a network that asks for pictures (IP-Adapter); only text_proj is known"
+            )
+        for name in self.overlooked:
+            if self.pipe.vae.config.get(name):
+                raise ValueError(
+                    f"{name}={self.pipe.vae.config[name]!r} of the VAE: this pipeline does not look at it; set it to null"
+                )
 
     def check_prompt(self, prompt: Prompt) -> None:
         """Anything goes."""
@@ -206,12 +281,15 @@ class Latents(DiffusersFolder):
     def encode(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch *shape"]:
         scale, shift = self.affine(images)
         vae = self.pipe.vae
-        rows = images.to(vae.device, vae.dtype).split(self.at_once)
-        return (torch.cat([vae.encode(row).latent_dist.mode() for row in rows]).to(images) - shift) / scale
+        found = [vae.encode(row) for row in images.to(vae.device, vae.dtype).split(self.at_once)]
+        rows = [row.latent_dist.mode() if hasattr(row, "latent_dist") else row.latents for row in found]  # AutoencoderTiny's
+        return (torch.cat(rows).to(images) - shift) / scale
 
 
 class StableDiffusion(Latents):
     """Stable Diffusion 1 and 2 (arXiv 2112.10752)."""
+
+    overlooked: ClassVar[tuple[str, ...]] = ("shift_factor", "latents_mean", "latents_std")
 
     def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         (hidden,) = self.rows_of(prompts)
@@ -221,10 +299,20 @@ class StableDiffusion(Latents):
 class StableDiffusionXL(Latents):
     """Stable Diffusion XL (arXiv 2307.01952), told that images are of full size and not cropped."""
 
+    added: ClassVar[Mapping[str, str]] = {"addition_embed_type": "text_time"}
+
+    def check(self) -> None:
+        super().check()
+        self.time_ids(torch.float32, self.pipe.text_encoder_2.config.projection_dim)
+
+    def time_ids(self, dtype: torch.dtype, width: int) -> Float[Tensor, "1 6"]:
+        """Sizes and crop. Raises ValueError if the network wants other numbers (an aesthetic score)."""
+        size = self.image_shape[1:]
+        return self.pipe._get_add_time_ids(size, (0, 0), size, dtype, width)
+
     def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         hidden, pooled = self.rows_of(prompts)
-        size = self.image_shape[1:]
-        ids = self.pipe._get_add_time_ids(size, (0, 0), size, hidden.dtype, pooled.shape[-1]).to(x.device)
+        ids = self.time_ids(hidden.dtype, pooled.shape[-1]).to(x.device)
         added = {"text_embeds": pooled, "time_ids": ids.expand(len(x), -1)}
         return self.network(x, timesteps, encoder_hidden_states=hidden, added_cond_kwargs=added, return_dict=False)[0]
 
@@ -232,7 +320,9 @@ class StableDiffusionXL(Latents):
 class StableDiffusion3(Latents):
     """Stable Diffusion 3 (arXiv 2403.03206), with or without T5."""
 
+    trained_on: ClassVar[type] = RectifiedFlow
     more: ClassVar[dict[str, None]] = {"prompt_2": None, "prompt_3": None}
+    overlooked: ClassVar[tuple[str, ...]] = ("latents_mean", "latents_std")
 
     def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         hidden, pooled = self.rows_of(prompts)
@@ -255,6 +345,8 @@ def folder_of(path: str | Path | None) -> Path:
     if path is not None and (Path(path) / "model_index.json").is_file():
         return Path(path).resolve()
     what = "not given" if path is None else "has no model_index.json" if Path(path).is_dir() else "no such folder"
+    if path is not None and (Path(path) / FLAT["unet"]).is_file():
+        what += " and is one network alone, without a scheduler"
     raise ValueError(f"model.path={path and str(path)!r}: {what}; must be the folder of a diffusers pipeline")
 
 
@@ -308,64 +400,78 @@ def parts_of(folder: Path) -> tuple[str, dict[str, str | None]]:
         parts = {name: None if name in UNUSED else value[1] for name, value in index.items() if isinstance(value, list)}
         kind = index["_class_name"]
     for name, class_name in parts.items():
-        if class_name is not None and not (folder / name).is_dir():
+        flat = (folder / FLAT.get(name, "")).is_file()
+        if class_name is not None and not (folder / name).is_dir() and not flat:
             raise refusal(folder, f"its component {name}/ is missing")
     return kind, parts
 
 
-def training_of(folder: Path, parts: Mapping[str, str | None]) -> tuple[Schedule, Parametrisation]:
-    """What the scheduler says of the network's training: the schedule, and what is predicted."""
-    import diffusers
+def sides(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """Height and width of what a network makes. Raises ValueError if its configuration does not say."""
+    size = config["sample_size"]
+    if size is None:
+        raise ValueError("sample_size=null: how large its pictures are is not said; write it into the network's config.json")
+    return (size, size) if isinstance(size, int) else tuple(size)
 
-    with in_one_line(folder):
-        scheduler = getattr(diffusers, str(parts["scheduler"])).from_pretrained(folder / "scheduler", local_files_only=True)
-        config, flow = scheduler.config, isinstance(scheduler, diffusers.FlowMatchEulerDiscreteScheduler)
-        output = "flow_prediction" if flow else config.prediction_type
-        if output not in OUTPUTS:
-            raise ValueError(f"prediction_type={output!r}: known are {', '.join(OUTPUTS)}")
-        if output != "flow_prediction":
-            return TableSchedule(scheduler.alphas_cumprod), OUTPUTS[output]
-        if config.get("use_dynamic_shifting"):
-            raise ValueError(
-                "use_dynamic_shifting=True: a schedule that changes with the size of the picture is not known here"
-            )
-        n = config.num_train_timesteps
-        return RectifiedFlow(1 / n, n, config.get("shift" if flow else "flow_shift", 1.0)), OUTPUTS[output]
+
+def taught(scheduler: Any, config: Mapping[str, Any], kind: type[DiffusersFolder]) -> Taught:
+    """What a scheduler says of a network with this configuration. Raises ValueError if it is one of another family."""
+    patch = config.get("patch_size", 1)
+    found = taught_by(scheduler, math.prod(side // patch for side in sides(config)))
+    if not isinstance(found.schedule, kind.trained_on):
+        needs = {
+            TableSchedule: "a table of alpha_bar, as DDIMScheduler has",
+            RectifiedFlow: "a flow, as FlowMatchEulerDiscreteScheduler has",
+        }
+        raise ValueError(
+            f"{type(scheduler).__name__} does not fit {kind.__name__}, whose network was trained on {needs[kind.trained_on]}"
+        )
+    return found
+
+
+def part_of(folder: Path, name: str) -> Path:
+    """Where a component is: in a folder of its own, or, in the oldest folders, beside model_index.json."""
+    return folder / name if (folder / name).is_dir() else folder
 
 
 def schedule_of(path: str | Path | None) -> Schedule:
     """The schedule that the checkpoint in this folder was trained on. Raises ValueError, naming model.path."""
+    import diffusers
+
     folder = folder_of(path)
-    return training_of(folder, parts_of(folder)[1])[0]
+    kind, parts = parts_of(folder)
+    with in_one_line(folder):
+        load = getattr(diffusers, str(parts["scheduler"])).from_pretrained
+        scheduler = load(part_of(folder, "scheduler"), local_files_only=True)
+        if kind == "DDIMPipeline":  # as the pipeline itself does
+            scheduler = diffusers.DDIMScheduler.from_config(scheduler.config)
+        network = "unet" if "unet" in parts else "transformer"
+        config = json.loads((part_of(folder, network) / "config.json").read_text())
+        return taught(scheduler, config, kind_of(folder, kind)).schedule
 
 
-def fingerprint_of(folder: Path, names: Iterable[str]) -> str:
-    """sha256 over all files of these components, and over model_index.json."""
-    files = [folder / "model_index.json", *(path for name in names for path in (folder / name).rglob("*") if path.is_file())]
-    whole = hashlib.sha256()
-    for path in sorted(files):
-        with path.open("rb") as file:
-            whole.update(f"{path.relative_to(folder).as_posix()} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return whole.hexdigest()
+def kind_of(folder: Path, kind: str) -> type[DiffusersFolder]:
+    """How a pipeline's network is asked. Raises ValueError if that is not known."""
+    if kind not in KINDS:
+        raise refusal(folder, f"is a {kind}; known are {', '.join(KINDS)}")
+    return KINDS[kind]
 
 
 @lru_cache(maxsize=2)
 def opened(folder: Path, dtype: torch.dtype, device: str, variant: str | None) -> DiffusersFolder:
     """`DiffusersFolder.of`, remembered: the runs of a sweep share one network."""
     kind, parts = parts_of(folder)
-    if kind not in KINDS:
-        raise refusal(folder, f"is a {kind}; known are {', '.join(KINDS)}")
-    if issubclass(KINDS[kind], Latents) and find_spec("transformers") is None:
+    how = kind_of(folder, kind)
+    if issubclass(how, Latents) and find_spec("transformers") is None:
         raise refusal(folder, f"a {kind} needs the package transformers (pip install transformers)")
     import diffusers
 
     diffusers.utils.logging.disable_progress_bar()
-    if issubclass(KINDS[kind], Latents):
+    if issubclass(how, Latents):
         import transformers
 
         transformers.utils.logging.get_logger()  # whose handler `in_one_line` finds
         transformers.utils.logging.disable_progress_bar()
-    schedule, parametrisation = training_of(folder, parts)
     options: dict[str, Any] = {name: None for name, class_name in parts.items() if class_name is None}
     if "safety_checker" in options:
         options["requires_safety_checker"] = False
@@ -377,14 +483,13 @@ def opened(folder: Path, dtype: torch.dtype, device: str, variant: str | None) -
         for name, part in pipe.components.items():
             if isinstance(part, torch.nn.Module):
                 part.eval().requires_grad_(False)
-                if dtype == torch.float64:  # also what diffusers keeps in float32
-                    part.to(dtype)
+            if isinstance(part, diffusers.ModelMixin):  # without accelerate it stays as the files have it
+                torch.nn.Module.to(part, dtypes.get(name, dtype))
+            if isinstance(part, torch.nn.Module) and dtype == torch.float64:  # also what the libraries keep in float32
+                part.to(dtype)
             files = getattr(part, "vocab_files_names", {}).values()  # without any of them a tokenizer opens, and knows no word
             if files and not any((folder / name / file).is_file() for file in files):
                 raise ValueError(f"none of {', '.join(files)} in {name}/")
-        fingerprint = fingerprint_of(folder, [name for name, class_name in parts.items() if class_name is not None])
-        model = KINDS[kind](pipe, schedule, parametrisation, dtype, device, fingerprint)
-        for more in ("num_class_embeds", "class_embed_type", "time_cond_proj_dim"):
-            if model.network.config.get(more) is not None:
-                raise ValueError(f"{more}={model.network.config[more]!r}: a network that asks for a class or a guidance scale")
+        model = how(pipe, dtype, device, switches_of(pipe))
+        model.check()
     return model

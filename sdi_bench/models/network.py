@@ -10,6 +10,7 @@ from torch import Tensor
 from ..coordinates import Epsilon, Parametrisation
 from ..guidance import Prompt
 from ..levels import Level
+from ..schedules import RectifiedFlow, Schedule, scaled_linear
 from .base import Conds, Denoiser, Prediction, check_known
 
 
@@ -17,7 +18,8 @@ from .base import Conds, Denoiser, Prediction, check_known
 class Network:
     """A callable (x, t, prompts) -> output in the network's own precision, read through a parametrisation.
 
-    forward: x [rows, *shape] in `dtype`, t [rows] in [0, 1] in `dtype`, a prompt per row -> [rows, *shape].
+    forward: x [rows, *shape] in `dtype`, t [rows] in [0, 1] in float32 at least (bfloat16 has no 981 of 1000), a prompt per
+    row -> [rows, *shape].
     All conditions go through the network in one batch. State stays float64 outside.
     prompts: what it may be asked for; empty where anything goes. fingerprint: a hash of the weights.
     """
@@ -29,6 +31,24 @@ class Network:
     prompts: tuple[str, ...] = ()
     fingerprint: str = ""
 
+    @property
+    def time_dtype(self) -> torch.dtype:
+        """That of t."""
+        return torch.promote_types(self.dtype, torch.float32)
+
+    @property
+    def schedule(self) -> Schedule:
+        """What it is sampled on unless another is given: Stable Diffusion's, or rectified flow where only that fits."""
+        return next(each for each in (scaled_linear(), RectifiedFlow()) if self.parametrisation.fits(each.level(0.5)))
+
+    def check_schedule(self, schedule: Schedule) -> None:
+        """Raise ValueError if a network of this output cannot have been trained on it."""
+        if not self.parametrisation.fits(schedule.level(0.5)):
+            raise ValueError(
+                f"schedule={type(schedule).__name__}: not one on which {type(self.parametrisation).__name__} is a velocity, "
+                "a + b = 1; use RectifiedFlow (schedule=flow)"
+            )
+
     def check_prompt(self, prompt: Prompt) -> None:
         if self.prompts:
             check_known(prompt, self.prompts)
@@ -36,10 +56,10 @@ class Network:
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         n = len(conds)
         if n == 1:  # the usual case: no copies
-            out = self.forward(x.to(self.dtype), level.t.to(self.dtype).expand(x.shape[0]), conds[0]).to(torch.float64)
+            out = self.forward(x.to(self.dtype), level.t.to(self.time_dtype).expand(x.shape[0]), conds[0]).to(torch.float64)
             return Prediction(*(half[None] for half in self.parametrisation.decode(out, x, level)))
         rows = x.to(self.dtype).expand(n, *x.shape).flatten(0, 1)
-        t = level.t.to(self.dtype).expand(n, x.shape[0]).flatten()
+        t = level.t.to(self.time_dtype).expand(n, x.shape[0]).flatten()
         flat = [prompt for prompts in conds for prompt in prompts]
         out = self.forward(rows, t, flat).to(torch.float64).reshape(n, *x.shape)
         halves = [self.parametrisation.decode(row, x, level) for row in out]

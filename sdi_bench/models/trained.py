@@ -84,8 +84,7 @@ def trained(
     domain = yaml.safe_load((folder / RECIPE).read_text())["pictures"]
     table = World.open().where("train", domain.get("domain")).table
     concepts = tuple(sorted(domain.get("concepts") or set(table["concept"])))
-    own = (base.pipe, base.schedule, base.parametrisation, base.dtype, base.device, base.fingerprint)
-    return Trained(*own, concepts, builtin.weighted_images(size), tuple(prompts))
+    return Trained(base.pipe, base.dtype, base.device, base.at_first, concepts, builtin.weighted_images(size), tuple(prompts))
 
 
 @cache

@@ -97,8 +97,9 @@ class Inversion(Kappa):
             x_bar = x0 + added if whole else x0[rows] + added[rows]
             asked = source if self.t_min is None else net.level(source_t.clamp(min=self.t_min)).rows(rows)
             x = noisy(x_bar, torch.zeros_like(x_bar), asked)
-            eps = net(x, asked, scale=self.guidance_scale, rows=None if whole else rows, use=Use.INVERSION).eps
-            rise = expand(target.sigma - source.sigma, eps) * eps
+            found = net(x, asked, scale=self.guidance_scale, rows=None if whole else rows, use=Use.INVERSION)
+            eps = found.eps
+            rise = expand(target.sigma - source.sigma, eps) * eps + found.moved
             added = added + rise if whole else added.index_add(0, rows, rise)
             eps_s = eps if whole else eps_s.index_copy(0, rows, eps)
         top = net.level(t)

@@ -11,7 +11,7 @@ from ..draws import Draws
 from ..grids import Grid
 from ..guidance import Guidance
 from ..levels import Level, expand
-from ..models.base import Denoiser
+from ..models.base import Denoiser, check_askable
 from ..predictor import Guided, Predictor, Use
 from ..schedules import Schedule
 from .base import State, start
@@ -35,7 +35,7 @@ class Ddim:
         return self.grid.n_levels
 
     def check(self, model: Denoiser, schedule: Schedule) -> None:
-        self.grid.levels(schedule)
+        check_askable(model, self.grid.levels(schedule)[0])
 
     def sample(self, net: Predictor, draws: Draws) -> Iterator[State]:
         levels = [level.to(net.device) for level in self.grid.levels(net.schedule)]
@@ -48,6 +48,7 @@ def walk(net: Predictor, x: Tensor, guided: Guided, levels: Sequence[Level]) -> 
     for i, level in enumerate(levels):
         if i:
             src = levels[i - 1]  # a = 0 can be at the start only
+            x = x + expand(src.a, x) * guided.moved
             x = after(x, guided.x0, guided.eps, src, level) if i == 1 else step(x, guided.eps, src, level)
             guided = net(x, level)
         yield State(i, level, guided.x0, guided.eps)
@@ -61,7 +62,8 @@ def invert(net: Predictor, x0: Tensor, levels: Sequence[Level], scale: float) ->
     rising = list(reversed(levels))
     x = expand(rising[0].a, x0) * x0
     for src, dst in zip(rising, rising[1:], strict=False):
-        x = step(x, net(x, src, scale=scale, use=Use.INVERSION).eps, src, dst)
+        found = net(x, src, scale=scale, use=Use.INVERSION)
+        x = step(x + expand(src.a, x) * found.moved, found.eps, src, dst)
     return x
 
 

@@ -10,10 +10,13 @@ from ..draws import Draws, Purpose
 from ..grids import Grid
 from ..guidance import Guidance
 from ..levels import Level, expand
-from ..models.base import Denoiser
+from ..models.base import Denoiser, rules_of
 from ..predictor import Predictor
 from ..schedules import Schedule
 from .base import State, start
+
+POSTERIOR = ("fixed_small", "fixed_small_log")
+"""The names under which diffusers has the posterior's variance."""
 
 
 def step(x: Tensor, x0: Tensor, z: Tensor, src: Level, dst: Level) -> Tensor:
@@ -39,6 +42,12 @@ class Ddpm:
 
     def check(self, model: Denoiser, schedule: Schedule) -> None:
         require_finite("ddpm", self.grid.levels(schedule)[0])
+        variance = rules_of(model).variance
+        if variance not in POSTERIOR:
+            raise ValueError(
+                f"sampler=ddpm: draws with the posterior's variance, and the model's scheduler says variance_type={variance!r};"
+                f" use sampler=ddim, or a scheduler that has one of {', '.join(POSTERIOR)}"
+            )
 
     def sample(self, net: Predictor, draws: Draws) -> Iterator[State]:
         levels = [level.to(net.device) for level in self.grid.levels(net.schedule)]

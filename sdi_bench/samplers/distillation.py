@@ -14,7 +14,7 @@ from ..draws import Draws, Purpose
 from ..grids import Grid, steps_of
 from ..guidance import Guidance
 from ..levels import Level, Step, expand
-from ..models.base import Denoiser
+from ..models.base import Denoiser, check_askable
 from ..noise import Fresh, Kappa
 from ..predictor import Predictor
 from ..scenes import Image, Scene
@@ -32,10 +32,13 @@ class Eval(NamedTuple):
 
 
 def evaluate(x0: Tensor, step: Step, last: Tensor, noise: Kappa, direction: Direction, net: Predictor, draws: Draws) -> Eval:
-    """x0(next) = x0 - sigma_next·[ eps(a_next·x0 + b_next·kappa) - kappa ]   (eq. 10; written here only)."""
+    """x0(next) = x0 - sigma_next·[ eps(a_next·x0 + b_next·kappa) - kappa ]   (eq. 10; written here only).
+
+    It is the prediction at the noisy image; where the model's rules move that, the target moves along.
+    """
     proposal = noise.propose(x0, step, last, net, draws)
     guided = net(noisy(x0, proposal.kappa, step.dst), step.dst)
-    target = x0 - expand(step.dst.sigma, x0) * direction(guided, proposal)
+    target = x0 - expand(step.dst.sigma, x0) * direction(guided, proposal) + guided.moved
     return Eval(proposal.kappa, guided.eps, target)
 
 
@@ -146,7 +149,10 @@ class Distillation:
         return self.timeline.n_states
 
     def check(self, model: Denoiser, schedule: Schedule) -> None:
-        self.noise.check(model, self.guidance, self.timeline.noisiest(schedule))
+        noisiest = self.timeline.noisiest(schedule)
+        if self.scene.is_x0:  # which starts from a prediction there
+            check_askable(model, noisiest)
+        self.noise.check(model, self.guidance, noisiest)
         self.direction.check(self.noise)
         self.scene.check(model)
         self.update.check(self.scene)

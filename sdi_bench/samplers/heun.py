@@ -3,16 +3,23 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from ..coordinates import noisy, x_bar
 from ..draws import Draws
 from ..grids import Grid
 from ..guidance import Guidance
-from ..levels import expand
+from ..levels import Level, expand
 from ..models.base import Denoiser
-from ..predictor import Predictor, Use
+from ..predictor import Guided, Predictor, Use
 from ..schedules import Schedule
 from .base import State, start
 from .ddpm import require_finite
+
+
+def slope_of(guided: Guided, level: Level) -> Tensor:
+    """d x_bar / d sigma = (x_bar - x0) / sigma; it is eps where no rule has moved x0."""
+    return guided.eps - guided.moved / expand(level.sigma, guided.eps)
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,8 @@ class Heun:
         for i, level in enumerate(levels):
             if i:
                 d_sigma = expand(level.sigma - levels[i - 1].sigma, x)
-                slope = guided.eps
+                slope = slope_of(guided, levels[i - 1])
                 ahead = net(noisy(x + d_sigma * slope, 0 * x, level), level, use=Use.OTHER)
-                x = x + d_sigma * (slope + ahead.eps) / 2
+                x = x + d_sigma * (slope + slope_of(ahead, level)) / 2
                 guided = net(noisy(x, 0 * x, level), level)
             yield State(i, level, guided.x0, guided.eps)

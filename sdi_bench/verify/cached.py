@@ -14,7 +14,7 @@ from ..grids import UniformT
 from ..guidance import Guidance, Prompt
 from ..levels import Level, Step, expand
 from ..models import Network, Prediction, Reparametrised
-from ..models.base import Conds, Denoiser
+from ..models.base import Conds, Denoiser, Rules, rules_of
 from ..noise import Previous
 from ..predictor import Predictor
 from ..samplers import Annealed, Ddim, Distillation, State
@@ -58,7 +58,7 @@ class Setting(NamedTuple):
 def grid_for(schedule: Schedule, parametrisation: Parametrisation, n_levels: int) -> UniformT:
     """n levels from the top; below it where sigma is infinite and the output (eps, score) gives no x0 there."""
     endless = not bool(schedule.highest.sigma.isfinite().all())
-    return UniformT(n_levels, t_max=0.98 if endless and isinstance(parametrisation, Epsilon | Score) else 1.0)
+    return UniformT(n_levels, t_max=0.98 if endless and parametrisation.needs_signal else 1.0)
 
 
 def settings(full: bool) -> Iterator[Setting]:
@@ -162,6 +162,10 @@ class Recorded:
     @property
     def fingerprint(self) -> str:
         return self.model.fingerprint
+
+    @property
+    def rules(self) -> Rules:
+        return rules_of(self.model)
 
     def check_prompt(self, prompt: Prompt) -> None:
         self.model.check_prompt(prompt)

@@ -1,0 +1,93 @@
+"""Fingerprints of a pipeline as it is in memory: its weights, its configurations, its words, and what was switched on since."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+READING = 2
+"""Raised whenever the numbers change that a folder gives, because it is read in another way."""
+
+ELSEWHERE = ("name_or_path", "transformers_version", "dtype", "torch_dtype")
+"""Of a configuration: where it was found and what read it."""
+
+
+def switches_of(pipe: Any) -> dict[str, str]:
+    """Plain numbers and words, and lists of them, that hang on modules: scales of adapters, FreeU and the like."""
+    found = {}
+    for name, module in modules_of(pipe):
+        for inner, part in module.named_modules():
+            for key, value in vars(part).items():
+                if is_plain(value):
+                    found[f"{name}.{inner}.{key}"] = repr(value)
+    return found
+
+
+def is_plain(value: object) -> bool:
+    """True for numbers, words and lists and dictionaries of them."""
+    if isinstance(value, Mapping):
+        return all(is_plain(one) for one in value.values()) and type(value) is dict
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def modules_of(pipe: Any) -> Iterator[tuple[str, torch.nn.Module]]:
+    """The networks of a pipeline, by name."""
+    return ((name, part) for name, part in sorted(pipe.components.items()) if isinstance(part, torch.nn.Module))
+
+
+def tensors_of(pipe: Any) -> Iterator[tuple[str, Tensor]]:
+    """All weights of a pipeline, by name."""
+    for name, module in modules_of(pipe):
+        for key, tensor in module.state_dict(keep_vars=True).items():
+            if isinstance(tensor, Tensor):
+                yield f"{name}.{key}", tensor
+
+
+def said_by(part: Any) -> dict[str, Any]:
+    """A component's configuration as plain data, without where it came from."""
+    if hasattr(part, "get_vocab"):  # a tokenizer
+        whole = getattr(part, "backend_tokenizer", None)
+        words = json.loads(whole.to_str()) if whole is not None else {"vocabulary": part.get_vocab()}
+        said = {key: value for key, value in words.items() if key not in ("truncation", "padding")}  # which calls change
+        return said | {"length": part.model_max_length, "special": part.special_tokens_map, "side": part.padding_side}
+    config = getattr(part, "config", {})
+    said = config.to_diff_dict() if hasattr(config, "to_diff_dict") else dict(config)
+    if hasattr(part, "alphas_cumprod"):
+        said["alphas_cumprod"] = part.alphas_cumprod.tolist()
+    return {key: value for key, value in said.items() if not key.startswith("_") and key not in ELSEWHERE}
+
+
+def glance(pipe: Any) -> list[Any]:
+    """What tells cheaply whether the weights are still the same: which tensors, how often written to, and their sums."""
+    return [(key, id(t), t._version, float(t.detach().sum(dtype=torch.float64))) for key, t in tensors_of(pipe)]
+
+
+def weights_print(pipe: Any) -> str:
+    """sha256 over the names, types, shapes and bytes of all weights."""
+    whole = hashlib.sha256()
+    for key, tensor in sorted(tensors_of(pipe), key=lambda pair: pair[0]):
+        data = tensor.detach().cpu().contiguous()
+        whole.update(f"{key} {data.dtype} {tuple(data.shape)}\n".encode())
+        whole.update(data.reshape(-1).view(torch.uint8).numpy())
+    return whole.hexdigest()
+
+
+def print_of(pipe: Any, at_first: Mapping[str, str], known: dict[str, Any]) -> str:
+    """sha256 over a pipeline in memory.
+
+    at_first: its switches when it was opened; only those that are others now count. known: what the last call found of the
+    weights, so that they are hashed again only if they are others; it is written to.
+    """
+    now = glance(pipe)
+    if known.get("glance") != now:
+        known["glance"], known["weights"] = now, weights_print(pipe)
+    switched = {key: value for key, value in switches_of(pipe).items() if at_first.get(key) != value}
+    parts = {name: [type(part).__name__, said_by(part)] for name, part in pipe.components.items() if part is not None}
+    rest = {key: value for key, value in pipe.config.items() if isinstance(value, bool | int | float | str) and key[0] != "_"}
+    whole = [READING, type(pipe).__name__, known["weights"], switched, parts, rest]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,239 @@
+"""What a scheduler of diffusers says: the training table, what is predicted, which levels are visited, how samples are made.
+
+How it steps is not taken from it: that is what the samplers here are for. Whatever else in its configuration changes the
+samples is honoured, or refused in one line that names the field. Only fields that its class has count, as in diffusers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..coordinates import Epsilon, FlowVelocity, Parametrisation, Sample, Velocity
+from ..levels import Level
+from ..schedules import RectifiedFlow, Schedule, TableSchedule
+from .base import Rules
+
+OUTPUTS: dict[str, Parametrisation] = {"epsilon": Epsilon(), "sample": Sample(), "v_prediction": Velocity()}
+"""diffusers' prediction_type on a table -> what the output means."""
+
+SHAPED = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas")
+"""Options under which sigmas are chosen first, and their timesteps found between the table's entries in log(sigma)."""
+
+
+class Taught(NamedTuple):
+    """What a network was trained on and for, and how its samples are made."""
+
+    schedule: Schedule
+    parametrisation: Parametrisation
+    rules: Rules
+
+
+@dataclass(frozen=True)
+class Clip:
+    """x0 is cut off at ±limit (`clip_sample`, `clip_sample_range`)."""
+
+    limit: float
+
+    def __call__(self, x0: Tensor) -> Tensor:
+        return x0.clamp(-self.limit, self.limit)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Dynamic thresholding (Imagen, arXiv 2205.11487, sec. 2.3): x0 is cut off at ±s and divided by s, image by image.
+
+    s: the quantile `ratio` of |x0|, at least 1, at most `most` (`dynamic_thresholding_ratio`, `sample_max_value`).
+    """
+
+    ratio: float
+    most: float
+
+    def __call__(self, x0: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch *shape"]:
+        s = x0.flatten(1).abs().quantile(self.ratio, dim=1).clamp(1, self.most).reshape(-1, *[1] * (x0.ndim - 1))
+        return x0.clamp(-s, s) / s
+
+
+@dataclass(frozen=True)
+class Said:
+    """A scheduler's configuration, as far as its class knows it."""
+
+    scheduler: Any
+
+    def __call__(self, field: str, default: Any = None) -> Any:
+        """The field's value; the default where the class has no such field, whatever the file says."""
+        known = field in self.scheduler._get_init_keys(type(self.scheduler))
+        return self.scheduler.config.get(field, default) if known else default
+
+    def refuse(self, field: str, would_do: str) -> None:
+        """Raise ValueError, naming the field."""
+        raise ValueError(f"{field}={self.scheduler.config.get(field)!r} of {type(self.scheduler).__name__}: {would_do}")
+
+
+def taught_by(scheduler: Any, tokens: int) -> Taught:
+    """All that is taken from a scheduler. Raises ValueError in one line, naming the field or the class, for what is not known.
+
+    tokens: of a latent in a transformer, by which dynamic shifting goes.
+    """
+    said = Said(scheduler)
+    if scheduler.config.get("predict_epsilon", True) is False and said("prediction_type") == "epsilon":
+        said.refuse("predict_epsilon", "an old name that diffusers ignores; write prediction_type=sample instead")
+    if is_flow(scheduler):
+        return taught_flow(said, tokens)
+    if not hasattr(scheduler, "alphas_cumprod"):
+        raise ValueError(
+            f"{type(scheduler).__name__}: has no table of alphas_cumprod, and is not FlowMatchEulerDiscreteScheduler; "
+            "save the pipeline with one that has, such as DDIMScheduler, if its network was trained on one"
+        )
+    return taught_table(said)
+
+
+def is_flow(scheduler: Any) -> bool:
+    """True if a network of rectified flow goes with it."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        return True
+    said = Said(scheduler)
+    flows = bool(said("use_flow_sigmas")), said("prediction_type") == "flow_prediction"
+    if any(flows) and not all(flows):
+        said.refuse(
+            "prediction_type",
+            f"with use_flow_sigmas={flows[0]}; flow_prediction and use_flow_sigmas=true go together or not at all",
+        )
+    return all(flows)
+
+
+def taught_table(said: Said) -> Taught:
+    """Of a scheduler with a table of alpha_bar."""
+    scheduler, output = said.scheduler, said("prediction_type", "epsilon")
+    if output not in OUTPUTS:
+        said.refuse("prediction_type", f"known are {', '.join(OUTPUTS)}, flow_prediction")
+    if said("timestep_type") == "continuous" and output == "v_prediction":
+        said.refuse(
+            "timestep_type", "a network that is told log(sigma)/4, not an entry of the table; only discrete is known here"
+        )
+    shaped = any(said(name) for name in SHAPED)
+    if said("interpolation_type", "linear") != "linear" and not shaped:
+        said.refuse("interpolation_type", "asks the network at timesteps that are not those of its sigmas; use linear")
+    linear = is_exploding(scheduler) and not shaped
+    schedule = TableSchedule(scheduler.alphas_cumprod, linear, partial(visited, scheduler, None))
+    bound: Callable[[Tensor], Tensor] | None = None
+    if said("thresholding"):
+        bound = Threshold(said("dynamic_thresholding_ratio"), said("sample_max_value"))
+    elif said("clip_sample"):
+        bound = Clip(said("clip_sample_range", 1.0))
+    rules = Rules(bound, not hasattr(scheduler, "sigmas"), end_of(scheduler), said("variance_type") or "fixed_small")
+    return Taught(schedule, OUTPUTS[output], rules)
+
+
+def taught_flow(said: Said, tokens: int) -> Taught:
+    """Of a scheduler of rectified flow."""
+    if said("invert_sigmas"):
+        said.refuse("invert_sigmas", "a network whose time runs the other way; only false is known here")
+    if said("stochastic_sampling"):
+        said.refuse("stochastic_sampling", "adds new noise at every step; save it with false, and use sampler=sds for that")
+    if said("final_sigmas_type", "zero") != "zero":
+        said.refuse("final_sigmas_type", "leaves the sample where the grid ends; only zero is known here")
+    for field in ("thresholding", "clip_sample"):
+        if said(field):
+            said.refuse(field, "not known with rectified flow; only false is")
+    mu = mu_of(said, tokens) if said("use_dynamic_shifting") else None
+    shift = said("shift") or said("flow_shift", 1.0)
+    if mu is not None:
+        shift = mu if said("time_shift_type") == "linear" else float(np.exp(mu))
+    n = said("num_train_timesteps")
+    return Taught(RectifiedFlow(1 / n, n, shift, partial(visited, said.scheduler, mu)), FlowVelocity(), Rules())
+
+
+def mu_of(said: Said, tokens: int) -> float:
+    """By how much the pipeline shifts time at this size of picture."""
+    from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
+
+    config = said.scheduler.config  # as the pipeline reads it
+    sizes = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    return float(calculate_shift(tokens, *sizes, config.get("base_shift", 0.5), config.get("max_shift", 1.16)))
+
+
+def is_exploding(scheduler: Any) -> bool:
+    """True if it carries x_bar = x0 + sigma·eps, as k-diffusion's samplers do, rather than a·x0 + b·eps."""
+    return float(scheduler.init_noise_sigma) != 1.0
+
+
+def end_of(scheduler: Any) -> Level | None:
+    """Where it leaves the sample (`set_alpha_to_one`, `final_sigmas_type`); None at sigma = 0."""
+    again = type(scheduler).from_config(scheduler.config)
+    if hasattr(again, "sigmas"):
+        again.set_timesteps(2)
+        sigma = again.sigmas[-1].double()
+    else:
+        alpha_bar = torch.as_tensor(getattr(again, "final_alpha_cumprod", 1.0)).double()
+        sigma = (1 / alpha_bar - 1).sqrt()
+    if not sigma > 0:
+        return None
+    a = torch.ones(1, dtype=torch.float64) if is_exploding(scheduler) else (1 + sigma.square()).rsqrt().reshape(1)
+    return Level(a, a * sigma, torch.zeros_like(a))
+
+
+def visited(scheduler: Any, mu: float | None, n_levels: int) -> Float[Tensor, " n"]:
+    """The sigmas of the scheduler's own n levels, noisiest first. Raises ValueError, naming the field, if it has no such n."""
+    name = type(scheduler).__name__
+    again = type(scheduler).from_config(scheduler.config)
+    try:
+        again.set_timesteps(n_levels, **{} if mu is None else {"mu": mu})
+    except (ValueError, IndexError, ZeroDivisionError) as error:
+        raise ValueError(
+            f"grid.n_levels={n_levels}: not to be had from {name} ({error}); choose another number or grid"
+        ) from error
+    if hasattr(again, "sigmas"):
+        sigmas = again.sigmas[:-1].double()
+        sigmas = sigmas[sigmas > 0]  # of second order, the end stands there twice
+        sigmas = sigmas / (1 - sigmas) if is_flow(scheduler) else sigmas
+    else:
+        entries = again.timesteps.long()
+        if int(entries.max()) >= len(again.alphas_cumprod):
+            raise ValueError(
+                f"grid.n_levels={n_levels}: {name} with steps_offset={Said(scheduler)('steps_offset')!r} asks for entry "
+                f"{int(entries.max())} of {len(again.alphas_cumprod)}; choose another number or grid"
+            )
+        sigmas = (1 / again.alphas_cumprod[entries].double() - 1).sqrt()
+        steps_to(again, entries, n_levels)
+    return once_each(scheduler, sigmas, n_levels)
+
+
+def once_each(scheduler: Any, sigmas: Float[Tensor, " m"], n_levels: int) -> Float[Tensor, " n"]:
+    """The same without the levels visited twice or in between, as solvers of higher order do."""
+    from diffusers import EulerDiscreteScheduler
+
+    distinct = sigmas.unique().flip(0)
+    if len(distinct) == n_levels:
+        return distinct
+    plain = EulerDiscreteScheduler.from_config(scheduler.config)
+    if is_flow(scheduler) or len(distinct) < n_levels:
+        raise ValueError(
+            f"grid.n_levels={n_levels}: {type(scheduler).__name__} visits {len(distinct)} levels then; choose a grid"
+        )
+    plain.set_timesteps(n_levels)
+    return plain.sigmas[:-1].double()
+
+
+def steps_to(scheduler: Any, entries: Tensor, n_levels: int) -> None:
+    """Raise ValueError if the scheduler of DDIM leaves an image at another level than it goes on from.
+
+    It steps from entry t to t - T // n, whatever the next timestep is (diffusers 0.42): with timestep_spacing linspace, or
+    trailing where n does not divide T, the network is then asked at a level that the image is not at.
+    """
+    from diffusers import DDIMParallelScheduler, DDIMScheduler
+
+    stride = scheduler.config.num_train_timesteps // n_levels
+    if isinstance(scheduler, DDIMScheduler | DDIMParallelScheduler) and not bool((entries[:-1] - entries[1:] == stride).all()):
+        spacing = scheduler.config.timestep_spacing
+        raise ValueError(
+            f"grid.n_levels={n_levels}: with timestep_spacing={spacing!r} {type(scheduler).__name__} asks at entries that it does "
+            f"not step to, {stride} down each time; choose an n for which they are the same, or grid={spacing}"
+        )
