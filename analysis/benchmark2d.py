@@ -15,10 +15,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from sdi_bench import texts
 from sdi_bench.compare import cell
 from sdi_bench.store import write_whole
 
-from .figures.style import look
+from .figures.style import look, told
 from .text import lines
 
 matplotlib.use("Agg")
@@ -202,7 +203,7 @@ def draw_curves(table: pd.DataFrame, path: Path) -> None:
     for axis, (measure, title) in zip(axes, CURVES.items(), strict=True):
         for run, rows in table[table["measure"] == measure].groupby("run"):
             style = styles[str(run)]
-            axis.plot(rows["gamma"], rows["point"], label=run, **style)
+            axis.plot(rows["gamma"], rows["point"], label=told(run), **style)
             axis.fill_between(rows["gamma"], rows["low"], rows["high"], alpha=0.12, color=style["color"])
         axis.set_xscale("log")
         ticks = sorted(table["gamma"].unique())
@@ -213,7 +214,7 @@ def draw_curves(table: pd.DataFrame, path: Path) -> None:
         if measure in ("sharpness", "saturation"):
             axis.axhline(0, color="gray", linewidth=0.7)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
-    figure.savefig(path, dpi=130)
+    texts.save(figure, path, dpi=130)
     plt.close(figure)
 
 
@@ -243,7 +244,7 @@ def draw_kappas(table: pd.DataFrame, path: Path) -> None:
         axis.set_title(f"{measure}, less ddim's", fontsize=9)
         axis.set_yticks(range(len(runs)), runs, fontsize=7)
     np.atleast_1d(axes)[-1].legend(fontsize=7)
-    figure.savefig(path, dpi=130)
+    texts.save(figure, path, dpi=130)
     plt.close(figure)
 
 

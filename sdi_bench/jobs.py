@@ -5,6 +5,7 @@ import re
 import resource
 import sys
 import time
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +41,13 @@ FIELDS = 8
 """Items a shard where an item is a field: seconds each, seen from many sides."""
 
 SHOWN = 8
+"""Fields of a run that its picture shows."""
+
+TURNING = 64
 """Fields of a run that get a turntable."""
+
+NAME = 40
+"""Letters of a prompt that a file's name shows."""
 
 CHECKPOINT = 20.0
 """Seconds after which an unfinished batch of score distillation is kept."""
@@ -260,8 +267,13 @@ def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
 
 
 def slug(item: Item) -> str:
-    """An item as a file's name."""
-    return re.sub(r"[^a-z0-9]+", "-", pictures.name_of(item).lower()).strip("-")
+    """An item as a file's name: how its prompt begins, in ASCII letters and digits, its seed, and a hash of both.
+
+    No two items share a name, however alike they look; none is longer than some 70 bytes.
+    """
+    plain = unicodedata.normalize("NFKD", item.prompt or "no prompt").encode("ascii", "ignore").decode().lower()
+    begins = re.sub(r"[^a-z0-9]+", "-", plain)[:NAME].strip("-")
+    return "-".join(filter(None, (begins, str(item.seed), digest([item.prompt, item.seed], 8))))
 
 
 def show(plan: Plan, images: np.ndarray) -> None:
@@ -272,7 +284,7 @@ def show(plan: Plan, images: np.ndarray) -> None:
         names = [pictures.name_of(item) for item in plan.items[:SHOWN]]
         sides = {angle: few[:, k] for angle, k in zip(angles, columns, strict=True)}
         pictures.side_by_side(plan.folder.path / "samples.png", sides, names, plan.label)
-        for item, views in zip(plan.items, few, strict=False):
+        for item, views in zip(plan.items[:TURNING], images, strict=False):
             pictures.turntable(plan.folder.path / f"{slug(item)}.gif", views)
         return
     prompts = list(dict.fromkeys(item.prompt for item in plan.items))[:16]
@@ -319,7 +331,7 @@ def summarise(plans: Sequence[Sequence[Plan]]) -> bool:
         if entries[0].images.ndim == 4:
             sides = range(0, n_views, max(1, n_views // 4))
             chosen = [i for i, item in enumerate(items) if item.seed == items[0].seed and i % n_views in sides][:12]
-            columns = {pictures.name_of(items[i]): np.stack([entry.images[i] for entry in entries]) for i in chosen}
+            columns = [(pictures.name_of(items[i]), [entry.images[i] for entry in entries]) for i in chosen]
             title = "the same items in columns: prompt · seed"
             pictures.side_by_side(picture, columns, [entry.label for entry in entries], title)
         else:

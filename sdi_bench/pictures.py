@@ -1,6 +1,5 @@
 """Pictures of samples: a grid per run, runs side by side for a sweep."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +7,12 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image as Picture
 
+from . import texts
 from .draws import Item
+
+
+Cells = np.ndarray | Sequence[np.ndarray | None]
+"""A column of pictures, [n, c, h, w]; None for one that is missing."""
 
 
 def shown(image: Float[np.ndarray, "c h w"]) -> np.ndarray:
@@ -44,51 +48,63 @@ def turntable(path: Path, images: Float[np.ndarray, "views c h w"], scale: int =
     part.replace(path)
 
 
-def side_by_side(path: Path, columns: Mapping[str, np.ndarray], rows: Sequence[str], title: str) -> None:
-    """Pictures in columns and rows (named by `rows`); points of a plane become a scatter plot a column. Writes a PNG."""
+def side_by_side(
+    path: Path,
+    columns: Mapping[str, Cells] | Sequence[tuple[str, Cells]],
+    rows: Sequence[str],
+    title: str,
+) -> None:
+    """Pictures in columns and rows (named by `rows`; None leaves a cell empty); points of a plane, [n, 2], become a scatter
+    plot a column. Names are drawn as they stand, long ones shortened. Writes a PNG.
+    """
     import matplotlib  # slow to import, and only needed here
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    first = next(iter(columns.values()))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    n_rows = len(rows) if first.ndim == 4 else 1
-    size = 0.75 if first.ndim == 4 else 2.6
-    label = 0.3 + 0.06 * max(map(len, rows), default=0)
+    columns = list(columns.items()) if isinstance(columns, Mapping) else columns
+    first = columns[0][1]
+    points = isinstance(first, np.ndarray) and first.ndim != 4
+    names = [texts.wrapped(name, 40, 3) for name in rows]
+    n_rows = 1 if points else len(rows)
+    size = 2.6 if points else 0.75
+    label = 0.3 + 0.06 * max((len(line) for name in names for line in name.split("\n")), default=0)
     figure, axes = plt.subplots(
         n_rows,
         len(columns),
         figsize=(max(size * 1.15 * len(columns) + label, 3.2), size * n_rows + 0.75),
         squeeze=False,
-        sharex=first.ndim != 4,
-        sharey=first.ndim != 4,
+        sharex=points,
+        sharey=points,
         layout="constrained",
     )
-    for j, (column, images) in enumerate(columns.items()):
-        axes[0, j].set_title("\n".join(textwrap.wrap(column, 16)), fontsize=7)
-        if first.ndim == 4:
-            for i, name in enumerate(rows):
-                axes[i, j].imshow(shown(images[i]), interpolation="nearest" if images.shape[-1] < 64 else "antialiased")
-                axes[i, j].set_xticks([])
-                axes[i, j].set_yticks([])
-                if j == 0:
-                    axes[i, j].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
-        else:
-            flat = images.reshape(len(images), -1)
+    for j, (column, images) in enumerate(columns):
+        axes[0, j].set_title(texts.wrapped(column, 16, 5), fontsize=7)
+        if points:
+            flat = np.stack([point.ravel() for point in images if point is not None])
             axes[0, j].scatter(flat[:, 0], flat[:, -1], s=3, alpha=0.5)
-    figure.suptitle(title, fontsize=8)
-    figure.savefig(path, dpi=110)
+            continue
+        for i, name in enumerate(names):
+            image = images[i]
+            axes[i, j].set(xticks=[], yticks=[], frame_on=image is not None)
+            if image is not None:
+                axes[i, j].imshow(shown(image), interpolation="nearest" if image.shape[-1] < 64 else "antialiased")
+            if j == 0:
+                axes[i, j].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
+    figure.suptitle(texts.wrapped(title, 80, 2), fontsize=8)
+    texts.save(figure, path, dpi=110)
     plt.close(figure)
 
 
 def grid(path: Path, images: np.ndarray, items: Sequence[Item], title: str) -> None:
-    """One run: prompts in rows, seeds in columns (points of a plane: one scatter plot). Writes a PNG."""
-    prompts = list(dict.fromkeys(item.prompt for item in items))
-    seeds = sorted({item.seed for item in items})
+    """One run: prompts in rows, seeds in columns, a cell left empty where there is no such item (points of a plane: one
+    scatter plot). Writes a PNG.
+    """
     if images.ndim != 4:
         side_by_side(path, {title: images}, [], "")
         return
-    place = {item: i for i, item in enumerate(items)}
-    columns = {f"seed {seed}": images[[place[Item(prompt, seed)] for prompt in prompts]] for seed in seeds}
-    side_by_side(path, columns, [str(prompt or "no prompt") for prompt in prompts], title)
+    place = {item: image for item, image in zip(items, images, strict=True)}
+    prompts = list(dict.fromkeys(item.prompt for item in items))
+    seeds = sorted({item.seed for item in items})
+    columns = {f"seed {seed}": [place.get(Item(prompt, seed)) for prompt in prompts] for seed in seeds}
+    side_by_side(path, columns, [prompt or "no prompt" for prompt in prompts], title)

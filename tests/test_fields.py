@@ -60,7 +60,7 @@ def test_a_sweep_over_fields_writes_pictures_and_the_second_time_runs_nothing(mo
         shard = RunFolder(folder).read_shard(chunks[0])
         assert shard.images.shape == (8, 48, 3, 32, 32)
         assert RunFolder(folder).read_params(chunks[0]).shape == (8, 4 * 8**3)
-        assert len(list(folder.glob("*.gif"))) == 8 and (folder / "samples.png").exists()
+        assert len(list(folder.glob("*.gif"))) == 9 and (folder / "samples.png").exists()
     rows = {use: count for use, count in shard.rows.items() if count}
     assert rows["conditional"] == 8 * 5
     assert command(monkeypatch, tmp_path, *words) == 0

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from ..runs import Runs
-from .style import look, save
+from .style import look, save, told
 from .tiles import picture, tile, whiskers
 
 KEPT = ["tier", "run", "gamma", "measure", "point", "low", "high", "n", "diverged"]
@@ -46,7 +46,7 @@ class Guidance:
                         rows["point"],
                         yerr=whiskers(rows),
                         capsize=2,
-                        label=run,
+                        label=told(run),
                         **styles[str(run)],
                     )
                 gammas = sorted(set(some["gamma"]))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..runs import Runs, interval
-from .style import look, panels, save
+from .style import look, panels, save, told
 
 SHOWN = {
     "to DDIM's noise": "cosine to DDIM's noise, same item",
@@ -64,7 +64,7 @@ class Kappa:
                     axis.set_axis_off()
                     continue
                 for row, rows in some.groupby("row", sort=False):
-                    axis.plot(rows["sigma"], rows["point"], label=row, **styles[str(row)])
+                    axis.plot(rows["sigma"], rows["point"], label=told(row), **styles[str(row)])
                 axis.set_xscale("log")
                 axis.invert_xaxis()
                 if measure == "size":

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..runs import Runs, interval
-from .style import look, panels, save
+from .style import look, panels, save, told
 from .tiles import plain
 
 FLOOR = 1e-3
@@ -60,7 +60,7 @@ class Residual:
                 error, size = axes[2 * i][j], axes[2 * i + 1][j]
                 for kappa, rows in shown[(shown["tier"] == tier) & (shown["at"] == at)].groupby("kappa", sort=False):
                     style = styles[str(kappa)]
-                    error.plot(rows["sigma"], rows["point"].clip(lower=FLOOR), label=kappa, **style)
+                    error.plot(rows["sigma"], rows["point"].clip(lower=FLOOR), label=told(kappa), **style)
                     error.fill_between(
                         rows["sigma"],
                         rows["low"].clip(lower=FLOOR),

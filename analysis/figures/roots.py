@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from ..runs import Runs, interval
-from .style import look, panels, save
+from .style import look, panels, save, told
 from .tiles import plain
 
 
@@ -41,7 +41,7 @@ class Roots:
         for axis, tier in zip(axes[0], tiers, strict=True):
             for gamma, rows in table[table["tier"] == tier].groupby("gamma"):
                 name = f"γ = {gamma:g}"
-                axis.plot(rows["sigma"], rows["point"], label=name, **styles[name])
+                axis.plot(rows["sigma"], rows["point"], label=told(name), **styles[name])
                 axis.fill_between(
                     rows["sigma"], rows["low"].clip(lower=1e-3), rows["high"], alpha=0.15, color=styles[name]["color"]
                 )

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..runs import Run, Runs, interval
-from .style import look, panels, save
+from .style import look, panels, save, told
 
 FAINTEST = 1e-9
 """A variance below this is none: rounding, or a kappa without draws. It has no place on a logarithmic axis."""
@@ -52,7 +52,7 @@ class Scatter:
             for axis, what, title in zip(axes[i], whats, titles, strict=True):
                 some = table[table["tier"].isin(tiers) & (table["what"] == what) & (table["point"] > FAINTEST)]
                 for row, line in some.groupby("row", sort=False):
-                    axis.plot(line["sigma"], line["point"], label=row, **styles[str(row)])
+                    axis.plot(line["sigma"], line["point"], label=told(row), **styles[str(row)])
                 axis.set(xscale="log", yscale="log", xlabel="noise level σ")
                 axis.invert_xaxis()
                 axis.set_title(f"{tiers[0].split()[-1]}: {title}", fontsize=9)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..runs import Runs, interval
-from .style import look, panels, save
+from .style import look, panels, save, told
 from .tiles import whiskers
 
 MEASURES = {
@@ -56,7 +56,7 @@ class Solvers:
                 axis = axes[i][j]
                 some = table[(table["tier"] == tier) & (table["gamma"] == gamma) & (table["measure"] == measure)]
                 for name, rows in some.groupby("family", sort=False):
-                    axis.errorbar(rows["rows"], rows["point"], yerr=whiskers(rows), label=name, **styles[str(name)])
+                    axis.errorbar(rows["rows"], rows["point"], yerr=whiskers(rows), label=told(name), **styles[str(name)])
                 axis.set(xscale="log")
                 if measure != "to_path":
                     axis.set(yscale="log")

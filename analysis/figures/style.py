@@ -8,6 +8,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sdi_bench import texts
+
 COLOURS = ["#0b3c5d", "#d1495b", "#edae49", "#00798c", "#66a182", "#7d5ba6", "#8d6a4f", "#4f4f4f", "#b5838d", "#2e4057"]
 MARKERS = ["o", "s", "^", "v", "D", "P", "X", "*", "<", ">"]
 LINES = ["-", "--", "-.", ":"]
@@ -22,6 +24,11 @@ def look(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
+def told(name: object) -> str:
+    """A name for a legend, which leaves out what begins with an underscore."""
+    return f" {name}" if str(name).startswith("_") else str(name)
+
+
 def panels(rows: int, columns: int, width: float = 3.4, height: float = 2.8, **more: Any) -> tuple[Figure, list[list[Axes]]]:
     """A grid of axes."""
     figure, axes = plt.subplots(
@@ -32,6 +39,5 @@ def panels(rows: int, columns: int, width: float = 3.4, height: float = 2.8, **m
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG whose bytes depend on the ink alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130, metadata={"Software": None})
+    texts.save(figure, path, dpi=130, metadata={"Software": None})
     plt.close(figure)
