@@ -314,7 +314,13 @@ def test_prompts_for_runs_and_bad_recursive_are_refused(monkeypatch, tmp_path, c
 
 @pytest.mark.parametrize(
     "target",
-    ["os.system", "sdi_bench.store.shutil.rmtree", "sdi_bench.models.base.torch.load", "sdi_bench.store.write_whole", 3],
+    [
+        "os.system",
+        "sdi_bench.store.shutil.rmtree",
+        "sdi_bench.models.base.torch.load",
+        "sdi_bench.store.write_whole",
+        "builtins.print",
+    ],
 )
 def test_a_runs_configuration_calls_nothing_but_models_and_scenes(monkeypatch, tmp_path, capsys, target) -> None:
     (tmp_path / "shards").mkdir()
