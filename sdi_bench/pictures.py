@@ -10,7 +10,6 @@ from PIL import Image as Picture
 from . import texts
 from .draws import Item
 
-
 Cells = np.ndarray | Sequence[np.ndarray | None]
 """A column of pictures, [n, c, h, w]; None for one that is missing."""
 

@@ -12,6 +12,7 @@ from PIL import Image
 from sdi_bench import evaluate, invert
 from sdi_bench.data.world import World
 from sdi_bench.features.effnet import pooled
+from sdi_bench.measure import Clusters
 from sdi_bench.metrics import Sharpness, UndefinedError
 from sdi_bench.metrics.base import Context
 from sdi_bench.sizes import by_size, sizes, together
@@ -307,7 +308,7 @@ def test_prompts_for_runs_and_bad_recursive_are_refused(monkeypatch, tmp_path, c
     folder = written(tmp_path / "p", ["0.png", "1.png"], BYTES[:2])
     assert command(monkeypatch, str(folder), "recursive=maybe") == 2
     assert "recursive='maybe': must be true or false" in capsys.readouterr().err
-    run = evaluate.Finished("r", (), BYTES / 255, np.arange(24))
+    run = evaluate.Finished("r", (), BYTES / 255, Clusters(np.arange(24), "pictures"))
     with pytest.raises(ValueError, match="finished runs have prompts of their own"):
         evaluate.told([run], "a.txt")
 
