@@ -24,7 +24,7 @@ from .jobs import slug
 from .provenance import provenance
 from .run import conf_dir, explain
 from .scenes import View, Volume
-from .store import RunFolder, writable
+from .store import RunFolder, writable, write_whole
 
 
 def sights(
@@ -44,6 +44,7 @@ def sights(
 def mesh(scene: Volume, params: Float[Tensor, "one n"], level: float, resolution: int) -> Any:
     """The surface where density is `level`, a trimesh.Trimesh with a colour at each vertex; +Y up, front to +Z.
 
+    Colours are bytes as they are shown (sRGB), which is what .ply and .obj hold; for .glb see `glb`.
     Raises ValueError, naming the field, if the object has no such surface.
     """
     import trimesh
@@ -65,6 +66,29 @@ def mesh(scene: Volume, params: Float[Tensor, "one n"], level: float, resolution
     if found.volume < 0:
         found.invert()
     return found
+
+
+def glb(surface: Any) -> bytes:
+    """A mesh as glTF 2.0, where colours at vertices are linear in light (3.7.2.1), and what has no material shines as metal.
+
+    trimesh would write the bytes that are shown, without a material; here they are float32, linear by IEC 61966-2-1, on a
+    matt surface.
+    """
+    import trimesh
+
+    shown = surface.visual.vertex_colors[:, :3] / 255
+    linear = np.where(shown <= 0.04045, shown / 12.92, ((shown + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    bare = trimesh.Trimesh(surface.vertices, surface.faces, vertex_attributes={"linear": linear}, process=False)
+
+    def dress(tree: dict[str, Any]) -> None:
+        tree["materials"] = [{"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}]
+        for part in tree["meshes"][0]["primitives"]:
+            part["attributes"]["COLOR_0"] = part["attributes"].pop("_linear")
+            part["material"] = 0
+
+    made = bare.export(file_type="glb", tree_postprocessor=dress)
+    assert isinstance(made, bytes)
+    return made
 
 
 def export(folder: Path, settings: dict[str, Any]) -> list[Path]:
@@ -106,8 +130,8 @@ def export(folder: Path, settings: dict[str, Any]) -> list[Path]:
                     Image.fromarray(np.round(pictures.shown(frame) * 255).astype(np.uint8)).save(place / name / f"{i:03}.png")
             if settings["mesh"]:
                 surface = mesh(scene, psi, settings["level"], settings["resolution"])
-                for kind in ("ply", "glb"):
-                    surface.export(place / f"mesh.{kind}")
+                surface.export(place / "mesh.ply")
+                write_whole(place / "mesh.glb", glb(surface))
         made.append(place)
     return made
 

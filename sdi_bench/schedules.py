@@ -20,7 +20,7 @@ def as_rows(value: float | Tensor) -> Float[Tensor, " rows"]:
 
 @runtime_checkable
 class Schedule(Protocol):
-    """What the rest of the library asks of a schedule."""
+    """What the rest of the library asks of a schedule. A level is on the device of the tensor that asks for it."""
 
     @property
     def n_train(self) -> int:
@@ -60,7 +60,7 @@ class TableSchedule:
     _logsnr: Float[Tensor, " n"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        table = self.alphas_cumprod.double()
+        table = self.alphas_cumprod.double().cpu()
         if not bool(((table[1:] < table[:-1]).all() & (table[0] < 1) & (table[-1] >= 0)).item()):
             raise ValueError("alphas_cumprod: must fall strictly and stay in [0, 1)")
         object.__setattr__(self, "alphas_cumprod", table)
@@ -83,7 +83,8 @@ class TableSchedule:
         return self.level(1.0)
 
     def level(self, t: float | Tensor) -> Level:
-        position = (as_rows(t) * self.n_train).clamp(0, self.n_train - 1)
+        t = as_rows(t)
+        position = (t.cpu() * self.n_train).clamp(0, self.n_train - 1)
         nearest = position.round()
         position = torch.where((position - nearest).abs() < 1e-9, nearest, position)
         low = position.floor().long()
@@ -93,17 +94,18 @@ class TableSchedule:
         if self.linear:
             logsnr = -2 * torch.lerp(self._sigma[low], self._sigma[high], share).log()
         alpha_bar = torch.where(share == 0, self.alphas_cumprod[low], logsnr.sigmoid())
-        return Level(alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), position / self.n_train)
+        return Level(alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), position / self.n_train).to(t.device)
 
     def at_sigma(self, sigma: float | Tensor) -> Level:
         sigma = as_rows(sigma)
-        entries = np.arange(self.n_train, dtype=np.float64)
+        entries, host = np.arange(self.n_train, dtype=np.float64), sigma.cpu()
         if self.linear:
-            position = np.interp(sigma.numpy(), self._sigma.numpy(), entries)
+            position = np.interp(host.numpy(), self._sigma.numpy(), entries)
         else:
-            position = np.interp(2 * sigma.log().numpy(), -self._logsnr.numpy(), entries)
+            position = np.interp(2 * host.log().numpy(), -self._logsnr.numpy(), entries)
         a = (1 + sigma.square()).rsqrt()
-        return Level(a, torch.where(a > 0, sigma * a, 1.0), torch.from_numpy(np.atleast_1d(position)) / self.n_train)
+        place = torch.from_numpy(np.atleast_1d(position)).to(sigma.device)
+        return Level(a, torch.where(a > 0, sigma * a, 1.0), place / self.n_train)
 
 
 def _from_betas(betas: Tensor) -> TableSchedule:

@@ -43,7 +43,8 @@ class RootCount:
                 net = Predictor(job.model, job.schedule, job.sampler.guidance, (item.prompt,) * self.n_points, job.device, cost)
                 span = self.reach * (1 + float(state.eps[i].abs()))
                 # an even shift keeps the path's own root off the mesh: a zero there would be no sign change
-                mesh = state.eps[i] + span * torch.linspace(-1, 1 + 1e-3, self.n_points, dtype=torch.float64)[:, None]
+                spaced = torch.linspace(-1, 1 + 1e-3, self.n_points, dtype=torch.float64, device=state.eps.device)
+                mesh = state.eps[i] + span * spaced[:, None]
                 with torch.no_grad():
                     eps = net(noisy(state.x0[i].expand_as(mesh), mesh, step.src), step.src, use=Use.OTHER).eps
                 counts[i, k] = int((torch.diff(torch.sign(eps - mesh).flatten()) != 0).sum())

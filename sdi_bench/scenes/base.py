@@ -82,8 +82,8 @@ def surface(scene: Solid, params: Float[Tensor, "1 n"], size: int = 64) -> Float
     for camera in scene.orbit.cameras[:: max(1, len(scene.orbit.cameras) // 8)]:
         look = scene.look(params, View.of([camera]), size, size)
         origins, directions = camera.rays(size, size)
-        solid = look.opacity[0].numpy() > 0.5
-        along = look.depth[0].numpy()[solid] / -(directions[solid] @ camera.axes[2])
+        solid = look.opacity[0].cpu().numpy() > 0.5
+        along = look.depth[0].cpu().numpy()[solid] / -(directions[solid] @ camera.axes[2])
         found.append(origins[solid] + along[:, None] * directions[solid])
     return np.concatenate(found)
 

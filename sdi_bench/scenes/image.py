@@ -92,7 +92,8 @@ class CoordinateMlp(Flat):
     def image(self, params: Float[Tensor, "batch n"], shape: tuple[int, ...]) -> Float[Tensor, "batch c h w"]:
         """The picture."""
         channels, height, width = shape
-        place = torch.cartesian_prod(*(torch.linspace(-1, 1, side, dtype=params.dtype) for side in (height, width)))
+        sides = (torch.linspace(-1, 1, side, dtype=params.dtype, device=params.device) for side in (height, width))
+        place = torch.cartesian_prod(*sides)
         waves = params[:, : 2 * self.n_waves].detach().reshape(-1, self.n_waves, 2)  # the frequencies stay
         first, second = params[:, 2 * self.n_waves :].split([a * b for a, b in self.sizes(channels)], dim=1)
         (n_in, n_hidden), (_, n_out) = self.sizes(channels)

@@ -73,8 +73,10 @@ class Volume(ABC):
 
     cameras: where from. wording: how the prompt says so. n_samples >= 1 a ray. sharpness > 0, bias: density per unit of length
     = sharpness·softplus(raw + bias). spread >= 0: of the noise it starts as. dtype: of the field.
-    Penalties, >= 0, added to half the sum of squares between view and target: smooth·(squared differences between neighbours in
-    the field, all), sparse·(opacity, over pixels), solid·(opacity·(1 - opacity), over pixels).
+    Penalties, >= 0, added to half the sum of squares between view and target (of latents, where the model has them):
+    smooth·(sum of squared differences between neighbours in the field), sparse·(sum of opacity over pixels),
+    solid·(sum of opacity·(1 - opacity) over pixels). Where another code takes means, its weights are to be multiplied by its
+    numbers in the mean of squares over its pixels: 1/16 for Stable Diffusion at 512 pixels.
     n_views, elevation: of the pictures kept, around the object. Raises ValueError, naming the field, otherwise.
     """
 

@@ -90,8 +90,8 @@ PLANTED = [
     Planted(
         SCENES + "test_points_of_a_surface_lie_on_it",
         "scenes/base.py",
-        "solid = look.opacity[0].numpy() > 0.5",
-        "solid = look.opacity[0].numpy()[:, ::-1] > 0.5",
+        "solid = look.opacity[0].cpu().numpy() > 0.5",
+        "solid = look.opacity[0].cpu().numpy()[:, ::-1] > 0.5",
         "the mask of the object in the mirror: what stands in the middle stays right",
     ),
     Planted(
