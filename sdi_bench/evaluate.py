@@ -374,7 +374,7 @@ def main() -> None:
                 print("written:", folder / f"{table}.csv")
             print(*missing(tables["measures"]), sep="\n")
             sys.exit(0 if any_measured(tables["measures"]) else 1)
-        metrics = {key: instantiate(node, _convert_="all") for key, node in (settings["metric"] or {}).items()}
+        metrics = {key: instantiate(node, _convert_="all") for key, node in (settings.get("metric") or {}).items()}
         frame = evaluate(folders, settings, metrics)
         print(show(frame))
         if output is not None:
