@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from sdi_bench import texts
-from sdi_bench.compare import cell
+from sdi_bench.compare import cell, clustering
 from sdi_bench.store import write_whole
 
 from .figures.style import look, told
+from .figures.tiles import whiskers
 from .text import lines
 
 matplotlib.use("Agg")
@@ -130,7 +131,8 @@ def block(rows: pd.DataFrame, columns: Mapping[str, str]) -> str:
                 lost,
             ]
         )
-    return lines(["run", "gamma", *columns.values(), "rows c/u/inv/oth", "s/image", "diverged"], body)
+    told = lines(["run", "gamma", *columns.values(), "rows c/u/inv/oth", "s/image", "diverged"], body)
+    return "\n".join([told, "", *clustering(rows[rows["measure"].isin(list(columns))])])
 
 
 def best(measures: pd.DataFrame, by: str) -> dict[str, float]:
@@ -146,17 +148,18 @@ def pairs(frame: pd.DataFrame) -> str:
     for row in frame.to_dict("records"):
         p = "-" if pd.isna(row.get("p_holm")) else f"{row['p_holm']:.2g}"
         about = [row[key] for key in ("claim",) if key in row]
-        said = row["verdict"] if isinstance(row.get("verdict"), str) else row.get("undefined", "-")
+        said = next((row[key] for key in ("verdict", "undefined") if isinstance(row.get(key), str)), "-")
         expected = [row["expected"]] if "expected" in row else []
         effect = "-" if pd.isna(row.get("effect")) or math.isinf(row["effect"]) else f"{row['effect']:.2f}"
         body.append(
             [*about, f"{row['a']} - {row['b']}", f"{row['gamma']:g}", row["measure"], value(row), effect, p, said, *expected]
         )
     claim = ["claim"] if "claim" in frame else []
-    return lines(
+    told = lines(
         [*claim, "a - b", "gamma", "measure", "difference", "effect", "p (Holm)", "verdict", *(["claimed"] if claim else [])],
         body,
     )
+    return "\n".join([told, "", *clustering(frame)])
 
 
 def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFrame) -> str:
@@ -223,7 +226,7 @@ def prepare_kappas(differences: pd.DataFrame) -> pd.DataFrame:
     some = differences[
         (differences["tier"] == "seeds") & differences["measure"].isin(["sharpness", "saturation", "rprec", "lpips"])
     ]
-    return some.rename(columns={"a": "run"})[["run", "gamma", "measure", "point", "low", "high"]].dropna()
+    return some.rename(columns={"a": "run"})[["run", "gamma", "measure", "point", "low", "high"]].dropna(subset="point")
 
 
 def draw_kappas(table: pd.DataFrame, path: Path) -> None:
@@ -238,8 +241,9 @@ def draw_kappas(table: pd.DataFrame, path: Path) -> None:
             (0.15, -0.15), "os", table[table["measure"] == measure].groupby("gamma"), strict=False
         ):
             places = [runs.index(run) + shift for run in rows["run"]]
-            errors = [rows["point"] - rows["low"], rows["high"] - rows["point"]]
-            axis.errorbar(rows["point"], places, xerr=errors, fmt=marker, markersize=3, linewidth=1, label=f"γ {gamma:g}")
+            axis.errorbar(
+                rows["point"], places, xerr=whiskers(rows), fmt=marker, markersize=3, linewidth=1, label=f"γ {gamma:g}"
+            )
         axis.axvline(0, color="gray", linewidth=0.7)
         axis.set_title(f"{measure}, less ddim's", fontsize=9)
         axis.set_yticks(range(len(runs)), runs, fontsize=7)

@@ -22,7 +22,7 @@ from sdi_bench.store import write_whole
 
 from .benchmark2d import block, pairs, read
 from .figures.style import COLOURS, MARKERS, save
-from .figures.tiles import place_of, run_of, tile
+from .figures.tiles import place_of, run_of, tile, whiskers
 from .runs import Runs
 
 matplotlib.use("Agg")
@@ -104,7 +104,7 @@ def prepare(measures: pd.DataFrame) -> pd.DataFrame:
     """The priors of known shapes: tier, run, measure, point, low, high."""
     tiers = {tier for panel in MAP.values() for tier in panel}
     keep = measures["tier"].isin(tiers) & measures["run"].isin(list(LINES)) & measures["measure"].isin(list(YARDSTICKS))
-    return measures.loc[keep, ["tier", "run", "measure", "point", "low", "high"]].dropna()
+    return measures.loc[keep, ["tier", "run", "measure", "point", "low", "high"]].dropna(subset="point")
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
@@ -117,10 +117,16 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         for axis, tiers in zip(line, MAP.values(), strict=True):
             for k, (run, name) in enumerate(LINES.items()):
                 rows = table[(table["run"] == run) & (table["measure"] == measure)].set_index("tier").reindex(list(tiers))
-                errors = np.array([rows["point"] - rows["low"], rows["high"] - rows["point"]]).clip(0)
                 places = np.arange(len(tiers)) + 0.05 * (k - (len(LINES) - 1) / 2)
                 axis.errorbar(
-                    places, rows["point"], yerr=errors, marker=MARKERS[k], color=COLOURS[k], markersize=4, lw=1, label=name
+                    places,
+                    rows["point"],
+                    yerr=whiskers(rows),
+                    marker=MARKERS[k],
+                    color=COLOURS[k],
+                    markersize=4,
+                    lw=1,
+                    label=name,
                 )
             axis.set_xticks(range(len(tiers)), list(tiers.values()), fontsize=8)
             axis.grid(axis="y", linewidth=0.3)

@@ -109,7 +109,7 @@ def prepare_beside(differences: pd.DataFrame) -> pd.DataFrame:
     """Samplers less ddim on the same items: model, gamma, run, measure, point, low, high."""
     some = differences[differences["tier"].isin(list(MODELS)) & differences["measure"].isin(list(BESIDE))]
     some = some[some["a"] != "previous"].assign(model=some["tier"].map(MODELS)).rename(columns={"a": "run"})
-    return some[["model", "gamma", "run", "measure", "point", "low", "high"]].dropna()
+    return some[["model", "gamma", "run", "measure", "point", "low", "high"]].dropna(subset="point")
 
 
 def draw_beside(table: pd.DataFrame, path: Path) -> None:

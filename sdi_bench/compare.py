@@ -195,6 +195,8 @@ def clustering(frame: pd.DataFrame) -> list[str]:
         return ["nothing was asked for (metric=[])."]
     known = frame[frame["point"].notna()]
     told = known[known["low"].notna() & known["high"].notna()]
+    if "clusters" not in told:  # a table of before they were kept
+        return ["± is half of a 95 % interval."]
     over: dict[tuple[int, str], list[str]] = {}
     for n, clusters, measure in zip(told["n_clusters"], told["clusters"], told["measure"], strict=True):
         over.setdefault((int(n), WORDS.get(clusters, clusters)), []).append(measure)
@@ -218,6 +220,8 @@ WORDS = {"concepts": "prompts (concepts)"}
 
 def missing(frame: pd.DataFrame) -> list[str]:
     """Why cells are empty."""
+    if "undefined" not in frame:
+        return []
     gaps: dict[tuple[str, str], list[str]] = {}
     for (measure, why), rows in frame.dropna(subset=["undefined"]).groupby(["measure", "undefined"], sort=False):
         gaps.setdefault((", ".join(dict.fromkeys(rows["run"].astype(str))), str(why)), []).append(str(measure))

@@ -497,7 +497,7 @@ def main() -> None:
             RunFolder(folder).write_json("measures.provenance.json", provenance("sdi_bench.evaluate", sys.argv[1:]))
             print(*missing(tables["measures"]), sep="\n")
             sys.exit(0 if any_measured(tables["measures"]) else 1)
-        metrics = {key: instantiate(node, _convert_="all") for key, node in (settings["metric"] or {}).items()}
+        metrics = {key: instantiate(node, _convert_="all") for key, node in (settings.get("metric") or {}).items()}
         frame = evaluate(folders, settings, metrics)
         print(show(frame))
         if output is not None:

@@ -220,7 +220,7 @@ def test_vendi_is_averaged_over_prompts_that_have_more_than_one_sample() -> None
     assert found(np.arange(6)) == pytest.approx((2 + 1) / 2, abs=1e-9)
     assert found(np.array([5, 0, 2, 1])) == pytest.approx(2, abs=1e-9)  # of b only one is left
     assert math.isnan(found(np.array([0, 1, 5])))
-    with pytest.raises(UndefinedError, match="no prompt has three samples"):
+    with pytest.raises(UndefinedError, match="no prompt has two samples"):
         Vendi(Written(2)).statistic(of(points[:4], prompts=["a", "a", "b", "b"]))
 
 

@@ -213,7 +213,7 @@ def test_csv_alone_gives_tables_plots_and_figures(tmp_path) -> None:
         ("ddim", "7.5"),
     ]
     assert test.lines[0].cells[2] == tables.Cell("–", None, "too few")
-    assert test.lines[0].cells[3].text == "0.100 ±0.010!" and "No a for sds: too few." in test.notes
+    assert test.lines[0].cells[3].text == "0.100 ±0.010!" and "no a for sds: too few." in test.notes
     assert test.columns[3].about == "share; higher is better"
     assert [c.text for c in claims.lines[0].cells] == [
         "sds − ddim",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from sdi_bench.compare import EXPLAINED, ROW_USES
+from sdi_bench.compare import EXPLAINED, ROW_USES, clustering, missing
 
 from ..benchmark2d import value
 from .reading import MEASURED
@@ -120,17 +120,7 @@ def words_of(frames: Sequence[pd.DataFrame]) -> list[str]:
     """What the measures are, for all tables at once."""
     measures = {name for frame in frames for name in frame.loc[frame["point"].notna(), "measure"]}
     known = [text for names, text in EXPLAINED.items() if measures & set(names.split(", "))]
-    return ["± is half of a 95 % interval; ! after it: more than 1 % of the items diverged.", *known] if measures else []
-
-
-def gaps_of(frame: pd.DataFrame) -> list[str]:
-    """Why cells of a table of measures are empty."""
-    if "undefined" not in frame:
-        return []
-    gaps: dict[tuple[str, str], list[str]] = {}
-    for (measure, why), rows in frame.dropna(subset=["undefined"]).groupby(["measure", "undefined"], sort=False):
-        gaps.setdefault((", ".join(dict.fromkeys(rows["run"].astype(str))), str(why)), []).append(str(measure))
-    return [f"No {', '.join(measures)} for {runs}: {why}." for (runs, why), measures in gaps.items()]
+    return ["! after a number: more than 1 % of the items diverged.", *known] if measures else []
 
 
 def table_of(name: str, title: str, frame: pd.DataFrame, here: Sequence[str]) -> Table:
@@ -150,7 +140,7 @@ def table_of(name: str, title: str, frame: pd.DataFrame, here: Sequence[str]) ->
         lines.append(Line(str(key[0]), cells, folder if folder in here else ""))
     gamma = [Column("γ", title="guidance scale")] if with_gamma else []
     head = [Column("run"), *gamma, Column("n", "items", "number of items"), *columns.values(), *COSTS]
-    return Table(name, title, head, lines, gaps_of(frame))
+    return Table(name, title, head, lines, [*clustering(frame), *missing(frame)])
 
 
 def pairs_of(name: str, title: str, frame: pd.DataFrame, long: bool) -> Table:
@@ -182,7 +172,7 @@ def pairs_of(name: str, title: str, frame: pd.DataFrame, long: bool) -> Table:
         Column("verdict", words=True),
         *([Column("claimed", words=True)] if claimed else []),
     ]
-    return Table(name, title, head, lines, long=long)
+    return Table(name, title, head, lines, clustering(frame), long)
 
 
 def tabled(frames: Mapping[str, pd.DataFrame], measures: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
