@@ -234,6 +234,6 @@ def steps_to(scheduler: Any, entries: Tensor, n_levels: int) -> None:
     if isinstance(scheduler, DDIMScheduler | DDIMParallelScheduler) and not bool((entries[:-1] - entries[1:] == stride).all()):
         spacing = scheduler.config.timestep_spacing
         raise ValueError(
-            f"grid.n_levels={n_levels}: with timestep_spacing={spacing!r} {type(scheduler).__name__} asks at entries that it does "
-            f"not step to, {stride} down each time; choose an n for which they are the same, or grid={spacing}"
+            f"grid.n_levels={n_levels}: with timestep_spacing={spacing!r} {type(scheduler).__name__} asks at entries that it "
+            f"does not step to, {stride} down each time; choose an n for which they are the same, or grid={spacing}"
         )
