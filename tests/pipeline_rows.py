@@ -10,7 +10,7 @@ option is ignored by ours: it must be far beyond.
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,12 @@ CASES = [
 """Multistep solvers and those that add noise sample otherwise by design: for these `plain` says what is compared."""
 
 
+@cache
+def tiny(family: str) -> Any:
+    """The pipeline that the rows of a family share; they put schedulers in, and change nothing else."""
+    return tiny_pipelines.MAKERS[family]()
+
+
 def opened(pipe: Any, scheduler: str, options: Mapping[str, Any]) -> DiffusersFolder:
     """The pipeline with this scheduler, as if its folder had been opened."""
     pipe = type(pipe)(**{**pipe.components, "scheduler": getattr(diffusers, scheduler)(**options)})
@@ -200,7 +206,7 @@ def run_pipe(model: DiffusersFolder, scheduler: Any, case: Case, gamma: float, n
     signs = torch.Generator().manual_seed(0)
     states: list[Tensor] = []
     step, module = scheduler.step, sys.modules[type(scheduler).__module__]
-    if not case.family == "sd3" and start != 1:
+    if case.family != "sd3" and start != 1:
         again.set_timesteps(N)
         x = x / float(again.init_noise_sigma)
 
@@ -231,7 +237,7 @@ def run_pipe(model: DiffusersFolder, scheduler: Any, case: Case, gamma: float, n
 
 def row(case: Case, gamma: float) -> dict[str, Any]:
     """One line of the table; deviations are of the largest value of the pipeline's last latents."""
-    pipe = tiny_pipelines.MAKERS[case.family]()
+    pipe = tiny(case.family)
     model = opened(pipe, case.scheduler, case.options)
     want, *others = theirs(model, case, gamma, (0.0, 1.0, -1.0))
     size = float(want.abs().max())

@@ -11,7 +11,7 @@ import pipeline_rows
 import pytest
 import tiny_pipelines
 import torch
-from pipeline_rows import SD, U32, items_of, opened
+from pipeline_rows import SD, U32, items_of, opened, tiny
 from torch import Tensor
 
 import sdi_bench as sb
@@ -25,7 +25,9 @@ from sdi_bench.models.scheduler import Clip, Threshold
 from sdi_bench.predictor import Cost, Predictor
 from sdi_bench.samplers import distillation
 from sdi_bench.sampling import Job
-from sdi_bench.schedules import RectifiedFlow, scaled_linear
+from sdi_bench.scenes import Pixels
+from sdi_bench.schedules import Karras, RectifiedFlow, scaled_linear
+from sdi_bench.update import Adam
 from sdi_bench.verify import cached
 from sdi_bench.verify.rows import U, Worst
 
@@ -33,12 +35,9 @@ SHOWN = {
     ("pixel", "DDIMScheduler", "defaults"),
     ("pixel", "DDPMScheduler", "defaults"),
     ("sd", "DDIMScheduler", "steps_offset=1, clip_sample=False, set_alpha_to_one=False"),
-    ("sd", "PNDMScheduler", "skip_prk_steps=True, steps_offset=1"),
     ("sd", "EulerDiscreteScheduler", "final_sigmas_type=sigma_min"),
-    ("sd", "EulerDiscreteScheduler", "use_beta_sigmas=True"),
     ("sdxl", "HeunDiscreteScheduler", "clip_sample=True"),
     ("sd", "DPMSolverMultistepScheduler", "thresholding=True, sample_max_value=1.5, dynamic_thresholding_ratio=0.9"),
-    ("sd3", "FlowMatchEulerDiscreteScheduler", "shift=3.0, shift_terminal=0.1"),
     ("sd3", "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting=True, time_shift_type=linear"),
 }
 CASES = {" ".join(key): c for c in pipeline_rows.CASES if (key := (c.family, c.scheduler, c.name)) in SHOWN}
@@ -110,7 +109,7 @@ def test_bounds_are_diffusers_own() -> None:
 @pytest.mark.parametrize("sampler", [sb.Ddim, sb.Heun, sb.Ddpm])
 def test_without_rules_nothing_moves(sampler: Any) -> None:
     """A bound that is never reached gives the samples of none."""
-    pipe = tiny_pipelines.pixel()
+    pipe = tiny("pixel")
     free, wide = (opened(pipe, "DDIMScheduler", options) for options in ({"clip_sample": False}, {"clip_sample_range": 1e9}))
     assert free.rules.bound is None and wide.rules.bound == Clip(1e9)
     images = [sb.sample(model, sampler(sb.UniformT(4))) for model in (free, wide)]
@@ -119,7 +118,7 @@ def test_without_rules_nothing_moves(sampler: Any) -> None:
 
 @pytest.mark.parametrize("variance", ["fixed_large", "learned_range", "fixed_small_log"])
 def test_an_ancestral_step_of_another_variance_is_refused_by_name(variance: str) -> None:
-    model = opened(tiny_pipelines.pixel(), "DDPMScheduler", {"variance_type": variance, "clip_sample": False})
+    model = opened(tiny("pixel"), "DDPMScheduler", {"variance_type": variance, "clip_sample": False})
     grid = sb.Own(3)
     sb.Ddim(grid).check(model, model.schedule)
     if variance == "fixed_small_log":
@@ -134,7 +133,7 @@ def test_an_ancestral_step_of_another_variance_is_refused_by_name(variance: str)
 
 def test_the_end_is_applied_to_pictures_of_images_and_not_to_states_or_fields() -> None:
     table = {"clip_sample": False, "set_alpha_to_one": False}
-    model = opened(tiny_pipelines.pixel(), "DDIMScheduler", table)
+    model = opened(tiny("pixel"), "DDIMScheduler", table)
     alpha_bar = float(model.pipe.scheduler.alphas_cumprod[0])
     items = items_of("pixel")
     for sampler in (sb.Ddim(sb.Own(4)), sb.Distillation(sb.Annealed(sb.Own(4)), noise=sb.Previous())):
@@ -142,22 +141,10 @@ def test_the_end_is_applied_to_pictures_of_images_and_not_to_states_or_fields() 
         *_, last = job.states(items, Cost())
         want = alpha_bar**0.5 * last.x0 + (1 - alpha_bar) ** 0.5 * last.eps
         torch.testing.assert_close(job.pictures(last), want, rtol=1e-12, atol=1e-12)
-    field = Job(model, sb.Distillation(sb.Annealed(sb.Own(4)), scene=sb_pixels(), update=adam()), model.schedule)
+    field = Job(model, sb.Distillation(sb.Annealed(sb.Own(4)), scene=Pixels(), update=Adam(n_inner=1)), model.schedule)
     *_, last = field.states(items[:1], Cost())
     assert last.params is not None and torch.equal(field.pictures(last), last.params)
-    assert opened(tiny_pipelines.pixel(), "DDPMScheduler", table).rules.end is None  # DDPM has no such field
-
-
-def sb_pixels() -> Any:
-    from sdi_bench.scenes import Pixels
-
-    return Pixels()
-
-
-def adam() -> Any:
-    from sdi_bench.update import Adam
-
-    return Adam(n_inner=1)
+    assert opened(tiny("pixel"), "DDPMScheduler", {}).rules.end is None  # it has no such field
 
 
 # ------------------------------------------------------------------------------------------------------------------ grid
@@ -173,7 +160,7 @@ TABLES: list[tuple[str, dict[str, Any]]] = [
     ("KDPM2DiscreteScheduler", {}),
     ("KDPM2AncestralDiscreteScheduler", {"use_karras_sigmas": True}),
     ("HeunDiscreteScheduler", {"timestep_spacing": "trailing"}),
-    ("EulerAncestralDiscreteScheduler", {"rescale_betas_zero_snr": True}),
+    ("EulerAncestralDiscreteScheduler", SD | {"rescale_betas_zero_snr": True}),
     ("LMSDiscreteScheduler", {"timestep_spacing": "leading", "steps_offset": 1}),
     ("LCMScheduler", {}),
     ("TCDScheduler", {}),
@@ -184,7 +171,7 @@ TABLES: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("name", "options"), TABLES)
 def test_the_grid_is_the_scheduler_s_own(name: str, options: dict[str, Any]) -> None:
     """Every level of its own is a level at which it asks the network, and the sigma and the timestep belong together."""
-    model = opened(tiny_pipelines.pixel(), name, options)
+    model = opened(tiny("pixel"), name, options)
     theirs = getattr(diffusers, name)(**options)
     theirs.set_timesteps(10)
     levels = sb.Own(10).levels(model.schedule)
@@ -209,18 +196,18 @@ def test_a_schedule_without_a_scheduler_has_t_in_equal_steps() -> None:
         ("DDIMScheduler", {"timestep_spacing": "trailing"}, 7, "choose an n for which they are the same, or grid=trailing"),
         ("DDIMScheduler", {"steps_offset": 200}, 10, "with steps_offset=200 asks for entry 1100 of 1000"),
         ("LCMScheduler", {}, 51, "LCMScheduler .*choose another number or grid"),
-        ("DDIMInverseScheduler", {}, 10, "DDIMInverseScheduler"),
+        ("DDIMInverseScheduler", {}, 10, "DDIMInverseScheduler does not go from noise"),
         ("EulerDiscreteScheduler", {}, 1001, "the schedule has 1000 entries"),
     ],
 )
 def test_levels_that_cannot_be_had_are_refused_by_name(name: str, options: dict[str, Any], n: int, message: str) -> None:
     with pytest.raises(ValueError, match=rf"^grid.n_levels={n}: .*{message}") as refusal:
-        sb.Own(n).levels(opened(tiny_pipelines.pixel(), name, options).schedule)
+        sb.Own(n).levels(opened(tiny("pixel"), name, options).schedule)
     assert "\n" not in str(refusal.value)
 
 
 def test_the_command_visits_the_pipeline_s_levels_unless_others_are_chosen(tmp_path) -> None:
-    options = SD | {"use_karras_sigmas": True, "timestep_spacing": "leading"}
+    options = SD | {"use_karras_sigmas": True, "timestep_spacing": "leading", "steps_offset": 1}
     pipe = tiny_pipelines.sd()
     pipe.scheduler = diffusers.EulerDiscreteScheduler(**options)
     pipe.save_pretrained(tmp_path / "mine")
@@ -262,6 +249,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
         "timestep_type='continuous'",
     ),
     ("sd", "EulerDiscreteScheduler", {"interpolation_type": "log_linear"}, "interpolation_type='log_linear'"),
+    ("pixel", "EulerDiscreteScheduler", {"rescale_betas_zero_snr": True}, "'rescale_betas_zero_snr': True.*must fall strictly"),
     ("pixel", "DDPMScheduler", {"prediction_type": "noise"}, "prediction_type='noise'.*known are epsilon"),
 ]
 
@@ -269,13 +257,13 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("family", "name", "options", "message"), REFUSED)
 def test_what_is_not_known_is_refused_by_name(family: str, name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as refusal:
-        opened(tiny_pipelines.MAKERS[family](), name, options)
+        opened(tiny(family), name, options)
     assert "\n" not in str(refusal.value)
 
 
 def test_flow_sigmas_of_a_solver_are_a_flow() -> None:
     options = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
-    model = opened(tiny_pipelines.sd3(), "UniPCMultistepScheduler", options)
+    model = opened(tiny("sd3"), "UniPCMultistepScheduler", options)
     assert model.schedule == RectifiedFlow(0.001, 1000, 3.0) and model.parametrisation == FlowVelocity()
     scheduler = diffusers.UniPCMultistepScheduler(**options)
     scheduler.set_timesteps(5)
@@ -313,15 +301,12 @@ def test_folders_whose_configuration_says_more_get_one_line(name: str, changes: 
 
 def checked(**parts: Any) -> None:
     """A Stable Diffusion with other parts, opened."""
-    pipe = tiny_pipelines.sd()
+    pipe = tiny("sd")
     diffusers_folder.StableDiffusion(type(pipe)(**{**pipe.components, **parts}), torch.float32, "cpu", {}).check()
 
 
 def unet(**more: Any) -> Any:
     return tiny_pipelines.conditional_unet(**{"cross_attention_dim": 16} | more)
-
-
-class_unet = unet
 
 
 def test_networks_that_ask_for_more_are_refused_by_name() -> None:
@@ -337,7 +322,7 @@ def test_networks_that_ask_for_more_are_refused_by_name() -> None:
         (wide, "^in_channels=9: its VAE has latents of 4 channels"),
         (unet(num_class_embeds=10), "^num_class_embeds=10: a network that asks for a class"),
         (unet(addition_embed_type="text"), "^addition_embed_type='text'"),
-        (unet(encoder_hid_dim=16, encoder_hid_dim_type="ip_image_proj"), "^encoder_hid_dim_type='ip_image_proj'"),
+        (unet(encoder_hid_dim=16, encoder_hid_dim_type="image_proj"), "^encoder_hid_dim_type='image_proj'"),
         (unet(time_cond_proj_dim=8), "^time_cond_proj_dim=8: a network that asks for a guidance scale"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -357,7 +342,7 @@ def test_a_lone_network_and_a_flat_folder(tmp_path) -> None:
     folder = tiny_pipelines.save("pixel", tmp_path / "pixel")
     flat = tmp_path / "flat"
     shutil.copytree(folder / "unet", flat)
-    with pytest.raises(ValueError, match="has no model_index.json and is one network alone, without a scheduler"):
+    with pytest.raises(ValueError, match=r"has no model_index[.]json and is one network alone, without a scheduler"):
         DiffusersFolder.of(flat)
     shutil.copy(folder / "model_index.json", flat)
     shutil.copy(folder / "scheduler" / "scheduler_config.json", flat)
@@ -379,8 +364,7 @@ SAMPLERS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_sigma_infinite_is_refused_before_the_first_call_of_an_eps_network(sampler: str, monkeypatch) -> None:
-    pipe = tiny_pipelines.sd()
-    model = opened(pipe, "DDIMScheduler", ENDLESS)
+    model = opened(tiny("sd"), "DDIMScheduler", ENDLESS)
     monkeypatch.setattr(StableDiffusion, "predict", lambda *args: pytest.fail("asked"))
     for schedule, grid in ((None, sb.Own(4)), (RectifiedFlow(), sb.UniformT(4))):
         with pytest.raises(ValueError, match="sigma = infinity"):
@@ -391,9 +375,9 @@ def test_sigma_infinite_is_refused_before_the_first_call_of_an_eps_network(sampl
 
 
 def test_a_grid_that_starts_below_and_a_network_that_can_say_are_fine() -> None:
-    model = opened(tiny_pipelines.sd(), "DDIMScheduler", ENDLESS)
-    v = opened(tiny_pipelines.sd(), "DDIMScheduler", ENDLESS | {"prediction_type": "v_prediction"})
-    for each, grid in ((model, sb.UniformT(3, t_max=0.9)), (v, sb.Own(3))):
+    model = opened(tiny("sd"), "DDIMScheduler", ENDLESS)
+    v = opened(tiny("sd"), "DDIMScheduler", ENDLESS | {"prediction_type": "v_prediction"})
+    for each, grid in ((model, sb.UniformT(3, t_max=0.9)), (v, sb.Own(4))):
         assert sb.sample(each, sb.Ddim(grid), ["a cat"]).isfinite().all()
 
 
@@ -487,10 +471,12 @@ def test_time_is_never_rounded_to_half_precision(dtype: torch.dtype) -> None:
         return x
 
     network = Network(forward, (2,), dtype=dtype)
-    for gamma in (1.0, 3.0):
-        sb.sample(network, sb.Ddim(sb.Leading(1000), sb.Guidance(gamma)))
-    entries = torch.cat([t[:1] for t in told]).double() * 1000
-    want = torch.arange(999, -1, -1, dtype=torch.float64).repeat(2)
+    want = torch.arange(1000, dtype=torch.float64)
+    at = scaled_linear().level(want / 1000)
+    for n in (1, 2):
+        network.predict(torch.zeros(1000, 2, dtype=torch.float64), at, [[None] * 1000] * n)
+    entries = torch.cat(told).double() * 1000
+    want = want.repeat(3)
     assert float((entries - want).abs().max()) <= 1000 * (U32 if dtype != torch.float64 else U)
 
 
@@ -503,19 +489,13 @@ def test_a_network_of_flow_velocity_is_sampled_on_the_flow() -> None:
         return gain * (x - 2 * (1 - t)) - 2
 
     flow = Network(forward, (2,), FlowVelocity(), torch.float64)
-    found = sb.sample(flow, sb.Ddim(sb.UniformT(200)), seeds=range(2000))
-    assert float(found.mean()) == pytest.approx(2.0, abs=0.05) and float(found.std()) == pytest.approx(0.5, abs=0.03)
+    found = sb.sample(flow, sb.Ddim(sb.UniformT(100)), seeds=range(300))
+    assert float(found.mean()) == pytest.approx(2.0, abs=0.08) and float(found.std()) == pytest.approx(0.5, abs=0.06)
     with pytest.raises(ValueError, match=r"^schedule=TableSchedule: .*use RectifiedFlow \(schedule=flow\)"):
         sb.sample(flow, sb.Ddim(sb.UniformT(3)), schedule=scaled_linear())
-    with pytest.raises(ValueError, match="^schedule=Karras: "):
-        sb.sample(flow, sb.Ddim(sb.UniformT(3)), schedule=sb_karras())
+    with pytest.raises(ValueError, match=r"^schedule=Karras: "):
+        sb.sample(flow, sb.Ddim(sb.UniformT(3)), schedule=Karras())
     assert Network(forward, (2,)).schedule.n_train == 1000 and not isinstance(Network(forward, (2,)).schedule, RectifiedFlow)
-
-
-def sb_karras() -> Any:
-    from sdi_bench.schedules import Karras
-
-    return Karras()
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -528,17 +508,17 @@ def test_sd3_in_half_precision_without_accelerate(dtype: str, tmp_path, monkeypa
 
 
 def test_autoencoder_tiny_encodes_and_decodes() -> None:
-    pipe = tiny_pipelines.sd()
+    pipe = tiny("sd")
     blocks = {"encoder_block_out_channels": (8, 8), "decoder_block_out_channels": (8, 8), "scaling_factor": 0.7}
-    tiny = diffusers.AutoencoderTiny(**blocks, num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1))
-    model = opened(type(pipe)(**{**pipe.components, "vae": tiny.eval()}), "DDIMScheduler", SD)
+    small = diffusers.AutoencoderTiny(**blocks, num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1))
+    model = opened(type(pipe)(**{**pipe.components, "vae": small.eval()}), "DDIMScheduler", SD)
     assert isinstance(model, StableDiffusion) and model.image_shape == (3, 16, 16)
     images = torch.rand(2, 3, 16, 16, dtype=torch.float64) * 2 - 1
     with torch.no_grad():
         latents = model.encode(images)
-        torch.testing.assert_close(latents, 0.7 * tiny.encode(images.float()).latents.double(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(latents, 0.7 * small.encode(images.float()).latents.double(), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(
-            model.decode(latents), tiny.decode(latents.float() / 0.7).sample.double(), rtol=1e-5, atol=1e-5
+            model.decode(latents), small.decode(latents.float() / 0.7).sample.double(), rtol=1e-5, atol=1e-5
         )
 
 
