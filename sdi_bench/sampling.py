@@ -31,17 +31,17 @@ class Job:
         """What is sampled: a picture, or what a sampler that has a choice says."""
         return self.sampler.scene if isinstance(self.sampler, Distillation) else Image()
 
-    def pictures(self, state: State) -> Float[Tensor, "batch *images"]:
-        """What a last state looks like: an image for each item, or several, [batch, views, *image_shape].
+    def left(self, state: State) -> Tensor:
+        """What a last state leaves: the parameters; an image as a·x0 + b·eps where the model's rules say that samples end."""
+        end, params = rules_of(self.model).end, state.x0 if state.params is None else state.params
+        if end is None or not isinstance(self.scene, Image):
+            return params
+        return noisy(params, state.eps, end.to(params.device))
 
-        An image is left where the model's rules say that a sample ends: as a·x0 + b·eps there.
-        """
-        end, shown = rules_of(self.model).end, state.x0 if state.params is None else state.params
+    def pictures(self, state: State) -> Float[Tensor, "batch *images"]:
+        """What a last state looks like: an image for each item, or several, [batch, views, *image_shape]."""
         with torch.no_grad():
-            if end is not None and isinstance(self.scene, Image):
-                end = end.to(shown.device)
-                shown = noisy(shown, state.eps, end)
-            return self.scene.pictures(shown, self.model)
+            return self.scene.pictures(self.left(state), self.model)
 
     def check(self, items: Sequence[Item]) -> None:
         """Raise ValueError, naming the field, before any network call, if this cannot run."""

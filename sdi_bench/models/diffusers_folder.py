@@ -429,25 +429,12 @@ def taught(scheduler: Any, config: Mapping[str, Any], kind: type[DiffusersFolder
     return found
 
 
-def part_of(folder: Path, name: str) -> Path:
-    """Where a component is: in a folder of its own, or, in the oldest folders, beside model_index.json."""
-    return folder / name if (folder / name).is_dir() else folder
+def schedule_of(path: str | Path | None, dtype: str = "float32", device: str = "cpu", variant: str | None = None) -> Schedule:
+    """The schedule that the checkpoint in this folder was trained on; it is opened, as its pipeline may amend what the file says.
 
-
-def schedule_of(path: str | Path | None) -> Schedule:
-    """The schedule that the checkpoint in this folder was trained on. Raises ValueError, naming model.path."""
-    import diffusers
-
-    folder = folder_of(path)
-    kind, parts = parts_of(folder)
-    with in_one_line(folder):
-        load = getattr(diffusers, str(parts["scheduler"])).from_pretrained
-        scheduler = load(part_of(folder, "scheduler"), local_files_only=True)
-        if kind == "DDIMPipeline":  # as the pipeline itself does
-            scheduler = diffusers.DDIMScheduler.from_config(scheduler.config)
-        network = "unet" if "unet" in parts else "transformer"
-        config = json.loads((part_of(folder, network) / "config.json").read_text())
-        return taught(scheduler, config, kind_of(folder, kind)).schedule
+    Raises ValueError, naming model.path.
+    """
+    return DiffusersFolder.of(path, dtype, device, variant).schedule
 
 
 def kind_of(folder: Path, kind: str) -> type[DiffusersFolder]:

@@ -122,7 +122,11 @@ def taught_table(said: Said) -> Taught:
     if said("interpolation_type", "linear") != "linear" and not shaped:
         said.refuse("interpolation_type", "asks the network at timesteps that are not those of its sigmas; use linear")
     linear = is_exploding(scheduler) and not shaped
-    schedule = TableSchedule(scheduler.alphas_cumprod, linear, partial(visited, scheduler, None))
+    try:
+        schedule = TableSchedule(scheduler.alphas_cumprod, linear, partial(visited, scheduler, None))
+    except ValueError as error:
+        told = {name: said(name) for name in ("beta_schedule", "rescale_betas_zero_snr") if said(name) is not None}
+        raise ValueError(f"{type(scheduler).__name__} with {told}: its {error}") from error
     bound: Callable[[Tensor], Tensor] | None = None
     if said("thresholding"):
         bound = Threshold(said("dynamic_thresholding_ratio"), said("sample_max_value"))
@@ -210,10 +214,16 @@ def once_each(scheduler: Any, sigmas: Float[Tensor, " m"], n_levels: int) -> Flo
     """The same without the levels visited twice or in between, as solvers of higher order do."""
     from diffusers import EulerDiscreteScheduler
 
+    if not bool((sigmas[1:] <= sigmas[:-1]).all()):
+        raise ValueError(
+            f"grid.n_levels={n_levels}: {type(scheduler).__name__} does not go from noise to less of it; choose a grid"
+        )
     distinct = sigmas.unique().flip(0)
     if len(distinct) == n_levels:
         return distinct
-    plain = EulerDiscreteScheduler.from_config(scheduler.config)
+    said = Said(scheduler)  # from_config would put its own defaults in the place of another class's
+    fields = EulerDiscreteScheduler._get_init_keys(EulerDiscreteScheduler) & set(scheduler.config) - {"self"}
+    plain = EulerDiscreteScheduler(**{name: said(name) for name in fields if said(name) is not None})
     if is_flow(scheduler) or len(distinct) < n_levels:
         raise ValueError(
             f"grid.n_levels={n_levels}: {type(scheduler).__name__} visits {len(distinct)} levels then; choose a grid"
@@ -234,6 +244,6 @@ def steps_to(scheduler: Any, entries: Tensor, n_levels: int) -> None:
     if isinstance(scheduler, DDIMScheduler | DDIMParallelScheduler) and not bool((entries[:-1] - entries[1:] == stride).all()):
         spacing = scheduler.config.timestep_spacing
         raise ValueError(
-            f"grid.n_levels={n_levels}: with timestep_spacing={spacing!r} {type(scheduler).__name__} asks at entries that it does "
-            f"not step to, {stride} down each time; choose an n for which they are the same, or grid={spacing}"
+            f"grid.n_levels={n_levels}: with timestep_spacing={spacing!r} {type(scheduler).__name__} asks at entries that it "
+            f"does not step to, {stride} down each time; choose an n for which they are the same, or grid={spacing}"
         )
