@@ -23,7 +23,7 @@ from .data.shipped import sums
 from .draws import Item
 from .levels import Level
 from .measure import N_TRUTH, fresh_data, measure, samples_of
-from .metrics import Metric, Sights
+from .metrics import MEASURES_VERSION, Metric, Sights
 from .models.base import HasData, images_of
 from .predictor import Cost, Use
 from .probes import Probe
@@ -257,7 +257,8 @@ def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
     items, n_views, sights = every_view(plan.job.scene, plan.items, plan.folder, plan.chunks)
     images = kept if sights is None else kept.reshape(-1, *kept.shape[2:])
     held_against = None if truth is None else hashlib.sha256(truth.tobytes()).hexdigest()
-    asked = digest([[[item.prompt, item.seed] for item in plan.items], plan.config["metric"], sums(), held_against])
+    items_asked = [[item.prompt, item.seed] for item in plan.items]
+    asked = digest([items_asked, plan.config["metric"], MEASURES_VERSION, sums(), held_against])
     known = plan.folder.read_json("metrics.json")
     if known is None or known["asked"] != asked:
         given = samples_of(images, items, plan.job.model, plan.gamma, truth)

@@ -1,11 +1,10 @@
-"""The Fréchet distance, where clean-fid is installed (the extra `fid`)."""
+"""The Fréchet distance of pixels."""
 
 import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("cleanfid.resize", reason="the extra fid is not installed")
-
+from sdi_bench.features.inception import mend_torchvision
 from sdi_bench.metrics import Context, Frechet, UndefinedError
 from sdi_bench.models import Gaussian
 
@@ -21,7 +20,8 @@ def context(n: int, m: int = 4000) -> Context:
 def test_it_equals_the_fid_of_torchmetrics_on_the_same_features() -> None:
     here = context(500)
     ours = Frechet().statistic(here)(np.arange(500))
-    from torchmetrics.image.fid import FrechetInceptionDistance  # after clean_fid() has mended torchvision
+    mend_torchvision()
+    from torchmetrics.image.fid import FrechetInceptionDistance
 
     class Pixels(torch.nn.Module):
         num_features = 16
@@ -32,7 +32,7 @@ def test_it_equals_the_fid_of_torchmetrics_on_the_same_features() -> None:
     theirs = FrechetInceptionDistance(feature=Pixels(), normalize=True).set_dtype(torch.float64)
     theirs.update(torch.from_numpy(here.truth).reshape(-1, 1, 4, 4).clone(), real=True)
     theirs.update(torch.from_numpy(here.images).reshape(-1, 1, 4, 4).clone(), real=False)
-    # torchmetrics takes eigenvalues, clean-fid a matrix root; float32 images may pass through 8 bits, so features are float64
+    # sums of squares in float64, eigenvalues of C C'
     assert ours == pytest.approx(float(theirs.compute()), rel=1e-6)
 
 
