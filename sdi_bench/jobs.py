@@ -22,8 +22,8 @@ from .compare import Entry, any_measured, notes, render, tidy
 from .data.shipped import sums
 from .draws import Item
 from .levels import Level
-from .measure import CONVENTION, N_TRUTH, clustered, fresh_data, measure, samples_of
-from .metrics import Metric, Sights
+from .measure import N_TRUTH, clustered, fresh_data, measure, samples_of
+from .metrics import MEASURES_VERSION, Metric, Sights
 from .models.base import HasData, images_of
 from .predictor import Cost, Use
 from .probes import Probe
@@ -254,7 +254,7 @@ def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
     clusters = clustered(plan.items, plan.job.model).repeat(n_views)
     held_against = None if truth is None else hashlib.sha256(truth.tobytes()).hexdigest()
     listed = [[item.prompt, item.seed] for item in plan.items]
-    asked = digest([listed, plan.config["metric"], sums(), held_against, CONVENTION])
+    asked = digest([listed, plan.config["metric"], MEASURES_VERSION, sums(), held_against])
     known = plan.folder.read_json("metrics.json")
     if known is None or known["asked"] != asked:
         given = samples_of(images, items, clusters, plan.job.model, plan.gamma, truth, sights=sights)

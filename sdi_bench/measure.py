@@ -19,9 +19,6 @@ from .models.base import Denoiser, ExactModel, HasData
 from .sizes import Pictures, by_size
 from .stats import FEWEST, Difference, clusters_of, difference_of, jackknife, share
 
-CONVENTION = 2
-"""Raised where the same samples are measured otherwise than before: what was kept of earlier measures no longer counts."""
-
 N_TRUTH = 2048
 """Fresh draws of the data that samples are measured against, at least."""
 

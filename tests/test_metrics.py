@@ -1,6 +1,5 @@
 """Every metric of conf/metric: its ideal on data, its direction, what it is on hand numbers, and where it says nothing."""
 
-import importlib.util
 import itertools
 import math
 from dataclasses import replace
@@ -49,15 +48,7 @@ ON_COLOUR |= NEEDS_FILES | {"lpips", "ssim", "psnr", "rms", "same_content"}  # i
 METRICS = {
     path.stem: instantiate(OmegaConf.load(path), _convert_="all")[path.stem] for path in FILES if path.stem not in ON_COLOUR
 }
-EXTRAS = {"frechet": "cleanfid"}
-
-
-def case(name: str, *more: object) -> object:
-    lacks = name in EXTRAS and importlib.util.find_spec(EXTRAS[name]) is None
-    return pytest.param(name, *more, marks=pytest.mark.skipif(lacks, reason=f"{EXTRAS.get(name)} is not installed"))
-
-
-each_metric = pytest.mark.parametrize("name", [case(name) for name in METRICS])
+each_metric = pytest.mark.parametrize("name", METRICS)
 
 DIGITS = Empirical.of()
 PROMPTS = list(DIGITS.prompts) * 24
@@ -120,7 +111,7 @@ def test_fresh_data_is_ideal_within_the_interval(name: str) -> None:
     assert found.half < 0.15  # of a log, a ratio, or a pixel's range of 2: the interval says something
 
 
-@pytest.mark.parametrize(("name", "harm", "side"), [case(name, *harm) for name in HURT for harm in HURT[name]])
+@pytest.mark.parametrize(("name", "harm", "side"), [(name, *harm) for name in HURT for harm in HURT[name]])
 def test_harm_moves_the_metric_away_from_fresh_data(name: str, harm, side: int) -> None:
     fair, hurt = estimate(METRICS[name], FAIR), estimate(METRICS[name], replace(FAIR, images=harm(FRESH)))
     assert hurt.low > fair.high if side > 0 else hurt.high < fair.low

@@ -24,7 +24,11 @@ from .tclip import Tclip
 from .vendi import Vendi
 from .view import View
 
+MEASURES_VERSION = 2
+"""Raised when a measure's definition changes: values kept with finished runs are then measured anew."""
+
 __all__ = [
+    "MEASURES_VERSION",
     "Chamfer",
     "ClipIqa",
     "ClipScore",

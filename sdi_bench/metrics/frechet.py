@@ -1,20 +1,18 @@
-"""Fréchet distance to the data, through clean-fid."""
+"""Fréchet distance of the pixels to the data's."""
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from ..features.inception import clean_fid
+from ..features import frechet
 from ..stats import Statistic
 from .base import Context, Metric, UndefinedError
 
 
 @dataclass(frozen=True)
 class Frechet(Metric):
-    """|m - m'|² + tr(C + C' - 2 (C C')^1/2) of the pixels' means and covariances (Heusel et al., arXiv 1706.08500).
+    """|m - m'|² + tr(C + C' - 2 (C C')^1/2) of the pixels' means and unbiased covariances (Heusel et al., arXiv 1706.08500).
 
-    In pixel space, not on network features: it compares two moments only. Computed by clean-fid (arXiv 2104.11222).
-    Undefined for fewer samples than twice the pixels (the covariance is not determined) and without the extra `fid`.
+    Summed over the pixels, of values in about [-1, 1]. In pixel space, not on network features: it compares two moments only.
+    Undefined for fewer samples than twice the pixels: the covariance is not determined.
     """
 
     unit = "pixel²"
@@ -25,14 +23,4 @@ class Frechet(Metric):
         x = context.images.reshape(len(context.images), -1)
         if min(len(x), len(y)) < 2 * x.shape[1]:
             raise UndefinedError(f"{len(x)} samples are too few for {x.shape[1]} pixels")
-        try:
-            distance = clean_fid().frechet_distance
-        except ValueError as error:
-            raise UndefinedError(str(error)) from error
-        mean, covariance = y.mean(axis=0), np.cov(y, rowvar=False)
-
-        def frechet(index: np.ndarray) -> float:
-            some = x[index]
-            return float(distance(some.mean(axis=0), np.cov(some, rowvar=False), mean, covariance))
-
-        return frechet
+        return frechet.statistic(x, y)

@@ -1,10 +1,8 @@
-"""The Fréchet distance, where clean-fid is installed (the extra `fid`)."""
+"""The Fréchet distance of pixels."""
 
 import numpy as np
 import pytest
 import torch
-
-pytest.importorskip("cleanfid.resize", reason="the extra fid is not installed")
 
 from sdi_bench.metrics import Context, Frechet, UndefinedError
 from sdi_bench.models import Gaussian
@@ -32,7 +30,7 @@ def test_it_equals_the_fid_of_torchmetrics_on_the_same_features() -> None:
     theirs = FrechetInceptionDistance(feature=Pixels(), normalize=True).set_dtype(torch.float64)
     theirs.update(torch.from_numpy(here.truth).reshape(-1, 1, 4, 4).clone(), real=True)
     theirs.update(torch.from_numpy(here.images).reshape(-1, 1, 4, 4).clone(), real=False)
-    # torchmetrics takes eigenvalues, clean-fid a matrix root; float32 images may pass through 8 bits, so features are float64
+    # sums of squares in float64, eigenvalues of C C'
     assert ours == pytest.approx(float(theirs.compute()), rel=1e-6)
 
 
