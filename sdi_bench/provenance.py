@@ -141,7 +141,7 @@ def driver() -> str | None:
 
 def arithmetic() -> dict[str, Any]:
     """What decides the last bits of a sum."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload]
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "torch": [line.strip(" -") for line in torch.__config__.show().splitlines()[1:] if "Build settings" not in line],

@@ -139,3 +139,14 @@ def test_the_source_has_another_hash_once_a_line_differs(monkeypatch, tmp_path) 
     first = provenance.source.__wrapped__()
     (tmp_path / "a.py").write_text("x = 2\n")
     assert provenance.source.__wrapped__() != first
+
+
+def test_the_report_shows_every_command_of_a_run(tmp_path) -> None:
+    from analysis.report.page import about
+    from analysis.report.reading import Run
+
+    made = {"command": "b", "date": "2", "earlier": [{"command": "a", "date": "1"}]}
+    told = about(Run(provenance.RunFolder(tmp_path), {}, made, (), None), [], {})
+    assert told.commands == [("as it was run, 1", "a"), ("as it was run, 2", "b")]
+    before = about(Run(provenance.RunFolder(tmp_path), {}, {"command": "make"}, (), None), [], {})
+    assert before.commands == [("as it was run", "make")]  # a record of an earlier release
