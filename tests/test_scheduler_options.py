@@ -1,4 +1,4 @@
-"""Whatever a folder's configuration says that changes the samples is honoured or refused by name; a pipe is named by its memory."""
+"""What a folder's configuration says is honoured or refused by name, and a pipe is named by what is in memory."""
 
 import json
 import shutil

@@ -430,7 +430,7 @@ def taught(scheduler: Any, config: Mapping[str, Any], kind: type[DiffusersFolder
 
 
 def schedule_of(path: str | Path | None, dtype: str = "float32", device: str = "cpu", variant: str | None = None) -> Schedule:
-    """The schedule that the checkpoint in this folder was trained on; it is opened, as its pipeline may amend what the file says.
+    """The schedule that the checkpoint in this folder was trained on, opened: its pipeline may amend what the file says.
 
     Raises ValueError, naming model.path.
     """
