@@ -6,19 +6,20 @@ import numpy as np
 from jaxtyping import Float
 
 from ..stats import Statistic, mean_of
-from .base import Context, Metric, log_ratio
+from .base import Context, Metric, blank, log_ratio
 
 
 @dataclass(frozen=True)
 class Saturation(Metric):
-    """log of the mean chroma of pixels over the data's; 0 is as the data, above is more vivid."""
+    """log of the mean chroma of pixels over the data's; 0 is as the data, above is more vivid. One colour all over has none."""
 
     unit = "log ratio to data"
     ideal = 0.0
 
     def statistic(self, context: Context) -> Statistic:
         context.colour_pictures()
-        return log_ratio(chroma(context.images), chroma(context.data()), "colour")
+        own = np.where(blank(context.images), 0.0, chroma(context.images))
+        return log_ratio(own, chroma(context.data()), "colour")
 
 
 @dataclass(frozen=True)
