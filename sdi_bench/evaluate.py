@@ -440,7 +440,7 @@ def experiment(name: str, settings: Mapping[str, Any]) -> dict[str, pd.DataFrame
 def show(frame: pd.DataFrame) -> str:
     """The measures as a table to read: a line each, why those that are undefined are, and what ± is."""
     lines = []
-    for run, rows in frame.groupby("run", sort=False):
+    for run, rows in frame.groupby("run", sort=False) if len(frame) else ():
         lines.append(f"{run}   n {rows['n'].iloc[0]}, diverged {rows['diverged'].iloc[0]}")
         for row in rows.to_dict("records"):
             if pd.isna(row["point"]):

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from ..sizes import by_size
 from ..stats import Statistic
-from .base import Context, Metric, log_ratio
+from .base import Context, Metric, blank, log_ratio
 
 
 @dataclass(frozen=True)
@@ -23,5 +23,5 @@ class Contrast(Metric):
 
 
 def contrast(images: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, " n"]:
-    """Standard deviation of the pixels of each image."""
-    return images.reshape(len(images), -1).std(axis=1)
+    """Standard deviation of the pixels of each image; 0 for one of one colour."""
+    return np.where(blank(images), 0.0, images.reshape(len(images), -1).std(axis=1))

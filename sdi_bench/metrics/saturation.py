@@ -7,19 +7,20 @@ from jaxtyping import Float
 
 from ..sizes import by_size
 from ..stats import Statistic, mean_of
-from .base import Context, Metric, log_ratio
+from .base import Context, Metric, blank, log_ratio
 
 
 @dataclass(frozen=True)
 class Saturation(Metric):
-    """log of the mean chroma of pixels over the data's; 0 is as the data, above is more vivid."""
+    """log of the mean chroma of pixels over the data's; 0 is as the data, above is more vivid. One colour all over has none."""
 
     unit = "log ratio to data"
     ideal = 0.0
 
     def statistic(self, context: Context) -> Statistic:
         context.rgb()
-        return log_ratio(by_size(chroma, context.images), by_size(chroma, context.data()), "colour")
+        own = np.where(by_size(blank, context.images), 0.0, by_size(chroma, context.images))
+        return log_ratio(own, by_size(chroma, context.data()), "colour")
 
 
 @dataclass(frozen=True)
