@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from rounding import rounding
+from safetensors.torch import load_file, save_file
 from tiny_pipelines import lively, tokenizer
 from torch.nn import functional
 
@@ -151,7 +151,9 @@ def test_clip_fid_s_features_are_clip_s_with_clean_fid_s_preprocessing(folder) -
     model, processor = loaded(folder, "cpu")
     for images in (IMAGES, IMAGES[:, :, :12], IMAGES[..., :13]):
         pictures = [Image.fromarray(picture) for picture in bytes_of(images)]
-        x = processor(images=pictures, return_tensors="pt")["pixel_values"]  # transformers' own is the same, but for an odd pixel
+        x = processor(images=pictures, return_tensors="pt")[
+            "pixel_values"
+        ]  # transformers' own is the same, but for an odd pixel
         with torch.no_grad():
             want, close = model.get_image_features(x), rounding(lambda x=x: model.get_image_features(x))
         assert np.abs(found(images) - want.numpy()).max() < close
