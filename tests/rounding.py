@@ -35,6 +35,7 @@ def shaken(h: float, seed: int) -> Iterator[None]:
 def rounding(compute: Callable[[], Any], h: float = 2.0**-14) -> float:
     """How far two float32 evaluations of compute() may be apart, by the order of their sums: the largest over its numbers.
 
+    compute() asks networks, and what it keeps is not shaken: it runs undisturbed first.
     ROUNDINGS·u·(how far errors of relative size h in every layer's output lead it astray, over h; the largest of three draws).
     """
     plain, moved = np.asarray(compute(), dtype=np.float64), []

@@ -124,7 +124,7 @@ def test_what_cannot_be_is_one_line_and_nothing_runs(monkeypatch, tmp_path, caps
 
 
 def test_shapes_means_each_view_of_each_shape_and_nothing_else() -> None:
-    model = shapes(n=3, size=16)
+    model = replace(shapes(n=3, size=16), dtype=torch.float64)
     assert model.truths.shape == (3, 8, 3, 16, 16)
     level = scaled_linear().level(torch.tensor([0.6], dtype=torch.float64))
     x = torch.randn(1, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -135,7 +135,9 @@ def test_shapes_means_each_view_of_each_shape_and_nothing_else() -> None:
         v = b * b + a * a * s * s
         weights = torch.softmax(-(x - a * views).square().sum((1, 2, 3)) / (2 * v), 0)
         mean = (weights[:, None, None, None] * views).sum(0)
-        torch.testing.assert_close(found, mean + a * s * s / v * (x[0] - a * mean), rtol=0, atol=2e-4)  # float32 sums inside
+        torch.testing.assert_close(
+            found, mean + a * s * s / v * (x[0] - a * mean), rtol=0, atol=1e-11
+        )  # sums of 768 squares, over 2v
     assert len(model.words.weigh(None)[0]) == 24
 
 

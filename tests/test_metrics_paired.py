@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from rounding import rounding
 
 from sdi_bench.data.shipped import HERE
 from sdi_bench.data.world import World
@@ -129,9 +130,10 @@ def test_a_planted_bug_shows_in_ssim(bug: str, monkeypatch) -> None:
 
 def test_many_pairs_are_done_some_at_a_time() -> None:
     a, b = real(BATCH + 5)[0], np.roll(real(BATCH + 5)[0], 1, axis=0)
-    assert paired.lpips(a, b) == pytest.approx(distance(a, b), rel=1e-5)  # float32 in batches of other sizes
+    close = rounding(lambda: distance(a[:8], b[:8]))  # in batches of other sizes
+    assert paired.lpips(a, b) == pytest.approx(distance(a, b), abs=close)
     assert paired.ssim(a, b)[-2:] == pytest.approx(paired.ssim(a[-2:], b[-2:]), rel=1e-12)
-    assert value(Lpips(), of(a, b)) == pytest.approx(np.mean(distance(a, b)), rel=1e-5)
+    assert value(Lpips(), of(a, b)) == pytest.approx(np.mean(distance(a, b)), abs=close)
 
 
 # --------------------------------------------------------------------------------------------------------- same content
