@@ -11,7 +11,7 @@ from .base import Context, Metric, log_ratio
 
 @dataclass(frozen=True)
 class Saturation(Metric):
-    """log of the mean chroma of pixels over the data's; 0 is as the data, above is more vivid."""
+    """log of the mean chroma of pixels over the data's; 0 is as the data, above is more vivid. A natural logarithm."""
 
     unit = "log ratio to data"
     ideal = 0.0

@@ -13,7 +13,10 @@ from .base import Context, Metric
 
 @dataclass(frozen=True)
 class Tclip(Metric):
-    """Mean of 100·max(cos, 0) of each sample and its prompt. Higher is better up to what real images get (CARD.md)."""
+    """Mean of 100·max(cos, 0) of each sample and its prompt. Higher is better up to what real images get (CARD.md).
+
+    40 times the paper's 2.5·max(cos, 0), as torchmetrics has CLIPScore.
+    """
 
     unit = "100 cos"
     ideal = math.inf
