@@ -184,20 +184,27 @@ class Row:
         }
 
 
-def both(context: Context) -> tuple[np.ndarray, np.ndarray]:
-    """A paired set's pictures and what they are paired with, as intensities in [0, 1]."""
-    assert context.paired is not None
-    return intensities(context.images), intensities(context.paired)
+def couple() -> tuple[np.ndarray, np.ndarray]:
+    """The pictures of `pairs` and what they are paired with."""
+    images, paired = pairs().images, pairs().paired
+    assert paired is not None
+    return images, paired
+
+
+def both() -> tuple[np.ndarray, np.ndarray]:
+    """Those as intensities in [0, 1]."""
+    images, paired = couple()
+    return intensities(images), intensities(paired)
 
 
 def each(function: Callable[..., float], **settings: Any) -> float:
     """The mean over the pairs of a function of two pictures [3, h, w]."""
-    return float(np.mean([function(a, b, **settings) for a, b in zip(*both(pairs()), strict=True)]))
+    return float(np.mean([function(a, b, **settings) for a, b in zip(*both(), strict=True)]))
 
 
 def of_tensors(function: Callable[..., torch.Tensor], **settings: Any) -> float:
     """The mean over the pairs of a function of two batches."""
-    return float(function(*map(torch.from_numpy, both(pairs())), **settings).mean())
+    return float(function(*map(torch.from_numpy, both()), **settings).mean())
 
 
 def padded(a: np.ndarray, b: np.ndarray) -> float:
@@ -249,8 +256,7 @@ Gaps = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 def lpips_of(gaps: Gaps) -> float:
     """`lpips`."""
-    assert pairs().paired is not None
-    return float(gaps(pairs().images, pairs().paired).mean())
+    return float(gaps(*couple()).mean())
 
 
 def diversity_of(gaps: Gaps) -> float:
@@ -261,8 +267,7 @@ def diversity_of(gaps: Gaps) -> float:
 
 def same_content_of(gaps: Gaps) -> float:
     """`same_content`."""
-    assert pairs().paired is not None
-    a, b = (x.reshape(-1, 4, *x.shape[1:]) for x in (pairs().images, pairs().paired))
+    a, b = (x.reshape(-1, 4, *x.shape[1:]) for x in couple())
     found = np.array([[gaps(a[:, i], b[:, j]) for j in range(4)] for i in range(4)])  # [own, other, prompt]
     return float(np.mean([found[i].argmin(axis=0) == i for i in range(4)]))
 
@@ -298,13 +303,14 @@ def around() -> list[tuple[np.ndarray, np.ndarray]]:
 @cache
 def points(principal: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Features of `sets` and of what it is held against, in float64."""
-    assert sets().real is not None
-    return tuple(Effnet(principal)(images).astype(np.float64) for images in (sets().images, sets().real))  # type: ignore[return-value]
+    some, others = (Effnet(principal)(images).astype(np.float64) for images in (sets().images, sets().data()))
+    return some, others
 
 
 def tensors(principal: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """Those as tensors."""
-    return tuple(map(torch.from_numpy, points(principal)))  # type: ignore[return-value]
+    some, others = points(principal)
+    return torch.from_numpy(some), torch.from_numpy(others)
 
 
 @cache
@@ -380,7 +386,8 @@ def vendi_by_package() -> float:
 
 def flat(context: Context) -> tuple[np.ndarray, np.ndarray]:
     """Samples and data as vectors."""
-    return tuple(images.reshape(len(images), -1).astype(np.float64) for images in (context.images, context.data()))  # type: ignore[return-value]
+    some, others = (images.reshape(len(images), -1).astype(np.float64) for images in (context.images, context.data()))
+    return some, others
 
 
 def energy_by_dcor() -> float:
@@ -415,13 +422,13 @@ def laplacian_by_skimage() -> float:
     from skimage.color import rgb2gray
     from skimage.filters import laplace
 
-    spreads = [np.mean([laplace(rgb2gray(x.transpose(1, 2, 0))).var() for x in images]) for images in both(pairs())]
+    spreads = [np.mean([laplace(rgb2gray(x.transpose(1, 2, 0))).var() for x in images]) for images in both()]
     return float(np.log(spreads[0] / spreads[1]))
 
 
 def laplacian_in_theirs() -> float:
     """Ours with Rec. 709 luma, the rim continued by its mirror image."""
-    greys = (np.tensordot(images, (0.2125, 0.7154, 0.0721), (1, 0)) for images in both(pairs()))
+    greys = (np.tensordot(images, (0.2125, 0.7154, 0.0721), (1, 0)) for images in both())
     spreads = [laplacian_variance(np.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="symmetric")).mean() for grey in greys]
     return float(np.log(spreads[0] / spreads[1]))
 
@@ -431,7 +438,7 @@ def saturation_by_skimage() -> float:
     from skimage.color import rgb2hsv
 
     chroma = []
-    for images in both(pairs()):
+    for images in both():
         hsv = rgb2hsv(images.transpose(0, 2, 3, 1))
         chroma.append((hsv[..., 1] * hsv[..., 2]).mean())
     return float(np.log(chroma[0] / chroma[1]))
