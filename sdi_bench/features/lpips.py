@@ -1,4 +1,7 @@
-"""LPIPS v0.1 on AlexNet (Zhang et al., arXiv 1801.03924), with its own backbone and linear heads."""
+"""LPIPS v0.1 on AlexNet (Zhang et al., arXiv 1801.03924), with its own backbone and linear heads, rounded to float16.
+
+Of pictures in [-1, 1], as the authors' code has it unless told `normalize`, at their own size.
+"""
 
 from functools import cache
 

@@ -18,8 +18,9 @@ from .base import Context, Metric
 class ClipScore(Metric):
     """Mean of 100·max(cos, 0) of a picture's and its prompt's CLIP embeddings. folder: any CLIP in transformers' format.
 
-    Numbers of two backbones are not comparable; prompts beyond 77 tokens are cut, with a warning. name: of its node, for what
-    is said. Raises ValueError, naming the field.
+    As torchmetrics has it; the paper has 2.5·max(cos, 0), and puts "A photo depicts" before the prompt. Numbers
+    of two backbones are not comparable; prompts beyond 77 tokens are cut, with a warning. name: of its node, for what is said.
+    Raises ValueError, naming the field.
     """
 
     folder: str | None

@@ -12,7 +12,10 @@ from .base import Context, Metric, blank, log_ratio
 
 @dataclass(frozen=True)
 class Contrast(Metric):
-    """log of (standard deviation of the pixels within an image, averaged over images) over the data's; 0 is as the data."""
+    """log of (standard deviation of the pixels within an image, averaged over images) over the data's; 0 is as the data.
+
+    Over all values of all channels, divided by their number (no n - 1); a natural logarithm, the same for any range of values.
+    """
 
     unit = "log ratio to data"
     ideal = 0.0

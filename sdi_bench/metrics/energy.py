@@ -12,9 +12,10 @@ from .base import Context, Metric, UndefinedError
 
 @dataclass(frozen=True)
 class Energy(Metric):
-    """2 E|X - Y| - E|X - X'| - E|Y - Y'|, X samples, Y data (Szekely and Rizzo 2013), |.| the root mean square over pixels.
+    """2 E|X - Y| - E|X - X'| - E|Y - Y'|, X samples, Y data (Szekely and Rizzo 2013), not its root.
 
-    Unbiased (pairs of distinct samples only), so it can be a little below 0 when the laws agree. 0 only if they do.
+    |.| is the root mean square over values in about [-1, 1]; in the source it is Euclidean, sqrt(d) times as much. Unbiased
+    (pairs of distinct samples only), so it can be a little below 0 when the laws agree; 0 on average only if they do.
     Undefined for a single sample, which makes no pair.
     """
 

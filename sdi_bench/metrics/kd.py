@@ -14,8 +14,9 @@ from .fd import held_against, require_against
 class Kd(Metric):
     """Squared MMD, unbiased at any n, of the samples' features and those of real pictures, or of the model's DDIM samples.
 
-    KID only where features is Inception. below 0 half of the time for equal laws. against: real or samples. Its interval is
-    about the samples, the pictures held against taken as they are. Undefined for a single sample. Raises ValueError.
+    KID only where features is Inception, and then often printed times 1,000. Below 0 half of the time for equal laws. against:
+    real or samples. Its interval is about the samples, the pictures held against taken as they are. Undefined for a single
+    sample. Raises ValueError.
     """
 
     features: Features

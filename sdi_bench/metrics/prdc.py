@@ -1,6 +1,7 @@
 """Precision and recall (Kynkäänniemi et al., arXiv 1904.06991), density and coverage (Naeem et al., arXiv 2002.09797).
 
-Each point of a set has a ball, closed, up to its k-th nearest other point of the set.
+Each point of a set has a ball up to its k-th nearest other point of the set, closed as in the first paper. (The code beside the
+second has open ones: the same but for ties, as of pictures that are copies.)
 """
 
 import math

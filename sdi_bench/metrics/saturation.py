@@ -12,7 +12,10 @@ from .base import Context, Metric, blank, log_ratio
 
 @dataclass(frozen=True)
 class Saturation(Metric):
-    """log of the mean chroma of pixels over the data's; 0 is as the data, above is more vivid. One colour all over has none."""
+    """log (natural) of the mean chroma of pixels over the data's; 0 is as the data, above is more vivid.
+
+    One colour all over has none.
+    """
 
     unit = "log ratio to data"
     ideal = 0.0

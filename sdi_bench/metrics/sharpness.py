@@ -14,7 +14,10 @@ ROUNDING = 1e-20
 
 @dataclass(frozen=True)
 class Sharpness(Metric):
-    """log of (share of the power spectrum above half the Nyquist frequency) over the data's; below 0 is over-smoothed."""
+    """log of (share of the power spectrum above half the Nyquist frequency) over the data's; below 0 is over-smoothed.
+
+    A natural logarithm, the same for any range of values.
+    """
 
     unit = "log ratio to data"
     ideal = 0.0

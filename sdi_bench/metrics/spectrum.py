@@ -16,7 +16,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Spectrum(Metric):
-    """Log-spectral distance: root mean square over radial bands of 10 log10(mean power of samples / that of the data).
+    """Log-spectral distance in dB: root mean square over radial bands of 10 log10(mean power of samples / that of the data).
 
     Each picture's mean is left out; bands are one cycle a picture wide; power below that of rounding to 8 bits counts as that.
     Biased upwards for few samples: read it against the row of fresh data, which has the same n.
@@ -35,7 +35,10 @@ class Spectrum(Metric):
 
 @dataclass(frozen=True)
 class Laplacian(Metric):
-    """log of the mean variance of the Laplacian of luma over the data's; above 0 is over-sharp, below over-smooth."""
+    """log of the mean variance of the Laplacian of luma over the data's; above 0 is over-sharp, below over-smooth.
+
+    A natural logarithm, the same for any range of values. Luma is of the display values, as they are in picture files.
+    """
 
     unit = "log ratio to data"
     ideal = 0.0

@@ -15,7 +15,7 @@ from .base import Context, Metric, blank
 class Tclip(Metric):
     """Mean of 100·max(cos, 0) of each sample and its prompt. Higher is better up to what real images get (CARD.md).
 
-    A picture of one colour gets 0.
+    40 times the paper's 2.5·max(cos, 0), as torchmetrics has CLIPScore. A picture of one colour gets 0.
     """
 
     unit = "100 cos"
