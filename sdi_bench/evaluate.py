@@ -14,7 +14,6 @@ import pandas as pd
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image, UnidentifiedImageError
@@ -28,7 +27,7 @@ from .jobs import Plan, every_view, finished
 from .measure import N_TRUTH, Samples, compared, diverged, fresh_data, measure, rounded
 from .metrics import Metric, Sights, UndefinedError
 from .models.base import Denoiser, ExactModel, HasData
-from .run import conf_dir, experiment_of, explain, preflight, quoted, read_experiment
+from .run import built, conf_dir, experiment_of, explain, literal, preflight, quoted, read_experiment
 from .scenes import Image as Still
 from .scenes import Scene
 from .stats import equivalent, holm, verdict
@@ -134,8 +133,8 @@ def open_folder(path: Path, field: str) -> Finished:
     images, cost = finished(folder, chunks)
     items = tuple(item for chunk in chunks for item in chunk)
     scale = config["sampler"]["guidance"]["scale"]
-    scene = instantiate(config["sampler"]["scene"], _convert_="all") if "scene" in config["sampler"] else Still()
-    model = instantiate(config["model"], _convert_="all")
+    scene = built(config["sampler"]["scene"]) if "scene" in config["sampler"] else Still()
+    model = built(config["model"])
     return Finished.of(path.name, items, images, scene, folder, chunks, cost, model, scale)
 
 
@@ -229,7 +228,7 @@ def chosen(names: Sequence[str]) -> dict[str, Metric]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = OmegaConf.to_container(compose("evaluate", [f"metric=[{','.join(names)}]"]).metric, resolve=True)
     assert isinstance(cfg, dict)
-    return {str(name): instantiate(node, _convert_="all") for name, node in cfg.items()}
+    return {str(name): built(node) for name, node in cfg.items()}
 
 
 @dataclass(frozen=True)
@@ -314,7 +313,7 @@ def verdicts(pairs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def experiment(name: str, settings: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     """measures: of all rows; differences: from the tier's baseline at the same gamma; claims. Unfinished rows are left out."""
     said = read_experiment(name)
-    words = [f"experiment={name}", f"results={settings['results']}", *settings["also"]]
+    words = [f"experiment={name}", f"results={literal(settings['results'])}", *settings["also"]]
     margins = said["criteria"]["margins"]
     measures: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
@@ -362,12 +361,12 @@ def show(frame: pd.DataFrame) -> str:
 
 def main() -> None:
     """Check, measure, write. Exit status 2 for bad input."""
-    argv = quoted(sys.argv[1:])
+    argv = sys.argv[1:]
     folders, words = [word for word in argv if "=" not in word], [word for word in argv if "=" in word]
     warnings.showwarning = lambda message, *_: print(f"sdi_bench.evaluate: {message}", file=sys.stderr)
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = compose("evaluate", words)
+            cfg = compose("evaluate", quoted(words))
         settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
         name, output = settings["experiment"], settings["output"]
         if name is not None:
@@ -381,7 +380,7 @@ def main() -> None:
                 write_whole(folder / f"{table}.csv", frame.to_csv(index=False, float_format="%.6g").encode())
                 print("written:", folder / f"{table}.csv")
             return
-        metrics = {key: instantiate(node, _convert_="all") for key, node in (settings["metric"] or {}).items()}
+        metrics = {key: built(node) for key, node in (settings["metric"] or {}).items()}
         frame = evaluate(folders, settings, metrics)
         print(show(frame))
         if output is not None:

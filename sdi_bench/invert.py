@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image, UnidentifiedImageError
@@ -19,7 +18,7 @@ from .compare import cell, distance
 from .draws import Item, PhiloxDraws, Purpose
 from .models.base import HasCodec, images_of
 from .predictor import Predictor
-from .run import conf_dir, explain, parse_prompts, parse_seeds, quoted
+from .run import built, conf_dir, explain, parse_prompts, parse_seeds, quoted
 from .samplers import Ddim
 from .samplers.ddim import round_trip
 from .store import RunFolder, writable
@@ -44,9 +43,7 @@ def run(argv: Sequence[str]) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = OmegaConf.to_container(compose("invert", quoted(argv)), resolve=True)
     assert isinstance(cfg, dict)
-    model, schedule, grid, guidance = (
-        instantiate(cfg[key], _convert_="all") for key in ("model", "schedule", "grid", "guidance")
-    )
+    model, schedule, grid, guidance = (built(cfg[key]) for key in ("model", "schedule", "grid", "guidance"))
     require.number("inversion_scale", cfg["inversion_scale"])
     sampler = Ddim(grid, guidance)
     sampler.check(model, schedule)
