@@ -27,7 +27,7 @@ from .jobs import Plan, every_view, finished
 from .measure import N_TRUTH, Samples, compared, diverged, fresh_data, measure, rounded
 from .metrics import Metric, Sights, UndefinedError
 from .models.base import Denoiser, ExactModel, HasData
-from .run import built, conf_dir, experiment_of, explain, literal, preflight, quoted, read_experiment
+from .run import built, conf_dir, experiment_of, explain, literal, preflight, quoted, read_experiment, stoppable
 from .scenes import Image as Still
 from .scenes import Scene
 from .stats import equivalent, holm, verdict
@@ -392,4 +392,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main, "sdi_bench.evaluate")

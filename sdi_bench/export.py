@@ -20,7 +20,7 @@ from torch import Tensor
 from . import pictures, require
 from .data.cameras import DISTANCE
 from .jobs import slug
-from .run import built, conf_dir, explain, quoted
+from .run import built, conf_dir, explain, quoted, stoppable
 from .scenes import View, Volume
 from .store import RunFolder, writable
 
@@ -130,4 +130,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main, "sdi_bench.export")

@@ -18,7 +18,7 @@ from .compare import cell, distance
 from .draws import Item, PhiloxDraws, Purpose
 from .models.base import HasCodec, images_of
 from .predictor import Predictor
-from .run import built, conf_dir, explain, parse_prompts, parse_seeds, quoted
+from .run import built, conf_dir, explain, parse_prompts, parse_seeds, quoted, stoppable
 from .samplers import Ddim
 from .samplers.ddim import round_trip
 from .store import RunFolder, writable
@@ -106,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main, "sdi_bench.invert")

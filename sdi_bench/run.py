@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,7 +20,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException
-from hydra.utils import instantiate
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -222,23 +222,30 @@ def plans_of(
     return plans
 
 
-def escaped(node: Any) -> Any:
-    """Plain data such that OmegaConf reads its texts as they are: `${` is no interpolation."""
-    if isinstance(node, Mapping):
-        return {key: escaped(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [escaped(value) for value in node]
-    return re.sub(r"(\\*)\$\{", r"\1\1\\${", node) if isinstance(node, str) else node
-
-
 def built(node: Any) -> Any:
-    """What plain data describes: its `_target_`s made. Raises ValueError or HydraException for what cannot be made."""
-    return instantiate(escaped(node), _convert_="all")
+    """What plain data describes: its `_target_`s called. Hydra's own instantiate would take `${` in a text for an interpolation.
+
+    Raises ValueError for what cannot be made.
+    """
+    if isinstance(node, list):
+        return [built(part) for part in node]
+    if not isinstance(node, Mapping):
+        return node
+    parts = {key: built(part) for key, part in node.items()}
+    if "_target_" not in parts:
+        return parts
+    target = parts.pop("_target_")
+    try:
+        return get_object(target)(**parts)
+    except (TypeError, AttributeError, ImportError, KeyError, OverflowError) as error:
+        raise ValueError(f"{target}: {error}") from error
 
 
 def literal(text: str) -> str:
     """A text in Hydra's syntax, such that it arrives as it is: `$`, quotes, backslashes and all."""
-    return MISSING if text == "???" else QuotedString(escaped(text), Quote.single).with_quotes()
+    if text == "???":
+        return MISSING
+    return QuotedString(re.sub(r"(\\*)\$\{", r"\1\1\\${", text), Quote.single).with_quotes()
 
 
 def plain(value: str) -> str:
@@ -499,5 +506,14 @@ def main() -> None:
         sys.exit(2)
 
 
+def stoppable(command: Callable[[], None], name: str) -> None:
+    """Run a command; stopped by the user, it says so in a line. Exit status 130."""
+    try:
+        command()
+    except KeyboardInterrupt:
+        print(f"\n{name}: stopped; what is finished stays, and the same command goes on", file=sys.stderr)
+        sys.exit(130)
+
+
 if __name__ == "__main__":
-    main()
+    stoppable(main, "sdi_bench.run")

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .. import require
 from ..models.trained import RECIPE
-from ..run import built, conf_dir, explain, near_match, quoted
+from ..run import built, conf_dir, explain, near_match, quoted, stoppable
 from ..store import writable
 from .recipe import COMMAND
 
@@ -76,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main, "sdi_bench.train")
