@@ -24,7 +24,6 @@ from sdi_bench.data.world import World
 from sdi_bench.evaluate import chosen
 from sdi_bench.features import lpips, towers
 from sdi_bench.features.effnet import Effnet, features
-from sdi_bench.features.inception import mend_torchvision
 from sdi_bench.features.views import VIEWS, views
 from sdi_bench.measure import rounded
 from sdi_bench.metrics import Context, Fd, Sights
@@ -664,7 +663,6 @@ ALONE = {
 
 def prepare() -> pd.DataFrame:
     """A row for each measure and package, then those without."""
-    mend_torchvision()
     with torch.no_grad():
         found = [row.record() for row in ROWS]
     alone = [

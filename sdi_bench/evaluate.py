@@ -27,7 +27,6 @@ import pandas as pd
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
@@ -55,7 +54,7 @@ from .models.base import Denoiser
 from .picture_files import Folder, places, read_folder
 from .pictures import name_of
 from .provenance import provenance
-from .run import conf_dir, experiment_of, explain, literal, preflight, quoted, read_experiment
+from .run import built, conf_dir, experiment_of, explain, literal, preflight, quoted, read_experiment, stoppable
 from .scenes import Image, Scene
 from .sizes import Pictures, sizes, together
 from .stats import equivalent, holm, verdict
@@ -66,9 +65,6 @@ OBJECTS = "objects"
 
 LISTS = {"furniture": "val", "furniture_tune": "tune"}
 """Real pictures: those that a list of prompts that ships is of, and the split they are from."""
-
-PATHS = ("real", "samples", "paired", "prompts", "output", "results")
-"""Settings whose values hold any character."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +179,8 @@ def open_folder(path: Path, field: str, recursive: bool = False, modules: Sequen
     images, cost = finished(folder, chunks)
     items = tuple(item for chunk in chunks for item in chunk)
     scale = config["sampler"]["guidance"]["scale"]
-    scene = instantiate(config["sampler"]["scene"], _convert_="all") if "scene" in config["sampler"] else Image()
-    model = instantiate(config["model"], _convert_="all")
+    scene = built(config["sampler"]["scene"]) if "scene" in config["sampler"] else Image()
+    model = built(config["model"])
     return Finished.of(path.name, items, images, scene, folder, chunks, cost, model, scale)
 
 
@@ -318,7 +314,7 @@ def chosen(names: Sequence[str]) -> dict[str, Metric]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = OmegaConf.to_container(compose("evaluate", [f"metric=[{','.join(names)}]"]).metric, resolve=True)
     assert isinstance(cfg, dict)
-    return {str(name): instantiate(node, _convert_="all") for name, node in cfg.items()}
+    return {str(name): built(node) for name, node in cfg.items()}
 
 
 @dataclass(frozen=True)
@@ -406,7 +402,7 @@ def verdicts(pairs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def experiment(name: str, settings: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     """measures: of all rows; differences: from the tier's baseline at the same gamma; claims. Unfinished rows are left out."""
     said = read_experiment(name)
-    words = [f"experiment={name}", f"results={settings['results']}", *settings["also"]]
+    words = [f"experiment={name}", f"results={literal(settings['results'])}", *settings["also"]]
     margins = said["criteria"]["margins"]
     measures: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
@@ -475,13 +471,11 @@ def main() -> None:
     if {"-h", "--help"} & set(folders):
         print(usage())
         return
-    words, paths = literal(words, PATHS)
     warnings.showwarning = lambda message, *_: print(f"sdi_bench.evaluate: {message}", file=sys.stderr)
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             cfg = compose("evaluate", quoted(words))
         settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-        settings |= paths
         name, output = settings["experiment"], settings["output"]
         if name is not None:
             if experiment_of([f"experiment={name}"]) is None:
@@ -497,7 +491,7 @@ def main() -> None:
             RunFolder(folder).write_json("measures.provenance.json", provenance("sdi_bench.evaluate", sys.argv[1:]))
             print(*missing(tables["measures"]), sep="\n")
             sys.exit(0 if any_measured(tables["measures"]) else 1)
-        metrics = {key: instantiate(node, _convert_="all") for key, node in (settings.get("metric") or {}).items()}
+        metrics = {key: built(node) for key, node in (settings.get("metric") or {}).items()}
         frame = evaluate(folders, settings, metrics)
         print(show(frame))
         if output is not None:
@@ -512,4 +506,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main, "sdi_bench.evaluate")

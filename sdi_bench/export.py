@@ -11,7 +11,6 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from jaxtyping import Float
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,7 +21,7 @@ from . import pictures, require
 from .data.cameras import DISTANCE
 from .jobs import slug
 from .provenance import provenance
-from .run import conf_dir, explain
+from .run import built, conf_dir, explain, quoted, stoppable
 from .scenes import View, Volume
 from .store import RunFolder, writable, write_whole
 
@@ -105,7 +104,7 @@ def export(folder: Path, settings: dict[str, Any]) -> list[Path]:
         raise ValueError(f"folder={str(folder)!r}: is no finished run")
     run = RunFolder(folder)
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    scene = instantiate(config["sampler"].get("scene"), _convert_="all") if "scene" in config["sampler"] else None
+    scene = built(config["sampler"]["scene"]) if "scene" in config["sampler"] else None
     if not isinstance(scene, Volume):
         raise ValueError(f"folder={str(folder)!r}: its samples are images, no fields; run with scene=voxel")
     chunks = run.chunks()
@@ -145,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            settings = OmegaConf.to_container(compose("export", words), resolve=True)
+            settings = OmegaConf.to_container(compose("export", quoted(words)), resolve=True)
         assert isinstance(settings, dict)
         if len(folders) != 1:
             raise ValueError("folder: name one finished run, as results/3d/<run>")
@@ -158,4 +157,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main, "sdi_bench.export")

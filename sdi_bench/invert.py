@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
@@ -23,7 +22,7 @@ from .models.base import HasCodec, images_of
 from .picture_files import read
 from .predictor import Predictor
 from .provenance import provenance
-from .run import conf_dir, explain, literal, parse_prompts, parse_seeds, quoted
+from .run import built, conf_dir, explain, parse_prompts, parse_seeds, quoted, stoppable
 from .samplers import Ddim
 from .samplers.ddim import round_trip
 from .store import RunFolder, writable
@@ -49,13 +48,9 @@ def read_image(path: str, shape: tuple[int, ...]) -> Tensor:
 
 def run(argv: Sequence[str]) -> None:
     """Compose, check, invert, show. Raises ValueError, naming the field, for bad input."""
-    words, paths = literal(argv, ("image", "output"))
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg: dict = OmegaConf.to_container(compose("invert", quoted(words)), resolve=True)  # type: ignore[assignment]
-    cfg |= paths
-    model, schedule, grid, guidance = (
-        instantiate(cfg[key], _convert_="all") for key in ("model", "schedule", "grid", "guidance")
-    )
+        cfg: dict = OmegaConf.to_container(compose("invert", quoted(argv)), resolve=True)  # type: ignore[assignment]
+    model, schedule, grid, guidance = (built(cfg[key]) for key in ("model", "schedule", "grid", "guidance"))
     require.number("inversion_scale", cfg["inversion_scale"])
     sampler = Ddim(grid, guidance)
     sampler.check(model, schedule)
@@ -120,4 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main, "sdi_bench.invert")

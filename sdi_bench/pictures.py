@@ -102,7 +102,7 @@ def grid(path: Path, images: np.ndarray, items: Sequence[Item], title: str) -> N
     if images.ndim != 4:
         side_by_side(path, {title: images}, [], "")
         return
-    place = {item: image for item, image in zip(items, images, strict=True)}
+    place = dict(zip(items, images, strict=True))
     prompts = list(dict.fromkeys(item.prompt for item in items))
     seeds = sorted({item.seed for item in items})
     columns = {f"seed {seed}": [place.get(Item(prompt, seed)) for prompt in prompts] for seed in seeds}

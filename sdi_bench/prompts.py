@@ -1,7 +1,11 @@
 """Lists of prompts: those that ship, frozen by their hash, and files of one's own."""
 
+import codecs
+import csv
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from .data.shipped import shipped
@@ -13,25 +17,122 @@ concepts; those of val and of tune that show furniture of which there are severa
 other one the only one of its name; the 43 prompts of arXiv 2405.15891, appendix A.4."""
 
 
-def read(source: str) -> list[str]:
-    """The prompts of a list that ships, of a text file (one a line), or of a COCO captions file (.json, ordered by id).
+COLUMNS = ("prompt", "prompts", "caption", "captions", "text")
+"""What prompts are called in tables and records, in any case; the first that is there is read."""
 
-    Raises ValueError, naming the field, if it cannot be read or holds none.
+MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+"""Byte-order marks, and the text that each begins."""
+
+
+def read(source: str) -> list[str]:
+    """The prompts of a list that ships or of a file, as they stand there but for blanks around them; empty ones are left out.
+
+    | suffix | holds |
+    |---|---|
+    | .csv, .tsv | a table, its first line names; the column of COLUMNS; .csv is cut at commas or semicolons, quotes as usual |
+    | .jsonl | a line a text, or a line a record with a field of COLUMNS |
+    | .json | a list of these; or COCO captions, ordered by id, their blanks made one each |
+    | any other | a line a prompt; a line ends where Unicode ends one (str.splitlines): LF, CR LF, CR, form feed, U+2028, ... |
+
+    Text is UTF-8, or what its byte-order mark says (UTF-8, UTF-16, UTF-32). Raises ValueError, naming the field, if it cannot
+    be read or holds none.
     """
     path = shipped(f"prompts/{source}.txt") if source in NAMED else Path(source)
     try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".json":
-            notes = sorted(json.loads(text)["annotations"], key=lambda note: note["id"])
-            lines = [" ".join(note["caption"].split()) for note in notes]
-        else:
-            lines = [line.strip() for line in text.splitlines()]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"prompt_file={source!r}: cannot be read ({error}); lists that ship: {', '.join(NAMED)}") from error
-    found = [line for line in lines if line]
+        lines = READERS.get(path.suffix.lower(), str.splitlines)(decoded(path.read_bytes()))
+    except OSError as error:
+        hint = f"lists that ship: {', '.join(NAMED)}"
+        raise ValueError(f"prompt_file={source!r}: cannot be read ({error.strerror}); {hint}") from error
+    except (ValueError, csv.Error, RecursionError) as error:
+        raise ValueError(f"prompt_file={source!r}: cannot be read ({error})") from error
+    found = [line.strip() for line in lines if line.strip()]
     if not found:
         raise ValueError(f"prompt_file={source!r}: holds no prompt")
     return found
+
+
+def decoded(content: bytes) -> str:
+    """The text of a file. Raises ValueError, naming the place, if it is none."""
+    mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
+    try:
+        text = content[len(mark) :].decode(MARKS.get(mark, "utf-8"))
+    except UnicodeDecodeError as error:
+        at, line = error.start, content[: len(mark) + error.start].count(b"\n") + 1
+        what = f"byte {len(mark) + at} is {error.object[at]:#04x}, in line {line}"
+        raise ValueError(f"{what}: not {MARKS.get(mark, 'utf-8').upper()}; save it as UTF-8") from error
+    if "\0" in text:
+        raise ValueError(f"character {text.index(chr(0))} is NUL: UTF-16 without a byte-order mark? save it as UTF-8")
+    return text
+
+
+def table(text: str, marks: str) -> list[str]:
+    """The prompts of a table; marks: what may stand between cells, the first is meant if none gives a column of prompts."""
+    for mark in marks:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+        names = [name.strip().lower() for name in next(rows, [])]
+        column = next((names.index(name) for name in COLUMNS if name in names), None)
+        if column is not None:
+            break
+    else:
+        first = next(csv.reader(io.StringIO(text, newline=""), delimiter=marks[0]), [])
+        raise ValueError(f"no column is called {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}; the first line has {first}")
+    found = []
+    for row in rows:
+        if len(row) == len(names):
+            found.append(row[column])
+        elif any(cell.strip() for cell in row):
+            what = f"line {rows.line_num} has {len(row)} cells, the first has {len(names)}"
+            raise ValueError(f"{what}; put a text with {mark!r} in double quotes")
+    return found
+
+
+def said(value: object, where: str) -> str:
+    """A text, or that of a record."""
+    if isinstance(value, dict):
+        fields = {str(name).strip().lower(): field for name, field in value.items()}
+        value = next((fields[name] for name in COLUMNS if name in fields), value)
+    if not isinstance(value, str):
+        raise ValueError(f"{where} is neither a text nor a record with a text {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}")
+    return value
+
+
+def json_lines(text: str) -> list[str]:
+    """The prompts of JSON Lines, which end at LF alone: other ends of lines may stand within texts."""
+    found = []
+    for n, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                found.append(said(json.loads(line), f"line {n}"))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {n} is not JSON: {error.msg} at column {error.colno}") from error
+    return found
+
+
+def json_list(text: str) -> list[str]:
+    """The prompts of a list in JSON, or of COCO captions."""
+    value = json.loads(text)
+    if isinstance(value, list):
+        return [said(entry, f"entry {n}") for n, entry in enumerate(value)]
+    try:
+        notes = sorted(value["annotations"], key=lambda note: note["id"])
+        return [" ".join(note["caption"].split()) for note in notes]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("it is neither a list nor COCO captions (annotations, each with id and caption)") from error
+
+
+READERS: dict[str, Callable[[str], list[str]]] = {
+    ".csv": partial(table, marks=",;"),
+    ".tsv": partial(table, marks="\t"),
+    ".jsonl": json_lines,
+    ".json": json_list,
+}
+"""suffix -> how its text is read; any other is lines."""
 
 
 def items(prompts: Sequence[str | None], seeds: Sequence[int]) -> list[Item]:

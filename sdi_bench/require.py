@@ -1,6 +1,8 @@
 """Checks on settings: one line that names the field, the value and what would do."""
 
+import dataclasses
 import math
+from typing import Any, get_type_hints
 
 
 def count(name: str, value: object, least: int = 1) -> None:
@@ -30,3 +32,16 @@ def number(
             if math.isfinite(bound)
         ]
         raise ValueError(f"{name}={value!r}: must be a finite number" + (" " + " and ".join(bounds) if bounds else ""))
+
+
+def fits(name: str, value: object, kind: Any) -> None:
+    """Raise ValueError unless value is an instance of kind, and so are all parts of it that are objects of this package."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name}={value!r}: must be a {kind.__name__} ({kind.__module__})")
+    if not dataclasses.is_dataclass(value):
+        return
+    hints = get_type_hints(type(value))
+    for field in dataclasses.fields(value):
+        part, hint = getattr(value, field.name), hints[field.name]
+        if isinstance(hint, type) and hint.__module__.startswith("sdi_bench"):
+            fits(f"{name}.{field.name}", part, hint)

@@ -7,8 +7,8 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import hydra
@@ -17,19 +17,21 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException
-from hydra.utils import instantiate
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from . import prompts, require
 from .jobs import Plan, execute, summarise
+from .metrics import Metric
 from .models import Denoiser, ExactModel, HasData
 from .models.mixture import DIGITS
-from .samplers import Distillation
+from .samplers import Distillation, Sampler
 from .sampling import Job
+from .schedules import Schedule
 from .store import RESULTS_VERSION, Listed, RunFolder, digest, writable, write_index
 
 SETTINGS = (
@@ -50,6 +52,27 @@ SETTINGS = (
     *("n_items", "part", "negative_prompt", "seeds", "results", "overwrite", "batch_size", "device"),
 )
 """What a configuration may hold at its top level."""
+
+OPTIONAL = ("metric", "probe")
+"""And what it may lack."""
+
+TEXTS = (
+    *("prompt", "prompts", "negative_prompt", "text", "prompt_file", "experiment", "results", "path", "folder"),
+    *("image", "real", "samples", "paired", "output"),
+)
+"""Settings, by the last part of their names, whose values are people's own words and paths: see `quoted`."""
+
+LISTS = ("prompt", "prompts")
+"""Those of which `[a,b]` gives several."""
+
+QUOTED = r"""(?:'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+")"""
+"""A text wholly in quotes, as Hydra has it."""
+
+LISTED = rf"\[(?>\s*{QUOTED}\s*(?=[,\]])|[^\]])*+\]"
+"""A list in brackets."""
+
+MISSING = """'${text:"???"}'"""
+"""How to say the text that OmegaConf would take for a value that is missing."""
 
 
 def conf_dir() -> Path:
@@ -139,6 +162,12 @@ def plans_of(
     for key in plain:
         if key not in SETTINGS:
             raise ValueError(f"{key}: no such setting; {near_match(key, SETTINGS)}")
+    lacking = [key for key in SETTINGS if key not in plain and key not in OPTIONAL]
+    if lacking:
+        raise ValueError(f"~{lacking[0]}: cannot be left out")
+    if not isinstance(plain["results"], str):
+        raise ValueError(f"results={plain['results']!r}: must name a folder")
+    check_experiment(str(plain["experiment"]))
     require.count("batch_size", plain["batch_size"])
     if not isinstance(plain["overwrite"], bool):
         raise ValueError(f"overwrite={plain['overwrite']!r}: must be true or false")
@@ -147,9 +176,13 @@ def plans_of(
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device={plain['device']!r}: not to be had here") from error
     plain["metric"] = plain.get("metric") or {}
-    built = {key: instantiate(plain[key], _convert_="all") for key in ("schedule", "sampler", "metric", "reference")}
+    made = {key: built(plain[key]) for key in ("schedule", "sampler", "metric", "reference")}
     models, key = {} if models is None else models, json.dumps(plain["model"], sort_keys=True, default=str)
-    model = models[key] = models.get(key) or instantiate(plain["model"], _convert_="all")
+    model = models[key] = models.get(key) or built(plain["model"])
+    parts_of = {"model": (model, Denoiser), "schedule": (made["schedule"], Schedule), "sampler": (made["sampler"], Sampler)}
+    parts_of |= {f"metric.{name}": (metric, Metric) for name, metric in made["metric"].items()}
+    for name, (made_of, family) in parts_of.items():
+        require.fits(name, made_of, family)
     if isinstance(model, ExactModel) and not isinstance(model, HasData) and plain["device"] != "cpu":
         raise ValueError(f"device={plain['device']!r}: this model runs on the CPU")
     asked = parse_prompts(plain["prompt"], plain["prompt_file"], model.prompts)
@@ -157,10 +190,10 @@ def plans_of(
     if plain["n_items"] is not None:
         require.count("n_items", plain["n_items"])
         items = items[: plain["n_items"]]
-    if choices["scene"] != "image" and not isinstance(built["sampler"], Distillation):
+    if choices["scene"] != "image" and not isinstance(made["sampler"], Distillation):
         raise ValueError(f"scene={choices['scene']}: sampler={choices['sampler']} samples images only; use sds, sdi or ism")
-    sampler, reference, part = built["sampler"], built["reference"], parse_part(plain["part"])
-    probe = instantiate(plain["probe"], _convert_="all") if plain.get("probe") else None
+    sampler, reference, part = made["sampler"], made["reference"], parse_part(plain["part"])
+    probe = built(plain["probe"]) if plain.get("probe") else None
     if probe is not None:
         reference = None  # nothing is sampled that it could be held against
     wanted = [(sampler, label, [choices["sampler"], choices.get("noise@sampler.noise")])]
@@ -180,44 +213,86 @@ def plans_of(
             chosen["probe"], kind = plain["probe"], [*kind, choices["probe"]]
         words = [*filter(None, [choices["model"], *kind]), f"g{sampler.guidance.scale:g}"]
         path = Path(plain["results"]) / str(plain["experiment"]) / f"{'-'.join(words)}-{digest(as_floats(chosen))}"
-        job = Job(model, sampler, built["schedule"], plain["device"])
+        job = Job(model, sampler, made["schedule"], plain["device"])
         job.check(items)
         if probe is not None:
             probe.check(job)
         kept = (RunFolder(path), plain | chosen, plain["batch_size"], part, probe, place)
-        plans.append(Plan(title, job, items, built["metric"], *kept))
+        plans.append(Plan(title, job, items, made["metric"], *kept))
     return plans
 
 
+def built(node: Any) -> Any:
+    """What plain data describes: its `_target_`s called. Hydra's own would take `${` in a text for an interpolation.
+
+    Raises ValueError for what cannot be made.
+    """
+    if isinstance(node, list):
+        return [built(part) for part in node]
+    if not isinstance(node, Mapping):
+        return node
+    parts = {key: built(part) for key, part in node.items()}
+    if "_target_" not in parts:
+        return parts
+    target = parts.pop("_target_")
+    try:
+        return get_object(target)(**parts)
+    except (TypeError, AttributeError, ImportError, KeyError, OverflowError) as error:
+        raise ValueError(f"{target}: {error}") from error
+
+
+def literal(text: str) -> str:
+    """A text in Hydra's syntax, such that it arrives as it is: `$`, quotes, backslashes and all."""
+    if text == "???":
+        return MISSING
+    return QuotedString(re.sub(r"(\\*)\$\{", r"\1\1\\${", text), Quote.single).with_quotes()
+
+
+def plain(value: str) -> str:
+    """What a value of the command line says without the quotes that Hydra needs; the inverse of `literal`."""
+    if value == MISSING:
+        return "???"
+    if not re.fullmatch(QUOTED, value, re.DOTALL):
+        return value
+    said = str(OverridesParser.create().parse_override(f"x={value}").value())
+    return re.sub(r"((?:\\\\)*)\\\$\{", lambda found: found[1][::2] + "${", said)
+
+
+def parts(value: str, comma: str) -> list[str]:
+    """A value cut at commas outside quotes and brackets."""
+    return re.findall(rf"(\s*(?:{QUOTED}|{LISTED})\s*|(?:(?!{comma}).)*+){comma}", value + ",", re.DOTALL)
+
+
+def spelled(value: str, several: bool) -> str:
+    """A text in Hydra's syntax, or where there may be `several` a list of them in brackets."""
+    if value in ("", "null") or re.fullmatch(QUOTED, value, re.DOTALL):
+        return value
+    if several and value[0] == "[" and value[-1] == "]":
+        words = [word.strip() for word in parts(value[1:-1], ",")]
+        return f"[{','.join(literal(word) if word == 'null' else spelled(word, False) for word in words)}]"
+    return literal(value)
+
+
 def quoted(argv: Sequence[str]) -> list[str]:
-    """The same command line, with prompts that hold ", " in quotes, or Hydra would take them for several values."""
-    words = []
+    """The same command line, the values of TEXTS in quotes, so that Hydra takes them as they stand; again changes nothing.
+
+    Hydra is left to read: a value wholly in quotes; null; [a,b] of a prompt, the parts in quotes or as they stand; and under
+    -m a comma outside quotes and brackets with no blank after it, which parts the values of a sweep.
+    Raises ValueError for what is no text.
+    """
+    words, sweep = [], bool({"-m", "--multirun"} & set(argv))
     for word in argv:
-        key, _, value = word.partition("=")
-        if key in ("prompt", "negative_prompt") and ", " in value and value[0] not in "['\"":
-            value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-            word = f"{key}={value}"
+        key, equals, value = word.partition("=")
+        name = key.lstrip("+").rpartition(".")[2]
+        if equals and name in TEXTS:
+            values = parts(value, r",(?!\s)") if sweep else [value]
+            word = f"{key}={','.join(spelled(one, name in LISTS) for one in values)}"
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{key}={value!a}: is not text in UTF-8") from error
         words.append(word)
     return words
-
-
-def literal(words: Sequence[str], keys: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
-    """(the other words, what those say that set one of the keys), for values that hold any character, which Hydra's do not.
-
-    Nothing and null are None. Quotes around the whole, as Hydra would want them, are no part of a value, unless there is a path
-    of that name.
-    """
-    found, rest = {}, []
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or key not in keys:
-            rest.append(word)
-            continue
-        quotes = re.fullmatch(r"(['\"])(.*)\1", value, flags=re.S)
-        if quotes and not Path(value).exists():
-            value = quotes[2].replace(f"\\{quotes[1]}", quotes[1])
-        found[key] = None if value in ("", "null") else value
-    return rest, found
 
 
 def overrides_of(argv: Sequence[str]) -> list[list[str]]:
@@ -234,7 +309,7 @@ def overrides_of(argv: Sequence[str]) -> list[list[str]]:
 
 def labelled(jobs: Sequence[Sequence[str]], row: str | None = None) -> list[tuple[Sequence[str], str]]:
     """The jobs, each with what tells it apart: its row in the experiment or the sampler's name, then what else varies."""
-    pairs = [dict(override.split("=", 1) for override in job if "=" in override) for job in jobs]
+    pairs = [{key: shown(plain(value)) for key, value in map(halves, job)} for job in jobs]
     told = "sampler" if row is None else "guidance.scale"  # an experiment's tables have a column for it
     keys = [key for key in dict.fromkeys(itertools.chain(*pairs)) if key != told]
     varied = [key for key in keys if len({job.get(key) for job in pairs}) > 1]
@@ -245,15 +320,47 @@ def labelled(jobs: Sequence[Sequence[str]], row: str | None = None) -> list[tupl
     return list(zip(jobs, names, strict=True))
 
 
+def halves(word: str) -> tuple[str, str]:
+    """A word of the command line: what it sets, and to what."""
+    key, _, value = word.partition("=")
+    return key, value
+
+
+def shown(text: str) -> str:
+    """A text in one line, what is not to be seen as its escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def said_of(argv: Sequence[str], key: str) -> str | None:
     """What a command line sets a key to."""
-    return dict(word.split("=", 1) for word in argv if "=" in word).get(key)
+    said = dict(halves(word) for word in argv if "=" in word).get(key)
+    return None if said is None else plain(said)
+
+
+def experiments() -> list[str]:
+    """Those of conf/experiments."""
+    return sorted(path.stem for path in (conf_dir() / "experiments").glob("*.yaml"))
 
 
 def experiment_of(argv: Sequence[str]) -> str | None:
     """The experiment of conf/experiments that a command line asks for."""
     name = said_of(argv, "experiment")
-    return name if name and (conf_dir() / "experiments" / f"{name}.yaml").is_file() else None
+    return name if name in experiments() else None
+
+
+def check_experiment(name: str) -> None:
+    """Raise ValueError unless this is an experiment, or names a folder within results/ and is not easily meant for one.
+
+    Easily meant is what differs from one in case and punctuation alone, or in about one letter of seven and begins otherwise.
+    """
+    parts = PurePosixPath(name).parts
+    if not parts or parts[0] == "/" or ".." in parts or max(len(part.encode()) for part in parts) > 255:
+        raise ValueError(f"experiment={name!r}: must be the name of a folder within results/, of at most 255 bytes")
+    for known in [] if name in experiments() else experiments():
+        letters, theirs = (re.sub(r"[\W_]", "", word.lower()) for word in (name, known))
+        near = difflib.SequenceMatcher(None, name, known).ratio() > 0.85 and not name.startswith(known)
+        if letters == theirs or near:
+            raise ValueError(f"experiment={name!r}: did you mean {known}? a name of your own has to be less like it")
 
 
 def read_experiment(name: str) -> dict[str, Any]:
@@ -306,7 +413,7 @@ def preflight(argv: Sequence[str]) -> list[list[Plan]]:
     plans: list[list[Plan]] = []
     models: dict[str, Denoiser] = {}
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for place, words in sweeps_of(argv):
+        for place, words in sweeps_of(quoted(argv)):
             for overrides, label in labelled(overrides_of(words), place[1] if place else None):
                 cfg = compose("config", overrides, return_hydra_config=True)
                 choices = cfg.hydra.runtime.choices
@@ -355,11 +462,8 @@ def near_match(word: str, known: Sequence[str]) -> str:
 
 
 @hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
-def job(cfg: DictConfig) -> None:
-    """One job of the sweep, and the reference it is paired with."""
-    choices = HydraConfig.get().runtime.choices
-    for plan in reversed(plans_of(cfg, choices, choices["sampler"])):
-        execute(plan)
+def answer(cfg: DictConfig) -> None:
+    """Hydra's own answers: --help, --cfg job and the like."""
 
 
 def main() -> None:
@@ -367,15 +471,13 @@ def main() -> None:
 
     Exit status 2 for bad input, 1 if nothing of what was asked could be measured.
     """
-    flags = [arg for arg in sys.argv[1:] if arg in ("-m", "--multirun")]
-    argv = [*flags[:1], *(arg for arg in sys.argv[1:] if arg not in flags)]  # wherever -m stands
-    argv = quoted(argv)
-    sys.argv[1:] = argv
-    if {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion"} & {
-        arg.split("=")[0] for arg in argv
-    }:
-        job()
+    argv = sys.argv[1:]
+    flags = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion"}
+    if flags & {arg.split("=")[0] for arg in argv}:
+        sys.argv[1:] = quoted(argv)
+        answer()
         return
+    argv = sorted(argv, key=lambda arg: arg not in ("-m", "--multirun"))  # wherever -m stands
     warnings.showwarning = lambda message, *_: print(f"sdi_bench.run: {message}", file=sys.stderr)
     try:
         plans = preflight(argv)
@@ -390,11 +492,8 @@ def main() -> None:
             runs = [plan for plan, *_ in plans if plan.place]
             entries = [Listed(*plan.place, plan.label, plan.gamma, plan.folder) for plan in runs if plan.place]
             write_index(runs[0].folder.path.parent, entries)
-        if experiment_of(argv):  # Hydra composes a sweep's common words without its samplers, and these have other fields
-            for plan in unique:
-                execute(plan)
-        elif len(finished) < len(unique):
-            job()
+        for plan in unique:
+            execute(plan)
         if any(plan.place for plan, *_ in plans):
             print(f"finished; to measure: python -m sdi_bench.evaluate experiment={experiment_of(argv)}")
             return
@@ -410,5 +509,14 @@ def main() -> None:
         sys.exit(2)
 
 
+def stoppable(command: Callable[[], None], name: str) -> None:
+    """Run a command; stopped by the user, it says so in a line. Exit status 130."""
+    try:
+        command()
+    except KeyboardInterrupt:
+        print(f"\n{name}: stopped; what is finished stays, and the same command goes on", file=sys.stderr)
+        sys.exit(130)
+
+
 if __name__ == "__main__":
-    main()
+    stoppable(main, "sdi_bench.run")

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from . import require
 from .coordinates import noisy
 from .draws import Item, PhiloxDraws, items_of
 from .models import Network
@@ -87,6 +88,10 @@ def sample(
     velocity), else Stable Diffusion's.
     Raises ValueError, naming the field, before any network call, if something does not fit.
     """
+    for name, values in (("prompts", prompts), ("seeds", seeds)):
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise ValueError(f"{name}={values!r}: must be a list of at least one")
+    require.count("batch_size", batch_size)
     job = Job(model, sampler, schedule or getattr(model, "schedule", None) or scaled_linear())
     items = items_of(prompts, seeds)
     job.check(items)

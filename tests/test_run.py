@@ -181,7 +181,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_see
         (["part=2/2"], "part='2/2': must be k/n with k < n, like 0/2 and 1/2"),
         (["results=/proc/no"], "results='/proc/no/main': cannot write there"),
         (["sampler=sds,sdi"], "sampler=sds,sdi: several values need a sweep; add -m"),
-        (["prompt=[3,'3']"], "prompt=[3, '3']: must be one prompt or a list of distinct ones"),
+        (["prompt=[3,'3']"], "prompt=['3', '3']: must be one prompt or a list of distinct ones"),
         (["device=tpu"], "device='tpu': not to be had here"),
         (["sampler=sds", "direction@sampler.direction=interval"], "direction=interval: needs noise=inversion"),
     ],

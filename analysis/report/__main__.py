@@ -23,7 +23,7 @@ def main() -> None:
     args = parser.parse_args()
     output = args.output or args.folder / "report.html"
     try:
-        html = draw(prepare(args.folder)).encode()
+        html = draw(prepare(args.folder)).encode(errors="replace")  # a folder's name may be no text
         write_whole(output, html)
     except (ValueError, OSError) as error:
         print(f"analysis.report: {error}", file=sys.stderr)

@@ -109,7 +109,7 @@ def prepare(folder: Path) -> Page:
         grids_of(groups),
         films,
         figures,
-        [(path.name, path.read_text(errors="replace")) for path in sorted(folder.glob("[!.]*.txt"))],
+        [(path.name, path.read_text("utf-8", errors="replace")) for path in sorted(folder.glob("[!.]*.txt"))],
         [about(run, places[run.name], commands) for run in runs],
     )
 

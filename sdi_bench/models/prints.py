@@ -73,7 +73,7 @@ def weights_print(pipe: Any) -> str:
     for key, tensor in sorted(tensors_of(pipe), key=lambda pair: pair[0]):
         data = tensor.detach().cpu().contiguous()
         whole.update(f"{key} {data.dtype} {tuple(data.shape)}\n".encode())
-        whole.update(memoryview(data.reshape(-1).view(torch.uint8).numpy()))
+        whole.update(data.reshape(-1).view(torch.uint8).numpy().data)
     return whole.hexdigest()
 
 

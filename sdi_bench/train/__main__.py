@@ -8,14 +8,13 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .. import require
 from ..models.trained import RECIPE
 from ..provenance import keep, provenance
-from ..run import conf_dir, explain, near_match
+from ..run import built, conf_dir, explain, near_match, quoted, stoppable
 from ..store import writable
 
 SETTINGS = ("recipe", "folder", "device", "minutes")
@@ -29,13 +28,13 @@ def main() -> None:
         return
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = compose("train", argv, return_hydra_config=True)
+            cfg = compose("train", quoted(argv), return_hydra_config=True)
         for word in argv:
             key = word.lstrip("+").split("=")[0].split(".")[0]
             if key not in SETTINGS:
                 raise ValueError(f"{key}: no such setting; {near_match(key, SETTINGS)}")
         plain = OmegaConf.to_container(cfg.recipe, resolve=True)
-        recipe = instantiate(plain, _convert_="all")
+        recipe = built(plain)
         device = cfg.device or ("cuda" if torch.cuda.is_available() else "cpu")
         if cfg.minutes is not None:
             require.number("minutes", cfg.minutes, above=0)
@@ -76,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main, "sdi_bench.train")
