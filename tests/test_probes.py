@@ -58,7 +58,7 @@ def test_what_every_kappa_leaves_of_eq_8_on_a_gaussian() -> None:
     x0, kappa = found["x0"][:, :, None].astype(float), found["kappa"].astype(float)
     want = sigma**2 * (x0 - MEAN + sigma * kappa) / (VARIANCE + sigma**2) - sigma * kappa
     assert found["residual"][:, :, 1:3] == pytest.approx(np.sqrt((want**2).mean(axis=-1))[:, :, 1:3], rel=1e-4, abs=1e-6)
-    assert found["residual"][:, :, 3].max() < 1e-9  # Anderson needs one step more than there are distinct variances
+    assert found["residual"][:, :, 3].max() < 1e-8  # Anderson needs one step more than there are distinct variances
     assert found["size"][:, :, 1].max() == 0
     assert found["to_path"][:, :, 0] == pytest.approx(1)
     assert np.isnan(found["to_path"][:, :, 1]).all()

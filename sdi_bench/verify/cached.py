@@ -35,10 +35,7 @@ from .cases import (
     random_network,
     shadow,
 )
-from .rows import Row, U, Worst
-
-U32 = 2.0**-24
-"""Unit roundoff of float32."""
+from .rows import U32, Row, U, Worst
 
 N_LEVELS = (10, 50, 200)
 PARAMETRISATIONS: tuple[Parametrisation, ...] = (Epsilon(), Sample(), Velocity(), FlowVelocity(), Score())

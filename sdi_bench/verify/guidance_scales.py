@@ -100,14 +100,14 @@ def rows(full: bool) -> Iterator[Row]:
         "gamma = diffusers', k-diffusion's, Perp-Neg's scale = 1 + threestudio's plain one = 1 + Ho and Salimans' w: "
         "predictions from given u, c in u·max(1, |gamma|)·(|u| + |c|); round trips in u·max(1, |gamma|)",
         "2405.15891 eq. 3",
-        8,
-        "three or four roundings on each side, of terms of at most that size",
+        32,
+        "three or four roundings on each side, of three terms of at most that size",
     )
     commuting(full, outputs)
     yield outputs.row(
         "V9b",
         "guidance commutes with eps, x0, v, flow velocity and score; in u·(|gamma| + |1 - gamma|)·(|x0| + sigma|eps|)",
         "2405.15891 eq. 3",
-        32,
+        64,
         "the weights sum to 1 and every output is linear in (x0, eps): some roundings each of the model, coding and guiding",
     )

@@ -253,7 +253,7 @@ def row_frozen(full: bool) -> Row:
         "V3d",
         "the root at the level where it is used freezes x0; in u·(|gamma| + |1 - gamma|)·sum of (1 + |x0| + sigma|kappa|)",
         "2405.15891 eq. 8, 10",
-        32,
+        64,
         "each step subtracts eps - kappa = 0 up to the roundings of a solve and of D; a residual test of eq. 8 is green here",
     )
 

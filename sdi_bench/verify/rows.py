@@ -9,6 +9,9 @@ from torch import Tensor
 U = 2.0**-53
 """Unit roundoff of float64."""
 
+U32 = 2.0**-24
+"""Unit roundoff of float32."""
+
 
 @dataclass(frozen=True)
 class Row:
