@@ -106,7 +106,8 @@ def clustered(items: Sequence[Item], model: Denoiser | None = None) -> Clusters:
 class Samples:
     """A finished set of samples and what it is held against; see Context for real, samples, paired and truth.
 
-    images: [n, *shape], or of several sizes (sizes.py), the diverged among them. labels, over: as of Clusters.
+    images: [n, *shape], or of several sizes (sizes.py), the diverged among them. labels, over: as of Clusters. truth: of the
+    items as often as there are, in their order (`fresh_data`).
     """
 
     images: Pictures
@@ -121,6 +122,7 @@ class Samples:
     raw: np.ndarray | None = None
     sights: Sights | None = None
     over: str = "clusters"
+    truth_prompts: Sequence[str | None] = ()
 
     @property
     def kept(self) -> Bool[np.ndarray, " n"]:
@@ -156,6 +158,7 @@ class Samples:
             self.paired,
             self.raw,
             self.sights,
+            self.truth_prompts,
         )
 
 
@@ -181,7 +184,9 @@ def samples_of(
     shown = rounded(images) if uint8 else images
     real, samples, paired = (other if other is None or not uint8 else rounded(other) for other in (real, samples, paired))
     same_law = scale == 1 and model is not None and not isinstance(model, HasData)
-    return Samples(shown, items, clusters.labels, model, truth, same_law, real, samples, paired, images, sights, clusters.over)
+    told = () if truth is None else [item.prompt for item in items] * (len(truth) // len(items))
+    held = (model, truth, same_law, real, samples, paired, images, sights, clusters.over, told)
+    return Samples(shown, items, clusters.labels, *held)
 
 
 def measure(given: Samples, metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:

@@ -16,11 +16,10 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import get_args_parser
+from hydra._internal.utils import _locate, get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -179,10 +178,14 @@ def plans_of(
     made = {key: built(plain[key]) for key in ("schedule", "sampler", "metric", "reference")}
     models, key = {} if models is None else models, json.dumps(plain["model"], sort_keys=True, default=str)
     model = models[key] = models.get(key) or built(plain["model"])
-    parts_of = {"model": (model, Denoiser), "schedule": (made["schedule"], Schedule), "sampler": (made["sampler"], Sampler)}
-    parts_of |= {f"metric.{name}": (metric, Metric) for name, metric in made["metric"].items()}
-    for name, (made_of, family) in parts_of.items():
-        require.fits(name, made_of, family)
+    objects: dict[str, tuple[object, Any]] = {
+        "model": (model, Denoiser),
+        "schedule": (made["schedule"], Schedule),
+        "sampler": (made["sampler"], Sampler),
+    }
+    objects |= {f"metric.{name}": (metric, Metric) for name, metric in made["metric"].items()}
+    for name, (thing, protocol) in objects.items():
+        require.fits(name, thing, protocol)
     if isinstance(model, ExactModel) and not isinstance(model, HasData) and plain["device"] != "cpu":
         raise ValueError(f"device={plain['device']!r}: this model runs on the CPU")
     asked = parse_prompts(plain["prompt"], plain["prompt_file"], model.prompts)
@@ -223,7 +226,7 @@ def plans_of(
 
 
 def built(node: Any) -> Any:
-    """What plain data describes: its `_target_`s called. Hydra's own would take `${` in a text for an interpolation.
+    """What plain data describes: its `_target_`s called. Hydra's own way would take `${` in a text for an interpolation.
 
     Raises ValueError for what cannot be made.
     """
@@ -236,7 +239,7 @@ def built(node: Any) -> Any:
         return parts
     target = parts.pop("_target_")
     try:
-        return get_object(target)(**parts)
+        return _locate(target)(**parts)
     except (TypeError, AttributeError, ImportError, KeyError, OverflowError) as error:
         raise ValueError(f"{target}: {error}") from error
 

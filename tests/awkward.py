@@ -1,4 +1,4 @@
-"""Prompts as people have them: what quotes, shells, Hydra, YAML, OmegaConf, matplotlib, HTML and file systems stumble over."""
+"""Prompts as people may have them: what Hydra, YAML, OmegaConf, matplotlib, HTML and file systems stumble over."""
 
 PROMPTS = [
     "it's a sofa",

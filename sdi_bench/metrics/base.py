@@ -49,7 +49,8 @@ class Context:
 
     images: finite samples [n, *shape] in about [-1, 1]. Pictures of several sizes are an object array [n] (sizes.py), also in
     what they are held against. prompts: of each. model: where they come from.
-    truth: fresh draws of the data for the same prompts in the same shares, [m, *shape]; None if there are none.
+    truth: fresh draws of the data for the same prompts in the same shares, [m, *shape]; None if there are none. truth_prompts:
+    of each of these; empty where it is not known.
     same_law: True if a perfect sampler would reproduce the data's law (gamma = 1, and data drawn from the model itself).
     seeds: of each sample. What sets are held against: real, real pictures [k, *shape]; samples, the model's own by DDIM, same
     prompts and guidance, other seeds [l, *shape]. paired: the reference's picture of each item, [n, *shape], NaN where it has
@@ -68,6 +69,7 @@ class Context:
     paired: Pictures | None = None
     raw: Pictures | None = None
     sights: Sights | None = None
+    truth_prompts: Sequence[str | None] = ()
 
     def around(self) -> Sights:
         """What the samples show. Raises UndefinedError unless they are pictures around objects."""
@@ -81,6 +83,20 @@ class Context:
         if data is None:
             raise UndefinedError("the model's data cannot be drawn, and no real pictures are given")
         return finite(data, "data")
+
+    def expected(self, values: Float[np.ndarray, "m *rest"]) -> Float[np.ndarray, "n *rest"]:
+        """What the data would have in each sample's place: the mean of their values over those of its prompt.
+
+        values: of each of data(). Over all of them where their prompts are not known. So a prompt that is left out is left out
+        on both sides, and that prompts differ is no error of a ratio to data.
+        """
+        if not self.truth_prompts:
+            return np.broadcast_to(values.mean(axis=0), (len(self.prompts), *values.shape[1:]))
+        places: dict[str | None, list[int]] = {}
+        for i, prompt in enumerate(self.truth_prompts):
+            places.setdefault(prompt, []).append(i)
+        means = {prompt: values[some].mean(axis=0) for prompt, some in places.items()}
+        return np.stack([means[prompt] for prompt in self.prompts])
 
     def law(self) -> Float[np.ndarray, "m *shape"]:
         """The truth, for measures of the whole law. Raises UndefinedError where a perfect sampler would not give it."""
@@ -190,16 +206,20 @@ NOTHING = 1e-12
 """Of the data's: what is less is the rounding of nothing. One level of 255 in one pixel at 512² is 1e-10 of a variance."""
 
 
-def log_ratio(values: Float[np.ndarray, " n"], truth: Float[np.ndarray, " m"], what: str) -> Statistic:
-    """log(mean over samples / mean over data) of `what`. Raises UndefinedError where either has none of it."""
-    data = float(truth.mean())
-    if not data > 0:
+def log_ratio(values: Float[np.ndarray, " n"], data: Float[np.ndarray, " n"], what: str) -> Statistic:
+    """log(mean over samples / mean over data) of `what`. data: as `Context.expected` has it.
+
+    Raises UndefinedError where either has none of it.
+    """
+    if not data.mean() > 0:
         raise UndefinedError(f"the data have no {what} to compare with")
-    if not values.mean() > NOTHING * data:
+    if not values.mean() > NOTHING * data.mean():
         raise UndefinedError(f"the samples have no {what}: the log ratio to data is minus infinity")
 
     def ratio(index: Int[np.ndarray, " m"]) -> float:
-        mean = values[index].mean()
-        return math.log(mean / data) if mean > NOTHING * data else -math.inf
+        own, theirs = values[index].mean(), data[index].mean()
+        if not theirs > 0:
+            return math.nan
+        return math.log(own / theirs) if own > NOTHING * theirs else -math.inf
 
     return ratio

@@ -22,7 +22,8 @@ class Contrast(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         context.pictures()
-        return log_ratio(by_size(contrast, context.images), by_size(contrast, context.data()), "contrast")
+        data = context.expected(by_size(contrast, context.data()))
+        return log_ratio(by_size(contrast, context.images), data, "contrast")
 
 
 def contrast(images: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, " n"]:

@@ -23,7 +23,7 @@ class Saturation(Metric):
     def statistic(self, context: Context) -> Statistic:
         context.rgb()
         own = np.where(by_size(blank, context.images), 0.0, by_size(chroma, context.images))
-        return log_ratio(own, by_size(chroma, context.data()), "colour")
+        return log_ratio(own, context.expected(by_size(chroma, context.data())), "colour")
 
 
 @dataclass(frozen=True)

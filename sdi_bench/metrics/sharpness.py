@@ -23,8 +23,8 @@ class Sharpness(Metric):
     ideal = 0.0
 
     def statistic(self, context: Context) -> Statistic:
-        data = context.alike()
-        return log_ratio(high_frequency_share(context.images), high_frequency_share(data), "detail")
+        data = context.expected(high_frequency_share(context.alike()))
+        return log_ratio(high_frequency_share(context.images), data, "detail")
 
 
 def high_frequency_share(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, " n"]:

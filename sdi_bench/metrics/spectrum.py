@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ..stats import Statistic
 from .base import Context, Metric, UndefinedError, log_ratio
@@ -27,10 +27,14 @@ class Spectrum(Metric):
     of_sets = True
 
     def statistic(self, context: Context) -> Statistic:
-        data = context.alike()
+        data = context.expected(bands(context.alike()))
         power = bands(context.images)
-        truth = decibel(bands(data).mean(axis=0))
-        return lambda index: float(np.sqrt(np.square(decibel(power[index].mean(axis=0)) - truth).mean()))
+
+        def distance(index: Int[np.ndarray, " m"]) -> float:
+            gaps = decibel(power[index].mean(axis=0)) - decibel(data[index].mean(axis=0))
+            return float(np.sqrt(np.square(gaps).mean()))
+
+        return distance
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,8 @@ class Laplacian(Metric):
     ideal = 0.0
 
     def statistic(self, context: Context) -> Statistic:
-        data = context.alike()
-        return log_ratio(laplacian_variance(luma(context.images)), laplacian_variance(luma(data)), "detail")
+        data = context.expected(laplacian_variance(luma(context.alike())))
+        return log_ratio(laplacian_variance(luma(context.images)), data, "detail")
 
 
 def bands(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n bands"]:
