@@ -420,6 +420,11 @@ def preflight(argv: Sequence[str]) -> list[list[Plan]]:
             for overrides, label in labelled(overrides_of(words), place[1] if place else None):
                 cfg = compose("config", overrides, return_hydra_config=True)
                 choices = cfg.hydra.runtime.choices
+                launcher = choices.get("hydra/launcher")
+                if launcher != "basic":
+                    raise ValueError(
+                        f"hydra/launcher={launcher}: runs are made one by one in this process; use part=0/2 and 1/2"
+                    )
                 with open_dict(cfg):
                     del cfg.hydra
                 plans.append(plans_of(cfg, choices, label, models, place))

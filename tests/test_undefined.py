@@ -146,7 +146,7 @@ def test_no_real_picture_is_of_one_colour() -> None:
         ({"truth": np.full((4, 3, 32, 32), np.inf)}, "the data are not finite"),
         ({"truth": np.zeros((0, 3, 32, 32))}, "there are no data"),
         ({"truth": np.full((4, 3, 32, 32), 0.3)}, "the data have no contrast"),
-        ({"truth": None}, "data cannot be drawn"),
+        ({"truth": None, "real": None}, "data cannot be drawn, and no real pictures"),
     ],
 )
 def test_data_that_are_none_are_nothing_to_compare_with(more: dict, said: str) -> None:
@@ -213,7 +213,11 @@ def command(monkeypatch: pytest.MonkeyPatch, module, *words: str) -> int:
         (
             "[clipped,contrast]",
             0,
-            ["clipped          0.000", "contrast         - (the model's data cannot be drawn)", "no ±: fewer"],
+            [
+                "clipped          0.000",
+                "contrast         - (the model's data cannot be drawn",
+                "no ±: fewer",
+            ],
         ),
         ("[]", 0, ["nothing was asked for"]),
     ],
