@@ -495,7 +495,9 @@ def main() -> None:
                 print("written:", folder / f"{table}.csv")
             RunFolder(folder).write_json("measures.provenance.json", provenance("sdi_bench.evaluate", sys.argv[1:]))
             print(*missing(tables["measures"]), sep="\n")
-            sys.exit(0 if any_measured(tables["measures"]) else 1)
+            if not any_measured(tables["measures"]):
+                sys.exit(1)
+            return
         metrics = {key: built(node) for key, node in (settings.get("metric") or {}).items()}
         frame = evaluate(folders, settings, metrics)
         print(show(frame))
@@ -504,7 +506,8 @@ def main() -> None:
             write_whole(path, frame.to_csv(index=False).encode())
             RunFolder(path.parent).write_json(f"{path.stem}.provenance.json", provenance("sdi_bench.evaluate", sys.argv[1:]))
             print("written:", output)
-        sys.exit(0 if any_measured(frame) else 1)
+        if not any_measured(frame):
+            sys.exit(1)
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"sdi_bench.evaluate: {explain(error, words, 'evaluate')}", file=sys.stderr)
         sys.exit(2)

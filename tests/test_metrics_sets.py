@@ -221,7 +221,7 @@ def test_vendi_is_averaged_over_prompts_that_have_more_than_one_sample() -> None
     assert found(np.array([5, 0, 2, 1])) == pytest.approx(2, abs=1e-9)  # of b only one is left
     assert math.isnan(found(np.array([0, 1, 5])))
     with pytest.raises(UndefinedError, match="no prompt has two samples"):
-        Vendi(Written(2)).statistic(of(points[:4], prompts=["a", "a", "b", "b"]))
+        Vendi(Written(2)).statistic(of(points[:2], prompts=["a", "b"]))
 
 
 # ------------------------------------------------------------------------------------------------------------ spectrum
@@ -409,7 +409,7 @@ def test_a_metric_says_so_where_it_is_not_defined(name: str) -> None:
         metric.statistic(replace(context, images=points, truth=points, real=points, samples=points))
     if name in ("spectrum", "laplacian"):
         with pytest.raises(UndefinedError, match="cannot be drawn"):
-            metric.statistic(replace(context, truth=None))
+            metric.statistic(replace(context, truth=None, real=None))
     else:
         with pytest.raises(UndefinedError, match="not colour pictures"):
             metric.statistic(replace(context, images=grey, truth=grey, real=grey, samples=grey))

@@ -7,23 +7,20 @@ from jaxtyping import Float
 
 from ..sizes import by_size
 from ..stats import Statistic, mean_of
-from .base import Context, Metric, blank, log_ratio
+from .base import Context, Metric, log_ratio
 
 
 @dataclass(frozen=True)
 class Saturation(Metric):
-    """log (natural) of the mean chroma of pixels over the data's; 0 is as the data, above is more vivid.
-
-    One colour all over has none.
-    """
+    """log (natural) of the mean chroma of pixels over the data's; 0 is as the data, above is more vivid."""
 
     unit = "log ratio to data"
     ideal = 0.0
 
     def statistic(self, context: Context) -> Statistic:
         context.rgb()
-        own = np.where(by_size(blank, context.images), 0.0, by_size(chroma, context.images))
-        return log_ratio(own, context.expected(by_size(chroma, context.data())), "colour")
+        data = context.expected(by_size(chroma, context.data()))
+        return log_ratio(by_size(chroma, context.images), data, "colour")
 
 
 @dataclass(frozen=True)

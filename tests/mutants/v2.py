@@ -48,8 +48,8 @@ MUTANTS = [
     Mutant(
         row="V2d",
         file="noise/inversion.py",
-        old="eps = net(x, asked, scale",
-        new="eps = net(x, target, scale",
+        old="found = net(x, asked, scale",
+        new="found = net(x, target, scale",
         why="the network asked at the destination with the source's image, as diffusers' pipelines do: the same limit",
     ),
     Mutant(
