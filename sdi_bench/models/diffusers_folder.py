@@ -37,7 +37,7 @@ from ..levels import Level, expand
 from ..schedules import RectifiedFlow, Schedule, TableSchedule
 from .base import Conds, Prediction, Rules
 from .prints import print_of, switches_of
-from .scheduler import Taught, taught_by
+from .scheduler import Taught, position_of, taught_by
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16", "float64")}
 FLAT = {"unet": "config.json", "scheduler": "scheduler_config.json"}
@@ -159,10 +159,7 @@ class DiffusersFolder(ABC):
 
     def timestep(self, level: Level) -> Float[Tensor, " rows"]:
         """The network's timestep at a level's sigma, in [0, n_train], in float32 as diffusers' schedulers have it."""
-        if isinstance(self.schedule, RectifiedFlow):
-            return self.schedule.n_train * (level.b / (level.a + level.b)).float()
-        position = self.schedule.at_sigma(level.sigma.cpu()).t * self.schedule.n_train
-        return position.round(decimals=6).float()
+        return self.taught.asked(position_of(self.schedule, level)).float()
 
     def scale(self, level: Level) -> Float[Tensor, " rows"]:
         """The r by which x is divided for the network."""
@@ -366,31 +363,36 @@ class Strict(logging.Handler):
             )
 
 
-class Quiet(logging.Filter):
-    """Drops what the libraries say of a package that nothing here needs."""
+@dataclass(frozen=True)
+class Quiet:
+    """Drops what is below the level that the user has set, and what the libraries say of a package that nothing here needs."""
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "torchvision" not in record.getMessage()
+    level: int
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= self.level and "torchvision" not in record.getMessage()
 
 
 @contextmanager
 def in_one_line(folder: Path) -> Iterator[None]:
     """Whatever goes wrong inside, in any of the libraries, becomes one ValueError that names the folder."""
-    listening = [logging.getLogger(name).handlers for name in ("diffusers", "transformers")]
-    strict, quiet = Strict(), Quiet()
-    for handlers in listening:
-        for handler in handlers:
-            handler.addFilter(quiet)
-        handlers.insert(0, strict)  # before the one that prints
+    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
+    strict, levels = Strict(), [logger.level for logger in loggers]
+    for logger, level in zip(loggers, levels, strict=True):
+        for handler in logger.handlers:
+            handler.addFilter(Quiet(level))
+        logger.handlers.insert(0, strict)  # before the one that prints
+        logger.setLevel(min(level, logging.WARNING))  # told to be silent, they would be so of weights that are missing too
     try:
         yield
     except Exception as error:
         raise refusal(folder, f"cannot be opened ({type(error).__name__}: {error})") from error
     finally:
-        for handlers in listening:
-            handlers.remove(strict)
-            for handler in handlers:
-                handler.removeFilter(quiet)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+            logger.handlers.remove(strict)
+            for handler in logger.handlers:
+                handler.removeFilter(Quiet(level))
 
 
 def parts_of(folder: Path) -> tuple[str, dict[str, str | None]]:

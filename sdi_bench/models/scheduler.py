@@ -26,12 +26,17 @@ SHAPED = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use
 """Options under which sigmas are chosen first, and their timesteps found between the table's entries in log(sigma)."""
 
 
+PROBED = 10
+"""Levels by which it is found how a scheduler hands timesteps on."""
+
+
 class Taught(NamedTuple):
-    """What a network was trained on and for, and how its samples are made."""
+    """What a network was trained on and for, how its samples are made, and how timesteps reach it (see `asked_of`)."""
 
     schedule: Schedule
     parametrisation: Parametrisation
     rules: Rules
+    asked: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -128,12 +133,12 @@ def taught_table(said: Said) -> Taught:
         told = {name: said(name) for name in ("beta_schedule", "rescale_betas_zero_snr") if said(name) is not None}
         raise ValueError(f"{type(scheduler).__name__} with {told}: its {error}") from error
     bound: Callable[[Tensor], Tensor] | None = None
-    if said("thresholding"):
+    if said("thresholding") and said("predict_x0", True):  # UniPC does not where it goes by eps
         bound = Threshold(said("dynamic_thresholding_ratio"), said("sample_max_value"))
     elif said("clip_sample"):
         bound = Clip(said("clip_sample_range", 1.0))
     rules = Rules(bound, not hasattr(scheduler, "sigmas"), end_of(scheduler), said("variance_type") or "fixed_small")
-    return Taught(schedule, OUTPUTS[output], rules)
+    return Taught(schedule, OUTPUTS[output], rules, asked_of(said, schedule, None))
 
 
 def taught_flow(said: Said, tokens: int) -> Taught:
@@ -152,7 +157,8 @@ def taught_flow(said: Said, tokens: int) -> Taught:
     if mu is not None:
         shift = mu if said("time_shift_type") == "linear" else float(np.exp(mu))
     n = said("num_train_timesteps")
-    return Taught(RectifiedFlow(1 / n, n, shift, partial(visited, said.scheduler, mu)), FlowVelocity(), Rules())
+    schedule = RectifiedFlow(1 / n, n, shift, partial(visited, said.scheduler, mu))
+    return Taught(schedule, FlowVelocity(), Rules(), asked_of(said, schedule, mu))
 
 
 def mu_of(said: Said, tokens: int) -> float:
@@ -182,6 +188,38 @@ def end_of(scheduler: Any) -> Level | None:
         return None
     a = torch.ones(1, dtype=torch.float64) if is_exploding(scheduler) else (1 + sigma.square()).rsqrt().reshape(1)
     return Level(a, a * sigma, torch.zeros_like(a))
+
+
+def position_of(schedule: Schedule, level: Level) -> Float[Tensor, " rows"]:
+    """The timestep of a level's sigma, in [0, n_train], between whole ones too."""
+    if isinstance(schedule, RectifiedFlow):
+        return schedule.n_train * (level.b / (level.a + level.b))
+    return (schedule.at_sigma(level.sigma.cpu()).t * schedule.n_train).round(decimals=6)
+
+
+def asked_of(said: Said, schedule: Schedule, mu: float | None) -> Callable[[Tensor], Tensor]:
+    """Positions -> the timesteps that the scheduler hands to the network: the same, or whole ones, rounded or cut off.
+
+    Solvers of higher order keep timesteps as integers, and how they come to be so goes by the options: it is seen in the
+    scheduler's own levels. Raises ValueError, naming the options, if it is in none of these ways.
+    """
+    again = type(said.scheduler).from_config(said.scheduler.config)
+    if not hasattr(again, "sigmas"):
+        return torch.clone
+    again.set_timesteps(min(PROBED, schedule.n_train), **{} if mu is None else {"mu": mu})
+    if again.timesteps.is_floating_point():
+        return torch.clone
+    sigmas = again.sigmas[: len(again.timesteps)].double()
+    sigmas = sigmas / (1 - sigmas) if is_flow(again) else sigmas
+    theirs, ours = again.timesteps.double(), position_of(schedule, schedule.at_sigma(sigmas))
+    for rule, most in ((torch.clone, 1e-3), (torch.round, 0.0), (torch.floor, 0.0)):
+        if bool(((rule(ours) - theirs).abs() <= most).all()):
+            return rule
+    told = ", ".join(f"{field}=True" for field in (*SHAPED, "use_flow_sigmas") if said(field))
+    raise ValueError(
+        f"{told} of {type(again).__name__}: asks the network at timesteps that are not those of its sigmas; save it without, "
+        "or with EulerDiscreteScheduler"
+    )
 
 
 def visited(scheduler: Any, mu: float | None, n_levels: int) -> Float[Tensor, " n"]:
