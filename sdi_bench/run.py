@@ -387,6 +387,7 @@ def sweeps_of(argv: Sequence[str]) -> list[tuple[tuple[str, str] | None, list[st
     said = read_experiment(name)
     rest = [word for word in argv if word not in ("-m", "--multirun") and word.split("=")[0] not in only]
     keys = {word.split("=")[0] for word in rest}
+    keys |= {"prompt", "prompt_file"} if keys & {"prompt", "prompt_file"} else set()  # one stands for the other
 
     replaced = tuple(f"{key.split('@')[-1]}." for key in keys if key == "model" or "@" in key)
 

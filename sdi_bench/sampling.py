@@ -12,7 +12,7 @@ from . import require
 from .coordinates import noisy
 from .draws import Item, PhiloxDraws, items_of
 from .models import Network
-from .models.base import Denoiser, rules_of
+from .models.base import Denoiser, Remembers, rules_of
 from .predictor import Cost, Predictor
 from .samplers import Distillation, Sampler, State
 from .scenes import Image, Scene
@@ -60,6 +60,8 @@ class Job:
 
     def states(self, items: Sequence[Item], cost: Cost, since: State | None = None) -> Iterator[State]:
         """The sampler's states for one batch of items, of score distillation those after `since`; rows are added to `cost`."""
+        if isinstance(self.model, Remembers):
+            self.model.forget()
         prompts = tuple(item.prompt for item in items)
         net = Predictor(self.model, self.schedule, self.sampler.guidance, prompts, self.device, cost)
         draws = PhiloxDraws(tuple(items), self.device)
@@ -93,9 +95,10 @@ def sample(
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise ValueError(f"{name}={values!r}: must be a list of at least one")
     require.count("batch_size", batch_size)
-    job = Job(model, sampler, schedule or getattr(model, "schedule", None) or scaled_linear())
-    for name, thing, kind in (("model", model, Denoiser), ("sampler", sampler, Sampler), ("schedule", job.schedule, Schedule)):
+    schedule = schedule or getattr(model, "schedule", None) or scaled_linear()
+    for name, thing, kind in (("model", model, Denoiser), ("sampler", sampler, Sampler), ("schedule", schedule, Schedule)):
         require.fits(name, thing, kind)
+    job = Job(model, sampler, schedule)
     items = items_of(prompts, seeds)
     job.check(items)
     images = []

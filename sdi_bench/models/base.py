@@ -67,6 +67,14 @@ class HasCodec(Protocol):
         """The latents (their mean, where the encoder is random) of images in [-1, 1]."""
 
 
+@runtime_checkable
+class Remembers(Protocol):
+    """A model that keeps what it has made of prompts from call to call."""
+
+    def forget(self) -> None:
+        """Make it anew from the next call on: a batch begins, and the model may have been changed since."""
+
+
 @dataclass(frozen=True)
 class Rules:
     """How a checkpoint wants its samples made, beyond the levels.

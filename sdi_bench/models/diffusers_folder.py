@@ -19,7 +19,7 @@ import logging
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -36,7 +36,7 @@ from ..guidance import Prompt
 from ..levels import Level, expand
 from ..schedules import RectifiedFlow, Schedule, TableSchedule
 from .base import Conds, Prediction, Rules
-from .prints import print_of, switches_of
+from .prints import print_of, state_of, switches_of
 from .scheduler import Taught, position_of, taught_by
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16", "float64")}
@@ -55,7 +55,7 @@ UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 """Components that sampling from text does without."""
 
 N_TEXTS = 256
-"""Encoded prompts that are kept: those of a few batches."""
+"""Encoded prompts that are kept through a batch."""
 
 N_PIXELS = 2**18
 """That a codec is given at once, a picture at least: a decoder's memory is large."""
@@ -86,7 +86,8 @@ class DiffusersFolder(ABC):
         """Open the folder that has a model_index.json: Stable Diffusion (1, 2, XL, 3) or DDPM.
 
         dtype: the network's, "float32", "float16", "bfloat16" or "float64"; a VAE runs in float32 at least.
-        variant: of the weight files, such as "fp16". Opened once a process, however often it is asked for.
+        variant: of the weight files, such as "fp16". Opened once a process, however often it is asked for, unless the one that
+        was opened has been changed since.
         Raises ValueError, naming model.path, if the folder is missing, broken or of a pipeline that is not known.
         """
         if dtype not in DTYPES:
@@ -95,7 +96,10 @@ class DiffusersFolder(ABC):
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError, TypeError) as error:
             raise ValueError(f"model.device={device!r}: not to be had here") from error
-        return opened(folder_of(path), DTYPES[dtype], device, variant)
+        asked = (folder_of(path), DTYPES[dtype], device, variant)
+        if state_of(opened(*asked).pipe) != opened(*asked)._known["opened"]:
+            opened.cache_clear()
+        return opened(*asked)
 
     @property
     def network(self) -> Any:
@@ -201,7 +205,7 @@ class Pixels(DiffusersFolder):
 class Latents(DiffusersFolder):
     """A network on a VAE's latents, conditioned on text: any prompt; None is the pipeline's own "no prompt"."""
 
-    texts: Callable[[Prompt], Sequence[Tensor]] = field(init=False, repr=False, compare=False)
+    texts: Any = field(init=False, repr=False, compare=False)
     more: ClassVar[dict[str, None]] = {}
     """Further arguments that `encode_prompt` insists on."""
     overlooked: ClassVar[tuple[str, ...]] = ("shift_factor",)
@@ -209,6 +213,10 @@ class Latents(DiffusersFolder):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "texts", lru_cache(N_TEXTS)(self.encode_text))
+
+    def forget(self) -> None:
+        """As `Remembers.forget`."""
+        self.texts.cache_clear()
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -481,4 +489,5 @@ def opened(folder: Path, dtype: torch.dtype, device: str, variant: str | None) -
                 raise ValueError(f"none of {', '.join(files)} in {name}/")
         model = how(pipe, dtype, device, switches_of(pipe))
         model.check()
+        model._known["opened"] = state_of(pipe)
     return model

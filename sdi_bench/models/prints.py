@@ -16,14 +16,25 @@ ELSEWHERE = ("name_or_path", "transformers_version", "dtype", "torch_dtype")
 
 
 def switches_of(pipe: Any) -> dict[str, str]:
-    """Plain numbers and words, and lists of them, that hang on modules: scales of adapters, FreeU and the like."""
+    """What hangs on modules beside weights: numbers and words (scales of adapters, FreeU), names of functions and hooks."""
     found = {}
     for name, module in modules_of(pipe):
         for inner, part in module.named_modules():
             for key, value in vars(part).items():
                 if is_plain(value):
                     found[f"{name}.{inner}.{key}"] = repr(value)
+                elif callable(value) and not isinstance(value, torch.nn.Module):
+                    found[f"{name}.{inner}.{key}"] = named(value)
+            hooks = [*part._forward_pre_hooks.values(), *part._forward_hooks.values()]
+            if hooks:
+                found[f"{name}.{inner}.hooks"] = repr(list(map(named, hooks)))
     return found
+
+
+def named(function: Any) -> str:
+    """A function by its name, an object that is called by that of its class."""
+    known = function if hasattr(function, "__qualname__") else type(function)
+    return f"{known.__module__}.{known.__qualname__}"
 
 
 def is_plain(value: object) -> bool:
@@ -62,6 +73,18 @@ def said_by(part: Any) -> dict[str, Any]:
     return {key: value for key, value in said.items() if not key.startswith("_") and key not in ELSEWHERE}
 
 
+def configured(pipe: Any) -> list[Any]:
+    """The configurations of a pipeline's components, and its own."""
+    parts = {name: [type(part).__name__, said_by(part)] for name, part in pipe.components.items() if part is not None}
+    own = {key: value for key, value in pipe.config.items() if isinstance(value, bool | int | float | str) and key[0] != "_"}
+    return [parts, own]
+
+
+def state_of(pipe: Any) -> list[Any]:
+    """What tells within a process whether a pipeline is still the same."""
+    return [glance(pipe), switches_of(pipe), configured(pipe)]
+
+
 def glance(pipe: Any) -> list[Any]:
     """What tells cheaply whether the weights are still the same: which tensors, how often written to, and their sums."""
     return [(key, id(t), t._version, float(t.detach().sum(dtype=torch.float64))) for key, t in tensors_of(pipe)]
@@ -87,7 +110,5 @@ def print_of(pipe: Any, at_first: Mapping[str, str], known: dict[str, Any]) -> s
     if known.get("glance") != now:
         known["glance"], known["weights"] = now, weights_print(pipe)
     switched = {key: value for key, value in switches_of(pipe).items() if at_first.get(key) != value}
-    parts = {name: [type(part).__name__, said_by(part)] for name, part in pipe.components.items() if part is not None}
-    rest = {key: value for key, value in pipe.config.items() if isinstance(value, bool | int | float | str) and key[0] != "_"}
-    whole = [READING, type(pipe).__name__, known["weights"], switched, parts, rest]
+    whole = [READING, type(pipe).__name__, known["weights"], switched, *configured(pipe)]
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
