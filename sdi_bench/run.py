@@ -204,8 +204,7 @@ def plans_of(
     plans = []
     for sampler, title, kind in wanted:
         where = ("path", "device", "prompts")  # no choices: the fingerprint and the items say what is there
-        placed = {k: v for k, v in plain["model"].items() if k == "path"}  # but where to find it again, to measure
-        chosen = {
+        chosen: dict[str, Any] = {
             **{group: {k: v for k, v in plain[group].items() if k not in where} for group in ("model", "schedule")},
             "fingerprint": model.fingerprint,
             "sampler": without_image(plain["reference" if sampler is reference else "sampler"]),
@@ -220,7 +219,9 @@ def plans_of(
         job.check(items)
         if probe is not None:
             probe.check(job)
-        config = plain | chosen | {"model": chosen["model"] | placed}
+        config = plain | chosen
+        if "path" in plain["model"]:
+            config["model"] = chosen["model"] | {"path": plain["model"]["path"]}  # to find it again, and measure
         kept = (RunFolder(path), config, plain["batch_size"], part, probe, place)
         plans.append(Plan(title, job, items, made["metric"], *kept))
     return plans
