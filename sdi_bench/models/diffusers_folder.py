@@ -367,30 +367,41 @@ class Strict(logging.Handler):
 
 
 class Quiet(logging.Filter):
-    """Drops what the libraries say of a package that nothing here needs."""
+    """Drops what is below the level that the user has set, and what the libraries say of a package that nothing here needs."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__()
+        self.level = level
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return "torchvision" not in record.getMessage()
+        return record.levelno >= self.level and "torchvision" not in record.getMessage()
 
 
 @contextmanager
 def in_one_line(folder: Path) -> Iterator[None]:
-    """Whatever goes wrong inside, in any of the libraries, becomes one ValueError that names the folder."""
-    listening = [logging.getLogger(name).handlers for name in ("diffusers", "transformers")]
-    strict, quiet = Strict(), Quiet()
-    for handlers in listening:
-        for handler in handlers:
+    """Whatever goes wrong inside, in any of the libraries, becomes one ValueError that names the folder.
+
+    Their warnings are heard even where the user has silenced them: random weights must not pass.
+    """
+    listening = [
+        (logger, logger.level, Quiet(logger.level)) for logger in map(logging.getLogger, ("diffusers", "transformers"))
+    ]
+    strict = Strict()
+    for logger, level, quiet in listening:
+        for handler in logger.handlers:
             handler.addFilter(quiet)
-        handlers.insert(0, strict)  # before the one that prints
+        logger.handlers.insert(0, strict)  # before the one that prints
+        logger.setLevel(min(level, logging.WARNING))
     try:
         yield
     except Exception as error:
         raise refusal(folder, f"cannot be opened ({type(error).__name__}: {error})") from error
     finally:
-        for handlers in listening:
-            handlers.remove(strict)
-            for handler in handlers:
+        for logger, level, quiet in listening:
+            logger.handlers.remove(strict)
+            for handler in logger.handlers:
                 handler.removeFilter(quiet)
+            logger.setLevel(level)
 
 
 def parts_of(folder: Path) -> tuple[str, dict[str, str | None]]:
