@@ -181,6 +181,11 @@ def open_folder(path: Path, field: str, recursive: bool = False, modules: Sequen
     scale = config["sampler"]["guidance"]["scale"]
     scene = built(config["sampler"]["scene"]) if "scene" in config["sampler"] else Image()
     model = built(config["model"])
+    if model.fingerprint != config["fingerprint"]:
+        raise ValueError(
+            f"{field}={str(path)!r}: was made with another model than is found now (model.path={config['model'].get('path')!r}); "
+            "put that back, or write into the folder's config.yaml where it is"
+        )
     return Finished.of(path.name, items, images, scene, folder, chunks, cost, model, scale)
 
 

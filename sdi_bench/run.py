@@ -27,7 +27,6 @@ from . import prompts, require
 from .jobs import Plan, execute, summarise
 from .metrics import Metric
 from .models import Denoiser, ExactModel, HasData
-from .models.mixture import DIGITS
 from .samplers import Distillation, Sampler
 from .sampling import Job
 from .schedules import Schedule
@@ -82,7 +81,6 @@ def conf_dir() -> Path:
 
 OmegaConf.register_new_resolver("neg", lambda value: -value, replace=True)
 OmegaConf.register_new_resolver("text", lambda value: None if value in (None, "") else str(value), replace=True)
-OmegaConf.register_new_resolver("digits", lambda: str(DIGITS), replace=True)
 
 
 def parse_seeds(value: object) -> list[int]:
@@ -205,6 +203,7 @@ def plans_of(
     plans = []
     for sampler, title, kind in wanted:
         where = ("path", "device", "prompts")  # no choices: the fingerprint and the items say what is there
+        placed = {k: v for k, v in plain["model"].items() if k == "path"}  # but where to find it again, to measure
         chosen = {
             **{group: {k: v for k, v in plain[group].items() if k not in where} for group in ("model", "schedule")},
             "fingerprint": model.fingerprint,
@@ -220,7 +219,8 @@ def plans_of(
         job.check(items)
         if probe is not None:
             probe.check(job)
-        kept = (RunFolder(path), plain | chosen, plain["batch_size"], part, probe, place)
+        config = plain | chosen | {"model": chosen["model"] | placed}
+        kept = (RunFolder(path), config, plain["batch_size"], part, probe, place)
         plans.append(Plan(title, job, items, made["metric"], *kept))
     return plans
 

@@ -189,14 +189,14 @@ class Empirical(_Components):
         require.number("model.width", self.width, at_least=0)
 
     @staticmethod
-    def of(path: str | Path = DIGITS, width: float = 0.2) -> "Empirical":
+    def of(path: str | Path | None = None, width: float = 0.2) -> "Empirical":
         """From a .npz file: `images`, uint8 [n, channels, height, width], and `labels`, [n].
 
         The default is the UCI handwritten digits that ship with the package (8 x 8, CC BY 4.0).
         Raises ValueError, naming the file, if it cannot be read or is not such a set.
         """
         require.number("model.width", width, at_least=0)
-        path = shipped(DIGITS.name) if Path(path) == DIGITS else path
+        path = shipped(DIGITS.name) if path is None else path
         try:
             with np.load(path, allow_pickle=False) as archive:
                 images, labels = archive["images"], archive["labels"]
