@@ -204,7 +204,7 @@ def plans_of(
     for sampler, title, kind in wanted:
         where = ("path", "device", "prompts")  # no choices: the fingerprint and the items say what is there
         placed = {k: v for k, v in plain["model"].items() if k == "path"}  # but where to find it again, to measure
-        chosen = {
+        chosen: dict[str, Any] = {
             **{group: {k: v for k, v in plain[group].items() if k not in where} for group in ("model", "schedule")},
             "fingerprint": model.fingerprint,
             "sampler": without_image(plain["reference" if sampler is reference else "sampler"]),
