@@ -1,19 +1,15 @@
 """The prompts that a folder's pictures show: told by their file names, or a plain list in the order of the pictures."""
 
-import csv
-import io
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from . import prompts
-from .picture_files import Folder, key_of, places
+from .picture_files import Folder, key_of, places, suffixes
+from .prompts import Record
 
 FILE = ("file_name", "filename", "file", "image", "image_path", "path")
-TEXT = ("prompt", "caption", "text")
-"""Columns of a table, the first that there is, whatever its case."""
+"""What the name of a picture is called in tables and records; the first that is there is read."""
 
 Rows = Sequence[tuple[str, str]]
 """(file name, prompt)."""
@@ -22,87 +18,95 @@ Rows = Sequence[tuple[str, str]]
 def captions(source: str, folder: Folder, label: str) -> list[str]:
     """The prompt of each picture of a folder that could be read.
 
-    source: a table with a column of FILE and one of TEXT (.csv, .tsv, .jsonl; .json of such rows, or COCO captions), a folder
-    with <name>.txt for <name>.png, or what prompts.read knows: a plain list, one prompt for each picture file in the order of
-    their names, those that cannot be read among them. Raises ValueError, naming the field, where a picture has none, or the
-    numbers differ.
+    source: a folder with <name>.txt for <name>.png; or a file as `prompts.read` knows them. A table or records that name the
+    pictures beside the prompts, as COCO captions do, are told by these names; anything else is a plain list, one prompt for
+    each picture file in the order of their names, those that cannot be read among them. Raises ValueError, naming the field,
+    where a picture has none, or the numbers differ.
     """
     where = f"prompts={source!r}"
-    rows = beside(Path(source), where) if Path(source).is_dir() else table(Path(source), where)
-    if rows is not None:
-        return joined(rows, folder, label, where)
-    try:
-        found = prompts.read(source)
-    except ValueError as error:
-        raise ValueError(str(error).replace("prompt_file=", "prompts=", 1)) from error
-    if len(found) != len(folder.names):
+    if Path(source).is_dir():
+        return joined(beside(Path(source), where), folder, label, where)
+    found = prompts.records(source, "prompts")
+    column = column_of(found, folder)
+    if column is not None:
+        return joined(named(found, column, where), folder, label, where)
+    listed = prompts.told(found, where)
+    if len(listed) != len(folder.names):
         lost = len(folder.names) - len(folder.read)
         unread = f" ({lost} of them cannot be read)" if lost else ""
-        raise ValueError(f"{where}: holds {len(found)} prompts for the {len(folder.names)} pictures{unread} of {label}")
-    if list(folder.names) != sorted(folder.names):
+        raise ValueError(f"{where}: holds {len(listed)} prompts for the {len(folder.names)} pictures{unread} of {label}")
+    if list(folder.names) != sorted(folder.names) or any(len(record) > 1 for record in mappings(found)):
         order = ", ".join(folder.names[:3])
-        warnings.warn(f"{where}: in the order of the pictures' names, numbers by value: {order}, ...", stacklevel=2)
-    return [found[i] for i in folder.read]
+        warnings.warn(
+            f"{where}: names no files; in the order of the pictures' names, numbers by value: {order}, ...", stacklevel=2
+        )
+    return [listed[i] for i in folder.read]
+
+
+def mappings(found: Sequence[Record]) -> list[Mapping[str, object]]:
+    """The records that have named fields."""
+    return [record.value for record in found if isinstance(record.value, dict)]
+
+
+def column_of(found: Sequence[Record], folder: Folder) -> str | None:
+    """The field that says which picture a record is of; None if there is none.
+
+    One of FILE, else one with names of picture files in it, else one that names every picture of the folder.
+    """
+    cells: dict[str, list[str]] = {}
+    for record in mappings(found):
+        for name, value in record.items():
+            cells.setdefault(name, []).append(str(value))
+
+    def names_all(values: Sequence[str]) -> bool:
+        told = {key_of(bare(value)) for value in values}
+        return len(told) == len(values) and all(key_of(bare(folder.names[i])) in told for i in folder.read)
+
+    of_files = [
+        name
+        for name, values in cells.items()
+        if name not in prompts.COLUMNS and any(Path(value.lower()).suffix in suffixes() for value in values)
+    ]
+    return next((name for name in (*FILE, *of_files) if name in cells), None) or next(
+        (name for name, values in cells.items() if names_all(values)), None
+    )
+
+
+def named(found: Sequence[Record], column: str, where: str) -> Rows:
+    """The records as rows; of several captions that COCO has of a picture that of the lowest id. Raises ValueError."""
+    rows: dict[object, tuple[str, str]] = {}
+    for record in found:
+        file = str(record.value.get(column) or "").strip() if isinstance(record.value, dict) else ""
+        text = prompts.said(record, where)
+        if not file or not text:
+            raise ValueError(f"{where}: {record.place} has no {'prompt' if file else column}")
+        annotated = record.value.get("image_id") if isinstance(record.value, dict) else None
+        rows.setdefault(record.place if annotated is None else ("image", annotated), (file, text))
+    return list(rows.values())
 
 
 def beside(folder: Path, where: str) -> Rows:
-    """The texts of a folder, each for the picture of its name."""
-    paths = sorted(path for path in folder.rglob("*.txt") if not path.name.startswith("."))
-    rows = [(path.relative_to(folder).as_posix(), " ".join(text_of(path, where).split())) for path in paths]
+    """The texts of a folder, each for the picture of its name; empty ones are left out. Raises ValueError."""
+    rows = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() == ".txt" and not path.name.startswith("."):
+            text = " ".join(" ".join(str(line.value) for line in prompts.records(str(path), "prompts")).split())
+            rows += [(path.relative_to(folder).as_posix(), text)] if text else []
     if not rows:
         raise ValueError(f"{where}: holds no .txt")
     return rows
 
 
-def text_of(path: Path, where: str) -> str:
-    """A text file, without its byte-order mark. Raises ValueError."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{where}: cannot be read ({error})") from error
-
-
-def table(path: Path, where: str) -> Rows | None:
-    """The rows of a table that names files; None if it is none. Raises ValueError."""
-    if path.suffix.lower() not in (".csv", ".tsv", ".jsonl", ".json") or not path.is_file():
-        return None
-    text = text_of(path, where)
-    try:
-        if path.suffix.lower() in (".csv", ".tsv"):
-            found: Any = list(csv.DictReader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
-        elif path.suffix.lower() == ".jsonl":
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
-        else:
-            found = json.loads(text)
-        if isinstance(found, dict):
-            return coco(found)
-    except (json.JSONDecodeError, csv.Error) as error:
-        raise ValueError(f"{where}: cannot be read ({error})") from error
-    rows = [{str(key).strip().lower(): value for key, value in row.items()} for row in found if isinstance(row, dict)]
-    file, told = (next((name for name in names if rows and name in rows[0]), None) for names in (FILE, TEXT))
-    if file is None or told is None:
-        return None
-    bad = next((i for i, row in enumerate(rows) if not row.get(file) or not row.get(told)), None)
-    if bad is not None:
-        raise ValueError(f"{where}: row {bad + 1} has no {file if not rows[bad].get(file) else told}")
-    return [(str(row[file]), str(row[told]).strip()) for row in rows]
-
-
-def coco(found: Mapping[str, Any]) -> Rows | None:
-    """COCO captions with their pictures; of a picture's several captions that of the lowest id. None without file names."""
-    try:
-        names = {image["id"]: str(image["file_name"]) for image in found["images"]}
-        notes = sorted(found["annotations"], key=lambda note: note["id"], reverse=True)
-        return [(names[i], text) for i, text in {note["image_id"]: " ".join(note["caption"].split()) for note in notes}.items()]
-    except (KeyError, TypeError, AttributeError):
-        return None
+def bare(name: str) -> str:
+    """A file's name without the folders it is in."""
+    return name.replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def joined(rows: Rows, folder: Folder, label: str, where: str) -> list[str]:
     """The prompt of each picture by its path, or, where no path is among the rows, by its bare name. Raises ValueError."""
     names, files = list(folder.names), [file.removeprefix("./") for file, _ in rows]
     if not {*map(key_of, names)} & {*map(key_of, files)}:
-        names, files = ([name.replace("\\", "/").rsplit("/", 1)[-1] for name in some] for some in (names, files))
+        names, files = ([bare(name) for name in some] for some in (names, files))
     shown, told = places(names, f"folder={label!r}"), places(files, where)
     lacking = [folder.names[i] for i in folder.read if key_of(names[i]) not in told]
     if lacking:

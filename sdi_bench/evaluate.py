@@ -54,11 +54,11 @@ from .models.base import Denoiser
 from .picture_files import Folder, places, read_folder
 from .pictures import name_of
 from .provenance import provenance
-from .run import built, conf_dir, experiment_of, explain, literal, preflight, quoted, read_experiment, stoppable
+from .run import built, conf_dir, experiment_of, explain, literal, preflight, quoted, read_experiment, stoppable, warn_as
 from .scenes import Image, Scene
 from .sizes import Pictures, sizes, together
 from .stats import equivalent, holm, verdict
-from .store import RunFolder, write_whole
+from .store import RunFolder, writable, write_whole
 
 OBJECTS = "objects"
 """Real pictures: of the training objects, from the eight angles around them."""
@@ -183,8 +183,8 @@ def open_folder(path: Path, field: str, recursive: bool = False, modules: Sequen
     model = built(config["model"])
     if model.fingerprint != config["fingerprint"]:
         raise ValueError(
-            f"{field}={str(path)!r}: was made with another model than is found now (model.path={config['model'].get('path')!r}); "
-            "put that back, or write into the folder's config.yaml where it is"
+            f"{field}={str(path)!r}: was made with another model than is found now, with model.path="
+            f"{config['model'].get('path')!r}; put that back, or write into the folder's config.yaml where it is"
         )
     return Finished.of(path.name, items, images, scene, folder, chunks, cost, model, scale)
 
@@ -286,8 +286,6 @@ def evaluate(folders: Sequence[str], settings: Mapping[str, Any], metrics: Mappi
     if not folders:
         raise ValueError("folder: none is given; name finished runs (results/<experiment>/<run>) or folders of pictures")
     inside, modules = settings["recursive"], settings["modules"]
-    if not isinstance(inside, bool):
-        raise ValueError(f"recursive={inside!r}: must be true or false")
     if not isinstance(modules, list) or not all(isinstance(module, str) for module in modules):
         raise ValueError(f"modules={modules!r}: must be a list of names")
     runs = told([open_folder(Path(folder), "folder", inside, modules) for folder in folders], settings["prompts"])
@@ -476,12 +474,15 @@ def main() -> None:
     if {"-h", "--help"} & set(folders):
         print(usage())
         return
-    warnings.showwarning = lambda message, *_: print(f"sdi_bench.evaluate: {message}", file=sys.stderr)
+    warn_as("sdi_bench.evaluate")
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             cfg = compose("evaluate", quoted(words))
         settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
         name, output = settings["experiment"], settings["output"]
+        for key in ("recursive", "uint8"):
+            if not isinstance(settings[key], bool):
+                raise ValueError(f"{key}={settings[key]!r}: must be true or false")
         if name is not None:
             if experiment_of([f"experiment={name}"]) is None:
                 known = ", ".join(sorted(path.stem for path in (conf_dir() / "experiments").glob("*.yaml")))
@@ -489,6 +490,7 @@ def main() -> None:
             if "tiers" not in read_experiment(name):
                 raise ValueError(f"experiment={name!r}: has no rows; the main job measures it, or name its folders here")
             folder = Path(output or Path(settings["results"]) / name)
+            writable(folder, "output")
             tables = experiment(name, settings)
             for table, frame in tables.items():
                 write_whole(folder / f"{table}.csv", frame.to_csv(index=False, float_format="%.6g").encode())
@@ -498,6 +500,10 @@ def main() -> None:
             if not any_measured(tables["measures"]):
                 sys.exit(1)
             return
+        if output is not None and Path(output).is_dir():
+            raise ValueError(f"output={output!r}: is a folder; name a file for the table, as {output.rstrip('/')}/table.csv")
+        if output is not None:
+            writable(Path(output).parent, "output")
         metrics = {key: built(node) for key, node in (settings.get("metric") or {}).items()}
         frame = evaluate(folders, settings, metrics)
         print(show(frame))

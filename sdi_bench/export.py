@@ -115,7 +115,7 @@ def export(folder: Path, settings: dict[str, Any]) -> list[Path]:
         if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k < len(items):
             raise ValueError(f"item={k!r}: must be a number from 0 to {len(items) - 1}")
     output = Path(settings["output"] or folder / "export")
-    writable(output)
+    writable(output, "output")
     made = []
     for k in chosen:
         place = output / slug(items[k])

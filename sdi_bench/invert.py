@@ -22,7 +22,7 @@ from .models.base import HasCodec, images_of
 from .picture_files import read
 from .predictor import Predictor
 from .provenance import provenance
-from .run import built, conf_dir, explain, parse_prompts, parse_seeds, quoted, stoppable
+from .run import built, conf_dir, explain, parse_prompts, parse_seeds, quoted, stoppable, warn_as
 from .samplers import Ddim
 from .samplers.ddim import round_trip
 from .store import RunFolder, writable
@@ -59,7 +59,7 @@ def run(argv: Sequence[str]) -> None:
     for prompt in {*prompts, guidance.negative}:
         model.check_prompt(prompt)
     folder = Path(cfg["output"])
-    writable(folder)
+    writable(folder, "output")
     if cfg["image"] is not None:
         if len(prompts) != 1:
             raise ValueError(f'prompt={cfg["prompt"]!r}: say what the image shows, one prompt (or "")')
@@ -103,7 +103,7 @@ def show(arrays: dict[str, np.ndarray], items: Sequence[Item], draws: PhiloxDraw
 def main() -> None:
     """Exit status 2 for bad input."""
     argv = sys.argv[1:]
-    warnings.showwarning = lambda message, *_: print(f"sdi_bench.invert: {message}", file=sys.stderr)
+    warn_as("sdi_bench.invert")
     if {"-h", "--help"} & set(argv):
         print(f"{__doc__}\n\n{(conf_dir() / 'invert.yaml').read_text()}")
         return

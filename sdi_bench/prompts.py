@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from .data.shipped import shipped
 from .draws import Item
@@ -30,12 +31,19 @@ MARKS = {
 """Byte-order marks, and the text that each begins."""
 
 
+class Record(NamedTuple):
+    """What a file holds of one prompt, a text or named fields (their names in lower case), and where it stands there."""
+
+    place: str
+    value: object
+
+
 def read(source: str) -> list[str]:
     """The prompts of a list that ships or of a file, as they stand there but for blanks around them; empty ones are left out.
 
     | suffix | holds |
     |---|---|
-    | .csv, .tsv | a table, its first line names; the column of COLUMNS; .csv is cut at commas or semicolons, quotes as usual |
+    | .csv, .tsv | a table, its first line names; the column of COLUMNS; .csv is cut at commas, semicolons or tabs |
     | .jsonl | a line a text, or a line a record with a field of COLUMNS |
     | .json | a list of these; or COCO captions, ordered by id, their blanks made one each |
     | any other | a line a prompt; a line ends where Unicode ends one (str.splitlines): LF, CR LF, CR, form feed, U+2028, ... |
@@ -43,18 +51,38 @@ def read(source: str) -> list[str]:
     Text is UTF-8, or what its byte-order mark says (UTF-8, UTF-16, UTF-32). Raises ValueError, naming the field, if it cannot
     be read or holds none.
     """
+    return told(records(source, "prompt_file"), f"prompt_file={source!r}")
+
+
+def records(source: str, field: str) -> list[Record]:
+    """What `read` reads, with all that stands beside the texts. Raises ValueError, naming the field, if it cannot be read."""
     path = shipped(f"prompts/{source}.txt") if source in NAMED else Path(source)
     try:
-        lines = READERS.get(path.suffix.lower(), str.splitlines)(decoded(path.read_bytes()))
+        return READERS.get(path.suffix.lower(), lines)(decoded(path.read_bytes()))
     except OSError as error:
         hint = f"lists that ship: {', '.join(NAMED)}"
-        raise ValueError(f"prompt_file={source!r}: cannot be read ({error.strerror}); {hint}") from error
+        raise ValueError(f"{field}={source!r}: cannot be read ({error.strerror}); {hint}") from error
     except (ValueError, csv.Error, RecursionError) as error:
-        raise ValueError(f"prompt_file={source!r}: cannot be read ({error})") from error
-    found = [line.strip() for line in lines if line.strip()]
-    if not found:
-        raise ValueError(f"prompt_file={source!r}: holds no prompt")
-    return found
+        raise ValueError(f"{field}={source!r}: cannot be read ({error})") from error
+
+
+def told(found: Sequence[Record], where: str) -> list[str]:
+    """The texts of records, empty ones left out. Raises ValueError, saying where, if there is none or one is no text."""
+    texts = [text for text in (said(record, where) for record in found) if text]
+    if not texts:
+        raise ValueError(f"{where}: holds no prompt")
+    return texts
+
+
+def said(record: Record, where: str) -> str:
+    """A text, or that of a record, without blanks around it. Raises ValueError, saying where."""
+    place, value = record
+    if isinstance(value, dict):
+        value = next((value[name] for name in COLUMNS if name in value), value)
+    if not isinstance(value, str):
+        told = f"neither a text nor a record with a text {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}"
+        raise ValueError(f"{where}: cannot be read ({place} is {told})")
+    return value.strip()
 
 
 def decoded(content: bytes) -> str:
@@ -71,13 +99,17 @@ def decoded(content: bytes) -> str:
     return text
 
 
-def table(text: str, marks: str) -> list[str]:
-    """The prompts of a table; marks: what may stand between cells, the first is meant if none gives a column of prompts."""
+def lines(text: str) -> list[Record]:
+    """A text a line."""
+    return [Record(f"line {n}", line) for n, line in enumerate(text.splitlines(), start=1)]
+
+
+def table(text: str, marks: str) -> list[Record]:
+    """The rows of a table; marks: what may stand between cells, the first is meant if none gives a column of prompts."""
     for mark in marks:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True, strict=True)
         names = [name.strip().lower() for name in next(rows, [])]
-        column = next((names.index(name) for name in COLUMNS if name in names), None)
-        if column is not None:
+        if set(COLUMNS) & set(names):
             break
     else:
         first = next(csv.reader(io.StringIO(text, newline=""), delimiter=marks[0]), [])
@@ -85,49 +117,48 @@ def table(text: str, marks: str) -> list[str]:
     found = []
     for row in rows:
         if len(row) == len(names):
-            found.append(row[column])
+            found.append(Record(f"line {rows.line_num}", dict(zip(names, row, strict=True))))
         elif any(cell.strip() for cell in row):
             what = f"line {rows.line_num} has {len(row)} cells, the first has {len(names)}"
             raise ValueError(f"{what}; put a text with {mark!r} in double quotes")
     return found
 
 
-def said(value: object, where: str) -> str:
-    """A text, or that of a record."""
-    if isinstance(value, dict):
-        fields = {str(name).strip().lower(): field for name, field in value.items()}
-        value = next((fields[name] for name in COLUMNS if name in fields), value)
-    if not isinstance(value, str):
-        raise ValueError(f"{where} is neither a text nor a record with a text {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}")
-    return value
+def fields(value: object) -> object:
+    """An object of JSON with its names in lower case; anything else as it is."""
+    return {str(name).strip().lower(): field for name, field in value.items()} if isinstance(value, dict) else value
 
 
-def json_lines(text: str) -> list[str]:
-    """The prompts of JSON Lines, which end at LF alone: other ends of lines may stand within texts."""
+def json_lines(text: str) -> list[Record]:
+    """JSON Lines, which end at LF alone: other ends of lines may stand within texts."""
     found = []
     for n, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                found.append(said(json.loads(line), f"line {n}"))
+                found.append(Record(f"line {n}", fields(json.loads(line))))
             except json.JSONDecodeError as error:
                 raise ValueError(f"line {n} is not JSON: {error.msg} at column {error.colno}") from error
     return found
 
 
-def json_list(text: str) -> list[str]:
-    """The prompts of a list in JSON, or of COCO captions."""
+def json_list(text: str) -> list[Record]:
+    """A list in JSON, or COCO captions in the order of their ids, each with the name of its picture where that is told."""
     value = json.loads(text)
     if isinstance(value, list):
-        return [said(entry, f"entry {n}") for n, entry in enumerate(value)]
+        return [Record(f"entry {n}", fields(entry)) for n, entry in enumerate(value)]
     try:
-        notes = sorted(value["annotations"], key=lambda note: note["id"])
-        return [" ".join(note["caption"].split()) for note in notes]
+        names = {image["id"]: {"file_name": image["file_name"]} for image in value.get("images", []) if "file_name" in image}
+        found = []
+        for note in sorted(value["annotations"], key=lambda note: note["id"]):
+            of, text = note.get("image_id"), " ".join(note["caption"].split())
+            found.append(Record(f"annotation {note['id']}", {"image_id": of, "caption": text} | names.get(of, {})))
+        return found
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("it is neither a list nor COCO captions (annotations, each with id and caption)") from error
 
 
-READERS: dict[str, Callable[[str], list[str]]] = {
-    ".csv": partial(table, marks=",;"),
+READERS: dict[str, Callable[[str], list[Record]]] = {
+    ".csv": partial(table, marks=",;\t"),
     ".tsv": partial(table, marks="\t"),
     ".jsonl": json_lines,
     ".json": json_list,

@@ -31,6 +31,7 @@ from .samplers import Distillation, Sampler
 from .sampling import Job
 from .schedules import Schedule
 from .store import RESULTS_VERSION, Listed, RunFolder, digest, writable, write_index
+from .texts import line
 
 SETTINGS = (
     *(
@@ -429,7 +430,7 @@ def preflight(argv: Sequence[str]) -> list[list[Plan]]:
                     del cfg.hydra
                 plans.append(plans_of(cfg, choices, label, models, place))
     for folder in {plan.folder.path.parent for plan, *_ in plans}:
-        writable(folder)
+        writable(folder, "results")
     return plans
 
 
@@ -460,7 +461,7 @@ def explain(error: BaseException, argv: Sequence[str], config: str = "config") -
             known = keys_of(OmegaConf.to_container(compose(config, chosen)))
         if unknown[1] not in known:
             return f"{unknown[1]}: no such setting; {near_match(unknown[1], known)}"
-    return " ".join(str(deepest).split())
+    return line(str(deepest))
 
 
 def near_match(word: str, known: Sequence[str]) -> str:
@@ -486,7 +487,7 @@ def main() -> None:
         answer()
         return
     argv = sorted(argv, key=lambda arg: arg not in ("-m", "--multirun"))  # wherever -m stands
-    warnings.showwarning = lambda message, *_: print(f"sdi_bench.run: {message}", file=sys.stderr)
+    warn_as("sdi_bench.run")
     try:
         plans = preflight(argv)
         unique = {(plan.folder.path, plan.items): plan for pair in plans for plan in reversed(pair)}.values()
@@ -515,6 +516,11 @@ def main() -> None:
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"sdi_bench.run: {explain(error, argv)}", file=sys.stderr)
         sys.exit(2)
+
+
+def warn_as(name: str) -> None:
+    """From now on a warning is a line of this command."""
+    warnings.showwarning = lambda message, *_: print(f"{name}: {line(str(message))}", file=sys.stderr)
 
 
 def stoppable(command: Callable[[], None], name: str) -> None:

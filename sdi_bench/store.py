@@ -233,11 +233,11 @@ def read_index(experiment: Path) -> list[Listed]:
     return [Listed(**row | {"folder": RunFolder(experiment / row["folder"])}) for row in found["runs"]]
 
 
-def writable(folder: Path) -> None:
-    """Raise ValueError unless files can be made in this folder (it is created)."""
+def writable(folder: Path, field: str) -> None:
+    """Raise ValueError, naming the field, unless files can be made in this folder (it is created)."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / ".writable", b"")
         (folder / ".writable").unlink()
     except OSError as error:
-        raise ValueError(f"results={str(folder)!r}: cannot write there ({error.strerror})") from error
+        raise ValueError(f"{field}={str(folder)!r}: cannot write there ({error.strerror})") from error

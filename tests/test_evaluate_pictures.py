@@ -231,7 +231,7 @@ def test_a_picture_that_cannot_be_read_takes_its_prompt_with_it(tmp_path) -> Non
     [
         ("a.txt", "a\nb\n", "holds 2 prompts for the 3 pictures of p"),
         ("a.csv", "file,prompt\n1.png,a\n", "no prompt for 2 of the pictures of p: 2.png, 10.png"),
-        ("a.csv", "file,prompt\n1.png,a\n2.png,\n10.png,c\n", "row 2 has no prompt"),
+        ("a.csv", "file,prompt\n1.png,a\n2.png,\n10.png,c\n", "line 3 has no prompt"),
         ("a.csv", "file,prompt\n1.png,a\n01.jpg,b\n2.png,c\n10.png,d\n", "1.png and 01.jpg have the same name"),
         ("a.jsonl", "{", "cannot be read"),
         ("none", "", "cannot be read"),

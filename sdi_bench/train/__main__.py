@@ -39,7 +39,7 @@ def main() -> None:
         if cfg.minutes is not None:
             require.number("minutes", cfg.minutes, above=0)
         folder = Path(cfg.folder or Path("trained") / cfg.hydra.runtime.choices.recipe)
-        writable(folder)
+        writable(folder, "folder")
         try:
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError, TypeError) as error:
