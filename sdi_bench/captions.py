@@ -1,19 +1,14 @@
 """The prompts that a folder's pictures show: told by their file names, or a plain list in the order of the pictures."""
 
-import csv
-import io
-import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from . import prompts
 from .picture_files import Folder, key_of, places
 
 FILE = ("file_name", "filename", "file", "image", "image_path", "path")
-TEXT = ("prompt", "caption", "text")
-"""Columns of a table, the first that there is, whatever its case."""
+"""Columns that name a picture, the first that there is, whatever its case."""
 
 Rows = Sequence[tuple[str, str]]
 """(file name, prompt)."""
@@ -22,19 +17,18 @@ Rows = Sequence[tuple[str, str]]
 def captions(source: str, folder: Folder, label: str) -> list[str]:
     """The prompt of each picture of a folder that could be read.
 
-    source: a table with a column of FILE and one of TEXT (.csv, .tsv, .jsonl; .json of such rows, or COCO captions), a folder
-    with <name>.txt for <name>.png, or what prompts.read knows: a plain list, one prompt for each picture file in the order of
-    their names, those that cannot be read among them. Raises ValueError, naming the field, where a picture has none, or the
-    numbers differ.
+    source: what prompts.read knows: a table, records or COCO captions that name a file each, or a plain list, one prompt for
+    each picture file in the order of their names, those that cannot be read among them; or a folder with <name>.txt for
+    <name>.png. Raises ValueError, naming the field, where a picture has none, or the numbers differ.
     """
     where = f"prompts={source!r}"
-    rows = beside(Path(source), where) if Path(source).is_dir() else table(Path(source), where)
+    if Path(source).is_dir():
+        return joined(beside(Path(source), where), folder, label, where)
+    entries = prompts.entries(source, "prompts")
+    rows = rows_of(entries, where)
     if rows is not None:
         return joined(rows, folder, label, where)
-    try:
-        found = prompts.read(source)
-    except ValueError as error:
-        raise ValueError(str(error).replace("prompt_file=", "prompts=", 1)) from error
+    found = prompts.texts_of(entries, source, "prompts")
     if len(found) != len(folder.names):
         lost = len(folder.names) - len(folder.read)
         unread = f" ({lost} of them cannot be read)" if lost else ""
@@ -47,55 +41,38 @@ def captions(source: str, folder: Folder, label: str) -> list[str]:
 
 def beside(folder: Path, where: str) -> Rows:
     """The texts of a folder, each for the picture of its name."""
-    paths = sorted(path for path in folder.rglob("*.txt") if not path.name.startswith("."))
-    rows = [(path.relative_to(folder).as_posix(), " ".join(text_of(path, where).split())) for path in paths]
+    rows = []
+    for path in sorted(path for path in folder.rglob("*.txt") if not path.name.startswith(".")):
+        try:
+            text = prompts.decoded(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{where}: {path.relative_to(folder)} cannot be read ({error})") from error
+        rows.append((path.relative_to(folder).as_posix(), " ".join(text.split())))
     if not rows:
         raise ValueError(f"{where}: holds no .txt")
     return rows
 
 
-def text_of(path: Path, where: str) -> str:
-    """A text file, without its byte-order mark. Raises ValueError."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{where}: cannot be read ({error})") from error
+def rows_of(entries: Sequence[prompts.Entry], where: str) -> Rows | None:
+    """The entries of a list that names files, of several captions of an image_id (COCO) the first; None where none names one.
 
-
-def table(path: Path, where: str) -> Rows | None:
-    """The rows of a table that names files; None if it is none. Raises ValueError."""
-    if path.suffix.lower() not in (".csv", ".tsv", ".jsonl", ".json") or not path.is_file():
-        return None
-    text = text_of(path, where)
-    try:
-        if path.suffix.lower() in (".csv", ".tsv"):
-            found: Any = list(csv.DictReader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
-        elif path.suffix.lower() == ".jsonl":
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
-        else:
-            found = json.loads(text)
-        if isinstance(found, dict):
-            return coco(found)
-    except (json.JSONDecodeError, csv.Error) as error:
-        raise ValueError(f"{where}: cannot be read ({error})") from error
-    rows = [{str(key).strip().lower(): value for key, value in row.items()} for row in found if isinstance(row, dict)]
-    file, told = (next((name for name in names if rows and name in rows[0]), None) for names in (FILE, TEXT))
-    if file is None or told is None:
-        return None
-    bad = next((i for i, row in enumerate(rows) if not row.get(file) or not row.get(told)), None)
-    if bad is not None:
-        raise ValueError(f"{where}: row {bad + 1} has no {file if not rows[bad].get(file) else told}")
-    return [(str(row[file]), str(row[told]).strip()) for row in rows]
-
-
-def coco(found: Mapping[str, Any]) -> Rows | None:
-    """COCO captions with their pictures; of a picture's several captions that of the lowest id. None without file names."""
-    try:
-        names = {image["id"]: str(image["file_name"]) for image in found["images"]}
-        notes = sorted(found["annotations"], key=lambda note: note["id"], reverse=True)
-        return [(names[i], text) for i, text in {note["image_id"]: " ".join(note["caption"].split()) for note in notes}.items()]
-    except (KeyError, TypeError, AttributeError):
-        return None
+    Raises ValueError, saying where, if an entry lacks its file or its text.
+    """
+    rows: list[tuple[str, str]] = []
+    met = set()
+    for place, entry in entries:
+        record = entry if isinstance(entry, dict) else {}
+        file = next((record[name] for name in FILE if name in record), None)
+        if file is None and not rows:
+            return None
+        text = prompts.text_of(entry, f"{where}: {place}").strip()
+        if not file or not text:
+            raise ValueError(f"{where}: {place} has no {'prompt' if file else 'file name'}")
+        image = record.get("image_id")
+        if image is None or image not in met:
+            rows.append((str(file), text))
+        met.add(image)
+    return rows or None
 
 
 def joined(rows: Rows, folder: Folder, label: str, where: str) -> list[str]:

@@ -30,7 +30,11 @@ MARKS = {
 """Byte-order marks, and the text that each begins."""
 
 
-def read(source: str) -> list[str]:
+Entry = tuple[str, object]
+"""Where it stands in a file, and a text, or a record whose fields have names in lower case."""
+
+
+def read(source: str, field: str = "prompt_file") -> list[str]:
     """The prompts of a list that ships or of a file, as they stand there but for blanks around them; empty ones are left out.
 
     | suffix | holds |
@@ -43,18 +47,30 @@ def read(source: str) -> list[str]:
     Text is UTF-8, or what its byte-order mark says (UTF-8, UTF-16, UTF-32). Raises ValueError, naming the field, if it cannot
     be read or holds none.
     """
+    return texts_of(entries(source, field), source, field)
+
+
+def entries(source: str, field: str) -> list[Entry]:
+    """What stands in a list, as `read` reads it. Raises ValueError, naming the field."""
     path = shipped(f"prompts/{source}.txt") if source in NAMED else Path(source)
     try:
-        lines = READERS.get(path.suffix.lower(), str.splitlines)(decoded(path.read_bytes()))
+        return READERS.get(path.suffix.lower(), lines)(decoded(path.read_bytes()))
     except OSError as error:
         hint = f"lists that ship: {', '.join(NAMED)}"
-        raise ValueError(f"prompt_file={source!r}: cannot be read ({error.strerror}); {hint}") from error
+        raise ValueError(f"{field}={source!r}: cannot be read ({error.strerror}); {hint}") from error
     except (ValueError, csv.Error, RecursionError) as error:
-        raise ValueError(f"prompt_file={source!r}: cannot be read ({error})") from error
-    found = [line.strip() for line in lines if line.strip()]
-    if not found:
-        raise ValueError(f"prompt_file={source!r}: holds no prompt")
-    return found
+        raise ValueError(f"{field}={source!r}: cannot be read ({error})") from error
+
+
+def texts_of(found: Sequence[Entry], source: str, field: str) -> list[str]:
+    """The texts of entries; empty ones are left out. Raises ValueError, naming the field, if there are none."""
+    try:
+        said = [text_of(entry, where).strip() for where, entry in found]
+    except ValueError as error:
+        raise ValueError(f"{field}={source!r}: cannot be read ({error})") from error
+    if not any(said):
+        raise ValueError(f"{field}={source!r}: holds no prompt")
+    return [text for text in said if text]
 
 
 def decoded(content: bytes) -> str:
@@ -71,62 +87,74 @@ def decoded(content: bytes) -> str:
     return text
 
 
-def table(text: str, marks: str) -> list[str]:
-    """The prompts of a table; marks: what may stand between cells, the first is meant if none gives a column of prompts."""
+def lines(text: str) -> list[Entry]:
+    """A prompt a line."""
+    return [(f"line {n}", line) for n, line in enumerate(text.splitlines(), start=1)]
+
+
+def table(text: str, marks: str) -> list[Entry]:
+    """The rows of a table; marks: what may stand between cells, the first is meant if none gives a column of prompts."""
     for mark in marks:
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
         names = [name.strip().lower() for name in next(rows, [])]
-        column = next((names.index(name) for name in COLUMNS if name in names), None)
-        if column is not None:
+        if set(names) & set(COLUMNS):
             break
     else:
         first = next(csv.reader(io.StringIO(text, newline=""), delimiter=marks[0]), [])
         raise ValueError(f"no column is called {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}; the first line has {first}")
-    found = []
+    found: list[Entry] = []
     for row in rows:
         if len(row) == len(names):
-            found.append(row[column])
+            found.append((f"line {rows.line_num}", dict(zip(reversed(names), reversed(row), strict=True))))
         elif any(cell.strip() for cell in row):
             what = f"line {rows.line_num} has {len(row)} cells, the first has {len(names)}"
             raise ValueError(f"{what}; put a text with {mark!r} in double quotes")
     return found
 
 
-def said(value: object, where: str) -> str:
-    """A text, or that of a record."""
-    if isinstance(value, dict):
-        fields = {str(name).strip().lower(): field for name, field in value.items()}
-        value = next((fields[name] for name in COLUMNS if name in fields), value)
-    if not isinstance(value, str):
+def named(value: object) -> object:
+    """A value of JSON; the names of a record's fields as `Entry` has them."""
+    return {str(name).strip().lower(): field for name, field in value.items()} if isinstance(value, dict) else value
+
+
+def text_of(entry: object, where: str) -> str:
+    """The text that an entry is or has. Raises ValueError, saying where."""
+    if isinstance(entry, dict):
+        entry = next((entry[name] for name in COLUMNS if name in entry), entry)
+    if not isinstance(entry, str):
         raise ValueError(f"{where} is neither a text nor a record with a text {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}")
-    return value
+    return entry
 
 
-def json_lines(text: str) -> list[str]:
-    """The prompts of JSON Lines, which end at LF alone: other ends of lines may stand within texts."""
-    found = []
+def json_lines(text: str) -> list[Entry]:
+    """JSON Lines, which end at LF alone: other ends of lines may stand within texts."""
+    found: list[Entry] = []
     for n, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                found.append(said(json.loads(line), f"line {n}"))
+                found.append((f"line {n}", named(json.loads(line))))
             except json.JSONDecodeError as error:
                 raise ValueError(f"line {n} is not JSON: {error.msg} at column {error.colno}") from error
     return found
 
 
-def json_list(text: str) -> list[str]:
-    """The prompts of a list in JSON, or of COCO captions."""
+def json_list(text: str) -> list[Entry]:
+    """A list in JSON, or COCO captions by their ids, with the names of their pictures where these are listed."""
     value = json.loads(text)
     if isinstance(value, list):
-        return [said(entry, f"entry {n}") for n, entry in enumerate(value)]
+        return [(f"entry {n}", named(entry)) for n, entry in enumerate(value)]
     try:
+        files = {image["id"]: {"file_name": image["file_name"], "image_id": image["id"]} for image in value.get("images", [])}
         notes = sorted(value["annotations"], key=lambda note: note["id"])
-        return [" ".join(note["caption"].split()) for note in notes]
+        return [
+            (f"caption {note['id']}", {"caption": " ".join(note["caption"].split())} | files.get(note.get("image_id"), {}))
+            for note in notes
+        ]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("it is neither a list nor COCO captions (annotations, each with id and caption)") from error
 
 
-READERS: dict[str, Callable[[str], list[str]]] = {
+READERS: dict[str, Callable[[str], list[Entry]]] = {
     ".csv": partial(table, marks=",;"),
     ".tsv": partial(table, marks="\t"),
     ".jsonl": json_lines,
