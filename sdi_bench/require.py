@@ -36,11 +36,11 @@ def number(
 
 def fits(name: str, value: object, kind: Any) -> None:
     """Raise ValueError unless value is an instance of kind, and so are all parts of it that are objects of this package."""
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         hints = get_type_hints(type(value))
         for field in dataclasses.fields(value):
             hint = hints[field.name]
             if isinstance(hint, type) and hint.__module__.startswith("sdi_bench"):
                 fits(f"{name}.{field.name}", getattr(value, field.name), hint)
-    if not isinstance(value, kind):
+    if isinstance(value, type) or not isinstance(value, kind):
         raise ValueError(f"{name}={value!r}: must be a {kind.__name__} ({kind.__module__})")

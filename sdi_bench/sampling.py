@@ -1,5 +1,6 @@
 """Sample items with a sampler: batches in, images and cost out. No files, no progress bars, no global state."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -86,13 +87,15 @@ def sample(
 
     prompts: None is unconditional. schedule: by default the model's own if it has one (rectified flow for a network of flow
     velocity), else Stable Diffusion's.
-    Raises ValueError, naming the field, before any network call, if something does not fit.
+    Raises ValueError, naming the field, before any network call, if something does not fit; warns of images that are not finite.
     """
     for name, values in (("prompts", prompts), ("seeds", seeds)):
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise ValueError(f"{name}={values!r}: must be a list of at least one")
     require.count("batch_size", batch_size)
     job = Job(model, sampler, schedule or getattr(model, "schedule", None) or scaled_linear())
+    for name, thing, kind in (("model", model, Denoiser), ("sampler", sampler, Sampler), ("schedule", job.schedule, Schedule)):
+        require.fits(name, thing, kind)
     items = items_of(prompts, seeds)
     job.check(items)
     images = []
@@ -100,4 +103,8 @@ def sample(
         for state in job.states(items[k : k + batch_size], Cost()):
             last = state
         images.append(job.pictures(last).to(torch.float64))
-    return torch.cat(images)
+    found = torch.cat(images)
+    lost = int((~found.isfinite()).flatten(1).any(dim=1).sum())
+    if lost:
+        warnings.warn(f"{lost} of {len(found)} images are not finite", stacklevel=2)
+    return found

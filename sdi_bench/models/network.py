@@ -31,6 +31,12 @@ class Network:
     prompts: tuple[str, ...] = ()
     fingerprint: str = ""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.shape, tuple) or not all(isinstance(side, int) and side > 0 for side in self.shape):
+            raise ValueError(f"network.shape={self.shape!r}: must be a tuple of whole numbers > 0, as (3, 64, 64)")
+        if not isinstance(self.dtype, torch.dtype) or not self.dtype.is_floating_point:
+            raise ValueError(f"network.dtype={self.dtype!r}: must be a floating-point type, as torch.float32")
+
     @property
     def time_dtype(self) -> torch.dtype:
         """That of t."""
@@ -53,15 +59,23 @@ class Network:
         if self.prompts:
             check_known(prompt, self.prompts)
 
+    def output(self, x: Tensor, t: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+        """What `forward` gives, in float64. Raises ValueError if that is no row for each of x."""
+        out = self.forward(x.to(self.dtype), t, prompts)
+        if not isinstance(out, Tensor) or out.shape != x.shape:
+            given = f"a tensor {list(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
+            raise ValueError(f"network.forward: gave {given}, must give a tensor of the shape of x, {list(x.shape)}")
+        return out.to(torch.float64)
+
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         n = len(conds)
         if n == 1:  # the usual case: no copies
-            out = self.forward(x.to(self.dtype), level.t.to(self.time_dtype).expand(x.shape[0]), conds[0]).to(torch.float64)
+            out = self.output(x, level.t.to(self.time_dtype).expand(x.shape[0]), conds[0])
             return Prediction(*(half[None] for half in self.parametrisation.decode(out, x, level)))
-        rows = x.to(self.dtype).expand(n, *x.shape).flatten(0, 1)
+        rows = x.expand(n, *x.shape).flatten(0, 1)
         t = level.t.to(self.time_dtype).expand(n, x.shape[0]).flatten()
         flat = [prompt for prompts in conds for prompt in prompts]
-        out = self.forward(rows, t, flat).to(torch.float64).reshape(n, *x.shape)
+        out = self.output(rows, t, flat).reshape(n, *x.shape)
         halves = [self.parametrisation.decode(row, x, level) for row in out]
         return Prediction(torch.stack([x0 for x0, _ in halves]), torch.stack([eps for _, eps in halves]))
 
