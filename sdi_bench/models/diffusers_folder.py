@@ -138,9 +138,9 @@ class DiffusersFolder(ABC):
     def check(self) -> None:
         """Raise ValueError, naming the field, if the network asks for more than it is given here."""
         config = self.network.config
-        for more in ("num_class_embeds", "class_embed_type", "time_cond_proj_dim", "addition_embed_type"):
-            if config.get(more) not in (None, self.added.get(more)):
-                raise ValueError(f"{more}={config[more]!r}: a network that asks for {MORE[more]}")
+        for name, more in MORE.items():
+            if config.get(name) not in (None, self.added.get(name)):
+                raise ValueError(f"{name}={config[name]!r}: a network that asks for {more}")
         if self.taught.schedule.n_train < 2:
             raise ValueError("num_train_timesteps=1: there is nothing to sample along")
 
