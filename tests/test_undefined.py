@@ -146,7 +146,7 @@ def test_no_real_picture_is_of_one_colour() -> None:
         ({"truth": np.full((4, 3, 32, 32), np.inf)}, "the data are not finite"),
         ({"truth": np.zeros((0, 3, 32, 32))}, "there are no data"),
         ({"truth": np.full((4, 3, 32, 32), 0.3)}, "the data have no contrast"),
-        ({"truth": None}, "data cannot be drawn"),
+        ({"truth": None, "real": None}, "data cannot be drawn"),
     ],
 )
 def test_data_that_are_none_are_nothing_to_compare_with(more: dict, said: str) -> None:
