@@ -84,7 +84,7 @@ def panel(column: Column, rows: Sequence[tuple[str, int, Mapping[Any, Any]]], id
 
 def plot_of(title: str, frame: pd.DataFrame) -> Plot:
     """A panel a measure, for measures that two runs have."""
-    kept = frame[np.isfinite(frame["point"])]
+    kept = frame[np.isfinite(frame["point"].astype(float))]  # of no measures at all it has no type
     marks = {run: i for i, run in enumerate(dict.fromkeys(kept["run"].astype(str)))}
     several = "gamma" in kept and kept["gamma"].nunique(dropna=False) > 1
     panels = []

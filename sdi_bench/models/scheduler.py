@@ -128,7 +128,7 @@ def taught_table(said: Said) -> Taught:
         told = {name: said(name) for name in ("beta_schedule", "rescale_betas_zero_snr") if said(name) is not None}
         raise ValueError(f"{type(scheduler).__name__} with {told}: its {error}") from error
     bound: Callable[[Tensor], Tensor] | None = None
-    if said("thresholding"):
+    if said("thresholding") and said("predict_x0", True):  # UniPC does not where it goes by eps
         bound = Threshold(said("dynamic_thresholding_ratio"), said("sample_max_value"))
     elif said("clip_sample"):
         bound = Clip(said("clip_sample_range", 1.0))
