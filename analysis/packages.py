@@ -539,7 +539,6 @@ def ssim_by_torchmetrics() -> float:
 
 
 HALF = "ours has the heads rounded to float16 and is computed in float32"
-SINGLE = "ours is summed in float32"
 ROOT = "sqrt(d) times ours: their distance is Euclidean, ours the root mean square over the d values"
 
 GAUSSIAN = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0, "channel_axis": 0}

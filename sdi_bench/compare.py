@@ -13,7 +13,7 @@ from jaxtyping import Float
 from .draws import Item
 from .features import SHAPES, lpips
 from .measure import Clusters, diverged
-from .stats import FEWEST, Estimate, clusters_of, jackknife, mean_of
+from .stats import FEWEST, clusters_of, jackknife, mean_of
 
 EXPLAINED = {
     "contrast, sharpness, saturation": "contrast, sharpness, saturation: log ratio to data; 0 is as the data, below 0 is less.",
@@ -67,15 +67,17 @@ def rms(a: Float[np.ndarray, "n *shape"], b: Float[np.ndarray, "n *shape"]) -> F
 
 def distance(
     a: Float[np.ndarray, "n *shape"], b: Float[np.ndarray, "n *shape"], clusters: Clusters, gap: Gap = rms
-) -> Estimate | None:
-    """Mean gap of an item in a and in b; None if no item is finite in both."""
+) -> dict[str, Any]:
+    """Mean gap of an item in a and in b, over the items that diverged in neither, as a row of a table of measures."""
     kept = ~(diverged(a) | diverged(b))
     if not kept.any():
-        return None
-    return jackknife(mean_of(gap(a[kept], b[kept])), clusters_of(clusters.labels[kept]))
+        return {"undefined": "every item diverged in one of them", "clusters": clusters.over}
+    labels = clusters.labels[kept]
+    found = jackknife(mean_of(gap(a[kept], b[kept])), clusters_of(labels))
+    return found._asdict() | {"clusters": clusters.over, "n_clusters": len(np.unique(labels))}
 
 
-def other_seed(reference: Entry) -> Estimate | None:
+def other_seed(reference: Entry) -> dict[str, Any] | None:
     """The ceiling: distance of each reference sample to the one of the prompt's next seed. None with a single seed."""
     place = {item: i for i, item in enumerate(reference.items)}
     after: dict[Item, Item] = {}
@@ -100,13 +102,8 @@ def tidy(entries: Sequence[Entry], reference: Entry | None) -> pd.DataFrame:
             if entry.images.shape[1:] in SHAPES:
                 gaps["lpips"] = ("LPIPS to the reference", lpips.distance)
             for name, (unit, gap) in gaps.items():
-                to_reference = distance(entry.images, reference.images, entry.clusters, gap)
-                about = {"unit": unit, "ideal": 0.0, "clusters": entry.clusters.over}
-                measures[name] = about | (
-                    to_reference._asdict() | {"n_clusters": len(np.unique(entry.clusters.labels))}
-                    if to_reference
-                    else {"undefined": "every item diverged in one of them"}
-                )
+                about = {"unit": unit, "ideal": 0.0}
+                measures[name] = about | distance(entry.images, reference.images, entry.clusters, gap)
         cost = entry.cost or {}
         n = len(entry.items) // entry.n_views
         per_image = {f"rows_{use}": cost["rows"][use] / n if cost else math.nan for use in ROW_USES}
@@ -116,17 +113,17 @@ def tidy(entries: Sequence[Entry], reference: Entry | None) -> pd.DataFrame:
             records.append(
                 common | {"measure": name} | dict(values) | per_image | {"folder": entry.folder.name if entry.folder else ""}
             )
-    return framed(records, ["run", "n", "diverged", "measure", "unit", "ideal", *VALUE])
+    return framed(records, ("run", "n", "diverged", "measure", "unit", "ideal", *VALUE))
 
 
 VALUE = ("point", "low", "high", "undefined", "clusters", "n_clusters")
 """What every table of measures has: a point, its interval over so many clusters where they are enough, or why it has none."""
 
 
-def framed(records: Sequence[Mapping[str, Any]], first: Sequence[str] = VALUE) -> pd.DataFrame:
-    """A table with these columns first, filled or not."""
+def framed(records: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> pd.DataFrame:
+    """A table of measures: these columns first, then as the records have them; with all of VALUE, filled or not."""
     frame = pd.DataFrame(records)
-    return frame.reindex(columns=[*first, *(c for c in frame.columns if c not in first)])
+    return frame.reindex(columns=list(dict.fromkeys([*first, *frame.columns, *VALUE])))
 
 
 def cell(point: float, low: float, high: float) -> str:
@@ -173,10 +170,10 @@ def notes(frame: pd.DataFrame, entries: Sequence[Entry], reference: Entry | None
     views = max(entry.n_views for entry in entries)
     if views > 1:
         lines.append(f"n: objects, each seen from {views} sides; all sides are measured, rows and seconds are per object.")
-    if reference is not None and ceiling is not None:
+    if reference is not None and ceiling is not None and "point" in ceiling:
         lines.append(
             f'to reference: rms distance to the same item of "{reference.label}"; another seed of the same prompt is '
-            f"{cell(*ceiling)} away."
+            f"{cell(ceiling['point'], ceiling['low'], ceiling['high'])} away."
         )
     for entry in (entry for entry in entries if entry.cost is None):
         n_distinct = len(np.unique(entry.images.reshape(len(entry.images), -1), axis=0))

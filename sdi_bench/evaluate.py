@@ -273,7 +273,10 @@ def told(runs: Sequence[Finished], source: str | None) -> list[Finished]:
         return list(runs)
     if all(run.files is None for run in runs):
         raise ValueError(f"prompts={source!r}: finished runs have prompts of their own; these are for folders of pictures")
-    return [(run.files and Finished.shown(run.label, run.files, captions(source, run.files, run.label))) or run for run in runs]
+    return [
+        run if run.files is None else Finished.shown(run.label, run.files, captions(source, run.files, run.label))
+        for run in runs
+    ]
 
 
 def comparable(a: Pictures, b: Pictures) -> bool:

@@ -14,9 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from . import pictures, require
-from .compare import cell, distance
+from .compare import cell, clustering, distance, framed
 from .draws import Item, PhiloxDraws, Purpose
-from .measure import clustered
+from .measure import Clusters, clustered
 from .metrics.spectrum import luma
 from .models.base import HasCodec, images_of
 from .picture_files import read
@@ -76,23 +76,26 @@ def run(argv: Sequence[str]) -> None:
     trip = round_trip(net, source, grid.levels(schedule), cfg["inversion_scale"])
     trip = trip._replace(source=images_of(model, trip.source), back=images_of(model, trip.back))
     arrays = {name: value.cpu().numpy() for name, value in trip._asdict().items()}
-    show(arrays, items, draws, cfg, folder)
+    show(arrays, items, clustered(items, model), draws, cfg, folder)
     RunFolder(folder).write_json("round_trip.provenance.json", provenance("sdi_bench.invert", argv))
 
 
-def show(arrays: dict[str, np.ndarray], items: Sequence[Item], draws: PhiloxDraws, cfg: dict, folder: Path) -> None:
+def show(
+    arrays: dict[str, np.ndarray], items: Sequence[Item], clusters: Clusters, draws: PhiloxDraws, cfg: dict, folder: Path
+) -> None:
     """The table on the terminal; arrays and picture in the folder."""
     source, noise, back = arrays["source"], arrays["noise"], arrays["back"]
     gaps = np.sqrt(np.square(back - source).reshape(len(items), -1).mean(axis=1))
-    whole = distance(back, source, clustered(items))
+    whole = distance(back, source, clusters)
+    low, high = whole.get("low", np.nan), whole.get("high", np.nan)
+    mean = cell(whole["point"], low, high) if np.isfinite(high - low) else f"{gaps.mean():.3g}"
     print(f"n {len(items)}, gamma {cfg['guidance']['scale']:g} down, {cfg['inversion_scale']:g} up")
-    print(
-        f"round trip, rms pixel difference   mean {cell(*whole) if whole else f'{gaps.mean():.3g}'}   largest {gaps.max():.3g}"
-    )
+    print(f"round trip, rms pixel difference   mean {mean}   largest {gaps.max():.3g}")
     print(f"noise found                        mean {noise.mean():.3f}   std {noise.std():.3f}   (white noise: 0, 1)")
     if cfg["image"] is None:
         drawn = draws.normal(Purpose.INIT, 0, noise.shape[1:]).cpu().numpy()
         print(f"correlation with the noise the images came from   {np.corrcoef(noise.ravel(), drawn.ravel())[0, 1]:.3f}")
+    print(*clustering(framed([{"measure": "round trip"} | whole])), sep="\n")
     RunFolder(folder).write_arrays("round_trip.npz", **arrays)
     rows = [pictures.name_of(item) for item in items][:8]
     few = {"image": source[:8], "noise / 2": noise[:8] / 2, "back": back[:8]} if source.ndim == 4 else arrays

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from .guidance import Guidance, Prompt
 from .levels import Level, expand
-from .models.base import Denoiser, Prediction, rules_of
+from .models.base import Denoiser, Prediction, Rules, rules_of
 from .schedules import Schedule
 
 
@@ -39,13 +40,19 @@ class Guided(NamedTuple):
     """The guided prediction (x0, eps), each [batch, *shape], and the raw ones behind it, [conds, batch, *shape].
 
     moved: how far the model's rules moved x0 while eps stayed as it was predicted, so that the pair belongs to x + a·moved:
-    whatever goes on from x and eps must go on from there. 0 where there is no bound, or where eps has moved along.
+    whatever goes on from x and eps must go on from there, `shifted`. None where no rule applies, or eps has moved along.
     """
 
     x0: Tensor
     eps: Tensor
     raw: Prediction
-    moved: Tensor | float = 0.0
+    moved: Tensor | None = None
+
+    def shifted(self, x: Tensor, by: Float[Tensor, " rows"] | None = None) -> Tensor:
+        """x + by·moved (by: 1 unless it is given), x itself where nothing has moved."""
+        if self.moved is None:
+            return x
+        return x + (self.moved if by is None else expand(by, x) * self.moved)
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,11 @@ class Predictor:
     prompts: tuple[Prompt, ...]
     device: torch.device | str = "cpu"
     cost: Cost = field(default_factory=Cost)
+
+    @cached_property
+    def rules(self) -> Rules:
+        """Those that the model comes with."""
+        return rules_of(self.model)
 
     def level(self, t: Float[Tensor, " rows"] | float) -> Level:
         """The schedule's level at t, on this predictor's device."""
@@ -87,11 +99,11 @@ class Predictor:
             base = guidance.scale == 0 or (len(conds) > 1 and i == 0)
             self.cost.add(use or (Use.UNCONDITIONAL if base else Use.CONDITIONAL), x.shape[0])
         raw = self.model.predict(x, level, conds)
-        x0, eps, rules = guidance.combine(raw.x0), guidance.combine(raw.eps), rules_of(self.model)
-        if rules.bound is None:
+        x0, eps = guidance.combine(raw.x0), guidance.combine(raw.eps)
+        if self.rules.bound is None:
             return Guided(x0, eps, raw)
-        bounded = rules.bound(x0)
+        bounded = self.rules.bound(x0)
         moved = bounded - x0
-        return (
-            Guided(bounded, eps, raw, moved) if rules.keeps_eps else Guided(bounded, eps - moved / expand(level.sigma, x), raw)
-        )
+        if self.rules.keeps_eps:
+            return Guided(bounded, eps, raw, moved)
+        return Guided(bounded, eps - moved / expand(level.sigma, x), raw)

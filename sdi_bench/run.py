@@ -8,6 +8,8 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -145,11 +147,23 @@ def without_image(sampler: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in sampler.items() if key != "scene" or value != image}
 
 
+@dataclass(frozen=True)
+class Shared:
+    """A model of a sweep, and its fingerprint: it takes a while, and nothing changes while all is checked."""
+
+    model: Denoiser
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the model."""
+        return self.model.fingerprint
+
+
 def plans_of(
     cfg: DictConfig,
     choices: Mapping[str, str | None],
     label: str,
-    models: dict[str, Denoiser] | None = None,
+    models: dict[str, Shared] | None = None,
     place: tuple[str, str] | None = None,
 ) -> list[Plan]:
     """[the run, its paired reference if it has one]. All is checked, nothing computed. Raises ValueError, naming the field.
@@ -176,7 +190,8 @@ def plans_of(
     plain["metric"] = plain.get("metric") or {}
     made = {key: built(plain[key]) for key in ("schedule", "sampler", "metric", "reference")}
     models, key = {} if models is None else models, json.dumps(plain["model"], sort_keys=True, default=str)
-    model = models[key] = models.get(key) or built(plain["model"])
+    shared = models[key] = models.get(key) or Shared(built(plain["model"]))
+    model = shared.model
     objects: dict[str, tuple[object, Any]] = {
         "model": (model, Denoiser),
         "schedule": (made["schedule"], Schedule),
@@ -206,7 +221,7 @@ def plans_of(
         where = ("path", "device", "prompts")  # no choices: the fingerprint and the items say what is there
         chosen: dict[str, Any] = {
             **{group: {k: v for k, v in plain[group].items() if k not in where} for group in ("model", "schedule")},
-            "fingerprint": model.fingerprint,
+            "fingerprint": shared.fingerprint,
             "sampler": without_image(plain["reference" if sampler is reference else "sampler"]),
             "prompts": asked if plain["prompt_file"] is None else digest(asked),
             "results_version": RESULTS_VERSION,
@@ -253,7 +268,7 @@ def literal(text: str) -> str:
     return QuotedString(re.sub(r"(\\*)\$\{", r"\1\1\\${", text), Quote.single).with_quotes()
 
 
-def plain(value: str) -> str:
+def unquoted(value: str) -> str:
     """What a value of the command line says without the quotes that Hydra needs; the inverse of `literal`."""
     if value == MISSING:
         return "???"
@@ -263,7 +278,7 @@ def plain(value: str) -> str:
     return re.sub(r"((?:\\\\)*)\\\$\{", lambda found: found[1][::2] + "${", said)
 
 
-def parts(value: str, comma: str) -> list[str]:
+def cut(value: str, comma: str) -> list[str]:
     """A value cut at commas outside quotes and brackets."""
     return re.findall(rf"(\s*(?:{QUOTED}|{LISTED})\s*|(?:(?!{comma}).)*+){comma}", value + ",", re.DOTALL)
 
@@ -273,7 +288,7 @@ def spelled(value: str, several: bool) -> str:
     if value in ("", "null") or re.fullmatch(QUOTED, value, re.DOTALL):
         return value
     if several and value[0] == "[" and value[-1] == "]":
-        words = [word.strip() for word in parts(value[1:-1], ",")]
+        words = [word.strip() for word in cut(value[1:-1], ",")]
         return f"[{','.join(literal(word) if word == 'null' else spelled(word, False) for word in words)}]"
     return literal(value)
 
@@ -290,7 +305,7 @@ def quoted(argv: Sequence[str]) -> list[str]:
         key, equals, value = word.partition("=")
         name = key.lstrip("+").rpartition(".")[2]
         if equals and name in TEXTS:
-            values = parts(value, r",(?!\s)") if sweep else [value]
+            values = cut(value, r",(?!\s)") if sweep else [value]
             word = f"{key}={','.join(spelled(one, name in LISTS) for one in values)}"
         try:
             word.encode()
@@ -314,7 +329,7 @@ def overrides_of(argv: Sequence[str]) -> list[list[str]]:
 
 def labelled(jobs: Sequence[Sequence[str]], row: str | None = None) -> list[tuple[Sequence[str], str]]:
     """The jobs, each with what tells it apart: its row in the experiment or the sampler's name, then what else varies."""
-    pairs = [{key: shown(plain(value)) for key, value in map(halves, job)} for job in jobs]
+    pairs = [{key: shown(unquoted(value)) for key, value in map(halves, job)} for job in jobs]
     told = "sampler" if row is None else "guidance.scale"  # an experiment's tables have a column for it
     keys = [key for key in dict.fromkeys(itertools.chain(*pairs)) if key != told]
     varied = [key for key in keys if len({job.get(key) for job in pairs}) > 1]
@@ -339,7 +354,7 @@ def shown(text: str) -> str:
 def said_of(argv: Sequence[str], key: str) -> str | None:
     """What a command line sets a key to."""
     said = dict(halves(word) for word in argv if "=" in word).get(key)
-    return None if said is None else plain(said)
+    return None if said is None else unquoted(said)
 
 
 def experiments() -> list[str]:
@@ -417,7 +432,7 @@ def sweeps_of(argv: Sequence[str]) -> list[tuple[tuple[str, str] | None, list[st
 def preflight(argv: Sequence[str]) -> list[list[Plan]]:
     """Compose and check every job of the sweep before the first network call. Raises what is wrong with the first bad one."""
     plans: list[list[Plan]] = []
-    models: dict[str, Denoiser] = {}
+    models: dict[str, Shared] = {}
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         for place, words in sweeps_of(quoted(argv)):
             for overrides, label in labelled(overrides_of(words), place[1] if place else None):

@@ -89,7 +89,7 @@ def sample(
 
     prompts: None is unconditional. schedule: by default the model's own if it has one (rectified flow for a network of flow
     velocity), else Stable Diffusion's.
-    Raises ValueError, naming the field, before any call, if something does not fit. Warns of images that are not finite.
+    Raises ValueError, naming the field, before any network call, if something does not fit; warns of images not finite.
     """
     for name, values in (("prompts", prompts), ("seeds", seeds)):
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:

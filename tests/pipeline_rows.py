@@ -8,6 +8,7 @@ option is ignored by ours: it must be far beyond.
 """
 
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, wraps
@@ -268,6 +269,24 @@ def gammas(case: Case) -> tuple[float, ...]:
     return (1.0,) if case.family == "pixel" else (1.0, 3.0)
 
 
+def page(table: pd.DataFrame) -> str:
+    """The table to read: a block for each pipeline and scheduler, in it a line for each configuration and guidance scale."""
+    lines = []
+    for (pipeline, scheduler, against), block in table.groupby(["pipeline", "scheduler", "against"], sort=False):
+        beside = "" if against == scheduler else f", beside {against}"
+        lines += [
+            "",
+            f"{pipeline}: {scheduler}{beside}",
+            f"{'gamma':>7} {'deviation':>10} {'tolerance':>10} {'margin':>7} {'planted':>9}",
+        ]
+        for (options, planted), rows in block.groupby(["options", "planted"], sort=False):
+            lines += textwrap.wrap(f"{options} (planted: {planted})", 106, initial_indent="  ", subsequent_indent="    ")
+            for one in rows.to_dict("records"):
+                told = [one[name] for name in ("gamma", "deviation", "tolerance", "margin", "planted deviation")]
+                lines.append("{:7g} {:10.1e} {:10.1e} {:7.3g} {:9.1e}".format(*told))
+    return "\n".join(lines)
+
+
 def main(folder: Path) -> None:
     """Write the table."""
     rows = [row(case, gamma) for case in CASES for gamma in gammas(case)]
@@ -275,13 +294,13 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "pipelines.csv", index=False, float_format="%.3g")
     bad = table[(table["deviation"] > table["tolerance"]) | (table["planted deviation"] < 3 * table["tolerance"])]
-    text = table.to_string(index=False, float_format=lambda value: f"{value:.2g}")
     worst = (
         f"{len(table)} rows, {len(bad)} of them red; smallest margin {table['margin'].min():.2g}; smallest planted deviation "
     )
     worst += f"{(table['planted deviation'] / table['tolerance']).min():.2g} tolerances"
-    (folder / "pipelines.txt").write_text(f"{__doc__}\n{text}\n\n{worst}\n")
-    print(text, worst, sep="\n\n")
+    text = f"{page(table)}\n\n{worst}\n"
+    (folder / "pipelines.txt").write_text(f"{__doc__}\n{text}")
+    print(text)
     sys.exit(bool(len(bad)))
 
 

@@ -461,6 +461,26 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
+@pytest.mark.parametrize("how", ["tensors missing", "text tensors missing"])
+def test_random_weights_do_not_pass_where_the_libraries_are_silenced(how: str, folders, tmp_path, capsys) -> None:
+    import diffusers
+    import transformers
+
+    folder = shutil.copytree(folders["sd"], tmp_path / "mine")
+    BROKEN[how][0](folder)
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    levels = [library.get_verbosity() for library in libraries]
+    try:
+        for library in libraries:
+            library.set_verbosity_error()
+        with pytest.raises(ValueError, match=BROKEN[how][1]):
+            DiffusersFolder.of(folder)
+        assert [library.get_verbosity() for library in libraries] == [40, 40] and not capsys.readouterr().err
+    finally:
+        for library, level in zip(libraries, levels, strict=True):
+            library.set_verbosity(level)
+
+
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_broken_folder_gets_one_line(how: str, folders, tmp_path) -> None:
     folder = shutil.copytree(folders["sd"], tmp_path / "mine")

@@ -187,6 +187,7 @@ COCO = {
         ("a.csv", '\ufeffPrompt,Image\r\na,01.jpg\r\nb,./2.png\r\n"c, and more",10.png\r\n'),
         ("a.csv", 'path,text\n/data/x/2.png,b\n/data/x/1.png,a\n/data/x/10.png,"c, and more"\n'),
         ("a.TSV", "file\tprompt\n2\tb\n1\ta\n10\tc, and more\n"),
+        ("a.csv", "caption;file_name\nc, and more;10.png\na;1.png\nb;2.png\n"),
         ("a.jsonl", "\n\n".join(map(json.dumps, ROWS))),
         ("a.json", json.dumps(ROWS)),
         ("coco.json", json.dumps(COCO)),
@@ -204,6 +205,18 @@ def test_prompts_find_their_pictures(tmp_path, name: str, text: str) -> None:
         (tmp_path / "texts/10.txt").write_text("c, and\nmore")
         source = tmp_path / "texts"
     assert asked(pictures, source) == ["a", "b", "c, and more"]
+
+
+def test_prompts_of_pictures_are_read_as_those_of_a_run(tmp_path) -> None:
+    """JSON Lines end at LF alone, and a byte-order mark says which text follows."""
+    pictures = written(tmp_path / "p", ["1.png"], BYTES[:1])
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps({"file": "1.png", "text": "one\u2028line"}, ensure_ascii=False), encoding="utf-8"
+    )
+    (tmp_path / "a.csv").write_text("file;prompt\n1.png;one\u2028line\n", encoding="utf-16")
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/1.txt").write_text("one line", encoding="utf-16")
+    assert [asked(pictures, tmp_path / name) for name in ("a.jsonl", "a.csv", "t")] == [["one\u2028line"]] * 2 + [["one line"]]
 
 
 def test_prompts_of_pictures_in_subfolders(tmp_path) -> None:

@@ -85,11 +85,9 @@ def test_more_items_of_a_list_extend_the_run_and_parts_make_the_whole(monkeypatc
     assert len(list(folder.glob("shards/*.npz"))) == 3
 
 
-def test_every_experiment_is_accepted(tmp_path) -> None:
-    for path in (run.conf_dir() / "experiments").glob("*.yaml"):
-        words = (
-            ["model=builtin", "prompt=[a chair]", "prompt_file=null"] if path.stem == "3d_paper" else []
-        )  # no checkpoint here
-        plans = run.preflight([f"experiment={path.stem}", f"results={tmp_path}", *words])
-        places = [(plan.place, plan.label, plan.gamma) for plan, *_ in plans]
-        assert len(set(places)) == len(places)  # by these a run is found again
+@pytest.mark.parametrize("name", sorted(path.stem for path in (run.conf_dir() / "experiments").glob("*.yaml")))
+def test_every_experiment_is_accepted(name: str, tmp_path) -> None:
+    words = ["model=builtin", "prompt=[a chair]", "prompt_file=null"] if name == "3d_paper" else []  # no checkpoint here
+    plans = run.preflight([f"experiment={name}", f"results={tmp_path}", *words])
+    places = [(plan.place, plan.label, plan.gamma) for plan, *_ in plans]
+    assert len(set(places)) == len(places)  # by these a run is found again

@@ -54,7 +54,7 @@ def test_sixty_prompts_arrive_as_they_stand_alone_in_lists_and_in_sweeps() -> No
         assert arrives(f"prompt={prompt}") == [prompt]
     assert arrives(f"prompt=[{','.join(map(run.literal, PROMPTS))}]") == [PROMPTS]
     assert arrives("-m", f"prompt={','.join(map(run.literal, PROMPTS))}") == PROMPTS
-    assert [run.plain(run.literal(prompt)) for prompt in PROMPTS] == PROMPTS
+    assert [run.unquoted(run.literal(prompt)) for prompt in PROMPTS] == PROMPTS
     for prompt in PROMPTS:  # as guidance.negative reads negative_prompt
         value = OverridesParser.create().parse_override(f"x={run.literal(prompt)}").value()
         assert OmegaConf.to_container(OmegaConf.create({"x": value, "y": "${text:${x}}"}), resolve=True)["y"] == prompt  # type: ignore[index,call-overload]
@@ -65,7 +65,7 @@ def test_sixty_prompts_arrive_as_they_stand_alone_in_lists_and_in_sweeps() -> No
 def test_any_text_arrives_and_quoting_again_changes_nothing(text: str) -> None:
     word = f"prompt={run.literal(text)}"
     assert arrives(word) == arrives("-m", word) == [text]
-    assert run.plain(run.literal(text)) == text
+    assert run.unquoted(run.literal(text)) == text
     once = run.quoted([f"results={text}", f"prompt={text}"])
     assert run.quoted(once) == once
 

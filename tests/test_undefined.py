@@ -206,6 +206,9 @@ def command(monkeypatch: pytest.MonkeyPatch, module, *words: str) -> int:
     return 0
 
 
+NO_DATA = "the model's data cannot be drawn, and no real pictures are given"
+
+
 @pytest.mark.parametrize(
     ("metrics", "status", "said"),
     [
@@ -213,11 +216,7 @@ def command(monkeypatch: pytest.MonkeyPatch, module, *words: str) -> int:
         (
             "[clipped,contrast]",
             0,
-            [
-                "clipped          0.000",
-                "contrast         - (the model's data cannot be drawn",
-                "no ±: fewer",
-            ],
+            ["clipped          0.000", f"contrast         - ({NO_DATA})", "no ±: fewer"],
         ),
         ("[]", 0, ["nothing was asked for"]),
     ],

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..runs import Run, Runs
-from .style import look, panels, save, told
+from .style import look, panels, save
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Doses:
                         at = [places[key] for key in zip(chosen["kind"], chosen["dose"], strict=True)]
                         reach = [chosen["point"] - chosen["low"], chosen["high"] - chosen["point"]]
                         label = f"{n_levels:g} levels" if kind is doses else None
-                        axis.errorbar(at, chosen["point"], reach, label=told(label), capsize=1.5, **styles[f"{n_levels:g}"])
+                        axis.errorbar(at, chosen["point"], reach, label=label, capsize=1.5, **styles[f"{n_levels:g}"])
                 axis.set_xticks(list(places.values()), ticks, fontsize=7)
                 axis.axvline(len(doses) - 0.2, color="gray", linewidth=0.7)
                 axis.set_xlabel("λ of mixed κ    |    K draws averaged", fontsize=8)

@@ -142,9 +142,9 @@ class DiffusersFolder(ABC):
     def check(self) -> None:
         """Raise ValueError, naming the field, if the network asks for more than it is given here."""
         config = self.network.config
-        for more in ("num_class_embeds", "class_embed_type", "time_cond_proj_dim", "addition_embed_type"):
-            if config.get(more) not in (None, self.added.get(more)):
-                raise ValueError(f"{more}={config[more]!r}: a network that asks for {MORE[more]}")
+        for name, more in MORE.items():
+            if config.get(name) not in (None, self.added.get(name)):
+                raise ValueError(f"{name}={config[name]!r}: a network that asks for {more}")
         if self.taught.schedule.n_train < 2:
             raise ValueError("num_train_timesteps=1: there is nothing to sample along")
 
@@ -371,36 +371,42 @@ class Strict(logging.Handler):
             )
 
 
-@dataclass(frozen=True)
-class Quiet:
+class Quiet(logging.Filter):
     """Drops what is below the level that the user has set, and what the libraries say of a package that nothing here needs."""
 
-    level: int
+    def __init__(self, level: int) -> None:
+        super().__init__()
+        self.level = level
 
-    def __call__(self, record: logging.LogRecord) -> bool:
+    def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno >= self.level and "torchvision" not in record.getMessage()
 
 
 @contextmanager
 def in_one_line(folder: Path) -> Iterator[None]:
-    """Whatever goes wrong inside, in any of the libraries, becomes one ValueError that names the folder."""
-    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
-    strict, levels = Strict(), [logger.level for logger in loggers]
-    for logger, level in zip(loggers, levels, strict=True):
+    """Whatever goes wrong inside, in any of the libraries, becomes one ValueError that names the folder.
+
+    Their warnings are heard even where the user has silenced them: random weights must not pass.
+    """
+    listening = [
+        (logger, logger.level, Quiet(logger.level)) for logger in map(logging.getLogger, ("diffusers", "transformers"))
+    ]
+    strict = Strict()
+    for logger, level, quiet in listening:
         for handler in logger.handlers:
-            handler.addFilter(Quiet(level))
+            handler.addFilter(quiet)
         logger.handlers.insert(0, strict)  # before the one that prints
-        logger.setLevel(min(level, logging.WARNING))  # told to be silent, they would be so of weights that are missing too
+        logger.setLevel(min(level, logging.WARNING))
     try:
         yield
     except Exception as error:
         raise refusal(folder, f"cannot be opened ({type(error).__name__}: {error})") from error
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        for logger, level, quiet in listening:
             logger.handlers.remove(strict)
             for handler in logger.handlers:
-                handler.removeFilter(Quiet(level))
+                handler.removeFilter(quiet)
+            logger.setLevel(level)
 
 
 def parts_of(folder: Path) -> tuple[str, dict[str, str | None]]:

@@ -7,7 +7,7 @@ samples is honoured, or refused in one line that names the field. Only fields th
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -75,7 +75,7 @@ class Said:
         known = field in self.scheduler._get_init_keys(type(self.scheduler))
         return self.scheduler.config.get(field, default) if known else default
 
-    def refuse(self, field: str, would_do: str) -> None:
+    def refuse(self, field: str, would_do: str) -> NoReturn:
         """Raise ValueError, naming the field."""
         raise ValueError(f"{field}={self.scheduler.config.get(field)!r} of {type(self.scheduler).__name__}: {would_do}")
 

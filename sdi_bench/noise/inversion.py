@@ -99,7 +99,7 @@ class Inversion(Kappa):
             x = noisy(x_bar, torch.zeros_like(x_bar), asked)
             found = net(x, asked, scale=self.guidance_scale, rows=None if whole else rows, use=Use.INVERSION)
             eps = found.eps
-            rise = expand(target.sigma - source.sigma, eps) * eps + found.moved
+            rise = found.shifted(expand(target.sigma - source.sigma, eps) * eps)
             added = added + rise if whole else added.index_add(0, rows, rise)
             eps_s = eps if whole else eps_s.index_copy(0, rows, eps)
         top = net.level(t)

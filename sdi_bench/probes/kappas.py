@@ -77,7 +77,7 @@ class Kappas:
                 scores["size"].append(rms(noise))
                 scores["to_path"].append(nowhere if data is not None else cosine(noise, state.eps))
                 scores["to_x0"].append(cosine(noise, x0 - x0.flatten(1).mean(dim=1).reshape(-1, *[1] * (x0.ndim - 1))))
-                after = x0 - expand(step.dst.sigma, x0) * (onward.eps - noise) + onward.moved
+                after = onward.shifted(x0 - expand(step.dst.sigma, x0) * (onward.eps - noise))
                 scores["next"].append(nowhere if data is not None else rms(after - x0_next))
                 shown["kappa"].append(noise.float())
                 shown["denoised"].append(there.x0.float())

@@ -48,7 +48,7 @@ def walk(net: Predictor, x: Tensor, guided: Guided, levels: Sequence[Level]) -> 
     for i, level in enumerate(levels):
         if i:
             src = levels[i - 1]  # a = 0 can be at the start only
-            x = x + expand(src.a, x) * guided.moved
+            x = guided.shifted(x, src.a)
             x = after(x, guided.x0, guided.eps, src, level) if i == 1 else step(x, guided.eps, src, level)
             guided = net(x, level)
         yield State(i, level, guided.x0, guided.eps)
@@ -63,7 +63,7 @@ def invert(net: Predictor, x0: Tensor, levels: Sequence[Level], scale: float) ->
     x = expand(rising[0].a, x0) * x0
     for src, dst in zip(rising, rising[1:], strict=False):
         found = net(x, src, scale=scale, use=Use.INVERSION)
-        x = step(x + expand(src.a, x) * found.moved, found.eps, src, dst)
+        x = step(found.shifted(x, src.a), found.eps, src, dst)
     return x
 
 

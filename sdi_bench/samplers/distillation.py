@@ -38,7 +38,7 @@ def evaluate(x0: Tensor, step: Step, last: Tensor, noise: Kappa, direction: Dire
     """
     proposal = noise.propose(x0, step, last, net, draws)
     guided = net(noisy(x0, proposal.kappa, step.dst), step.dst)
-    target = x0 - expand(step.dst.sigma, x0) * direction(guided, proposal) + guided.moved
+    target = guided.shifted(x0 - expand(step.dst.sigma, x0) * direction(guided, proposal))
     return Eval(proposal.kappa, guided.eps, target)
 
 

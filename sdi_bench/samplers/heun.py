@@ -19,7 +19,7 @@ from .ddpm import require_finite
 
 def slope_of(guided: Guided, level: Level) -> Tensor:
     """d x_bar / d sigma = (x_bar - x0) / sigma; it is eps where no rule has moved x0."""
-    return guided.eps - guided.moved / expand(level.sigma, guided.eps)
+    return guided.eps if guided.moved is None else guided.eps - guided.moved / expand(level.sigma, guided.eps)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ import matplotlib
 import numpy as np
 import torch
 import yaml
-from hydra.utils import instantiate
 from tqdm import tqdm
 
 from .. import pictures, prompts, require
@@ -35,6 +34,7 @@ from ..measure import Samples, clustered, measure, rounded
 from ..metrics.novelty import to_nearest
 from ..models.trained import RECIPE, SHIPPED, Trained, trained
 from ..predictor import Cost
+from ..run import built
 from ..samplers import Ddim
 from ..sampling import Job
 from ..stats import Estimate, clusters_of, jackknife, mean_of, share
@@ -177,7 +177,7 @@ def card(folder: Path, n: int, gammas: Sequence[float], machine: str, device: st
     if made is None or not (folder / RECIPE).exists() or not home.is_dir():
         raise ValueError(f"folder={str(folder)!r}: no finished training; run python -m sdi_bench.train first")
     said = (folder / RECIPE).read_text()
-    recipe: Recipe = instantiate(yaml.safe_load(said), _convert_="all")
+    recipe: Recipe = built(yaml.safe_load(said))
     size, domain = recipe.pictures.size, recipe.pictures
     model = trained(home, size, device=device)
     seen, (held, tune) = domain.of("train"), (in_no_order(domain.of(split)) for split in ("val", "tune"))

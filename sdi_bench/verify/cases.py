@@ -146,7 +146,7 @@ def walk(
     for k, level in enumerate(levels):
         guided = net(x, level)
         eps_u, eps_c = guided.raw.eps[0], guided.raw.eps[-1]
-        x0 = clean_of(x, guided.x0 - guided.moved, guided.eps, level) + guided.moved
+        x0 = clean_of(guided.shifted(x, level.a), guided.x0, guided.eps, level)
         sigma = expand(level.sigma.nan_to_num(posinf=0.0), x)  # infinite: x0 comes from no difference
         size = largest(x0) + sigma * (abs(gamma) * largest(eps_c) + abs(1 - gamma) * largest(eps_u))
         sign = torch.randint(0, 2, x.shape, generator=generator, dtype=torch.float64) * 2 - 1

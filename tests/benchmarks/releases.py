@@ -1,6 +1,6 @@
 """The trained folder that ships, opened by other releases of diffusers and transformers. Not a test: run it by hand.
 
-    python tests/benchmarks/releases.py /tmp/releases
+    python tests/benchmarks/releases.py FOLDER
 
 Makes a virtual environment there for each row (1 GB each, from the package index) and opens the folder in it without sdi_bench.
 A row says how many weights are not what the folder's files hold, whether the tokens are ours, and how far what the text
