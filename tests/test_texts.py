@@ -243,7 +243,7 @@ def check_page(folder: Path) -> None:
 def test_sixty_prompts_through_a_run_and_its_page_in_2d(monkeypatch, tmp_path, checkpoint, capsys) -> None:
     results, said = tmp_path / "it's, [a] = ${b} é", drawn(monkeypatch)
     words = [f"results={results}", "model=diffusers", f"model.path={checkpoint}", "sampler=ddim", "grid.n_levels=2", "seeds=0"]
-    words += ["reference=null", "metric=[contrast]", "negative_prompt=it's ${x}, $5", "guidance.scale=2", "experiment=é, 'x'"]
+    words += ["reference=null", "metric=[clipped]", "negative_prompt=it's ${x}, $5", "guidance.scale=2", "experiment=é, 'x'"]
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Glyph")
         assert command(monkeypatch, *words, f"prompt=[{','.join(map(run.literal, PROMPTS))}]") == 0, capsys.readouterr().err
@@ -260,7 +260,7 @@ def test_sixty_prompts_through_a_run_and_its_page_in_3d(monkeypatch, tmp_path, c
     monkeypatch.setattr(prompts, "read", lambda source: PROMPTS)  # a file's would be stripped
     words = ["experiment=3d_paper", f"model.path={checkpoint}", "prompt_file=all of them", "grid.n_levels=2"]
     words += ["scene.resolutions=[4]", "scene.n_samples=2", "scene.n_views=2", "noise@sampler.noise=fresh"]
-    assert command(monkeypatch, *words, "metric=[contrast]", f"results={tmp_path}") == 0, capsys.readouterr().err
+    assert command(monkeypatch, *words, "metric=[clipped]", f"results={tmp_path}") == 0, capsys.readouterr().err
     (folder,) = [path.parent for path in tmp_path.glob("3d_paper/*/shards")]
     made = {path.stem for path in folder.glob("*.gif")}
     assert made == {jobs.slug(Item(prompt, 0)) for prompt in PROMPTS} and len(made) == len(PROMPTS)

@@ -224,7 +224,8 @@ class Latents(DiffusersFolder):
 
     def check(self) -> None:
         super().check()
-        given, latents = self.network.config.in_channels, self.pipe.vae.config.latent_channels
+        given = self.network.config.in_channels
+        latents = self.pipe.vae.config.get("latent_channels", given)  # a codec need not say
         if given != latents:
             raise ValueError(
                 f"in_channels={given}: its VAE has latents of {latents} channels; a network that asks for a picture as well "

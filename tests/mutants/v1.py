@@ -6,8 +6,8 @@ MUTANTS = [
     Mutant(
         row="V1a",
         file="samplers/distillation.py",
-        old="target = x0 - expand(step.dst.sigma, x0)",
-        new="target = x0 - expand(step.src.sigma, x0)",
+        old="guided.shifted(x0 - expand(step.dst.sigma, x0)",
+        new="guided.shifted(x0 - expand(step.src.sigma, x0)",
         why="sigma of the source: looks right, converges to the same limit at first order",
     ),
     Mutant(

@@ -41,8 +41,8 @@ MUTANTS = [
     Mutant(
         row="V3b",
         file="samplers/distillation.py",
-        old="target = x0 - expand(step.dst.sigma, x0)",
-        new="target = x0 - expand(step.src.sigma, x0)",
+        old="guided.shifted(x0 - expand(step.dst.sigma, x0)",
+        new="guided.shifted(x0 - expand(step.src.sigma, x0)",
         why="sigma of the source in front: converges to the same limit",
     ),
     Mutant(

@@ -20,8 +20,8 @@ MUTANTS = [
     Mutant(
         row="V6b",
         file="samplers/distillation.py",
-        old="target = x0 - expand(step.dst.sigma, x0)",
-        new="target = x0 - expand(step.src.sigma, x0)",
+        old="guided.shifted(x0 - expand(step.dst.sigma, x0)",
+        new="guided.shifted(x0 - expand(step.src.sigma, x0)",
         why="sigma of the source: order 1 and the right limit, told by its larger second-order term alone",
     ),
     Mutant(

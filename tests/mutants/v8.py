@@ -13,8 +13,8 @@ MUTANTS = [
     Mutant(
         row="V8a",
         file="noise/inversion.py",
-        old="rise = expand(target.sigma - source.sigma, eps)",
-        new="rise = expand(target.sigma - asked.sigma, eps)",
+        old="rise = found.shifted(expand(target.sigma - source.sigma, eps)",
+        new="rise = found.shifted(expand(target.sigma - asked.sigma, eps)",
         why="the bound on where the network is asked moves the start of the step as well: invisible without a bound",
     ),
     Mutant(
@@ -83,8 +83,8 @@ MUTANTS = [
     Mutant(
         row="V8a",
         file="samplers/heun.py",
-        old="(slope + ahead.eps) / 2",
-        new="ahead.eps",
+        old="(slope + slope_of(ahead, level)) / 2",
+        new="slope_of(ahead, level)",
         why="implicit Euler: first order, the same limit",
     ),
     Mutant(
