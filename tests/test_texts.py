@@ -23,7 +23,7 @@ from analysis.report import draw, prepare
 from sdi_bench import jobs, pictures, prompts, run, sampling, texts
 from sdi_bench.draws import Item
 from sdi_bench.grids import UniformT
-from sdi_bench.models import Empirical
+from sdi_bench.models import DiffusersFolder, Empirical
 from sdi_bench.samplers import Ddim
 from sdi_bench.store import RunFolder
 
@@ -257,6 +257,7 @@ def test_sixty_prompts_through_a_run_and_its_page_in_2d(monkeypatch, tmp_path, c
 
 
 def test_sixty_prompts_through_a_run_and_its_page_in_3d(monkeypatch, tmp_path, checkpoint, capsys) -> None:
+    monkeypatch.setattr(DiffusersFolder, "fingerprint", "tiny")  # the type checker of the tests asks for it in every call
     monkeypatch.setattr(prompts, "read", lambda source: PROMPTS)  # a file's would be stripped
     words = ["experiment=3d_paper", f"model.path={checkpoint}", "prompt_file=all of them", "grid.n_levels=2"]
     words += ["scene.resolutions=[4]", "scene.n_samples=2", "scene.n_views=2", "noise@sampler.noise=fresh"]
