@@ -46,7 +46,7 @@ def watch(package: Path, row: str, settings: int = 4) -> str:
 
 def plant(mutant: Mutant | Planted, folder: Path) -> None:
     """A copy of the library with the bug in it."""
-    shutil.copytree(ROOT / "sdi_bench", folder / "sdi_bench", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "sdi_bench", folder / "sdi_bench")  # with what is compiled already
     target = folder / "sdi_bench" / mutant.file
     source = target.read_text()
     assert source.count(mutant.old) == 1, f"{mutant.file} holds {mutant.old!r} {source.count(mutant.old)} times"
