@@ -5,7 +5,7 @@ Once they are declared it succeeds; nothing here calls them. Nothing is imported
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
@@ -37,7 +37,7 @@ class Loader(SourceFileLoader):
 class Finder(MetaPathFinder):
     """Gives torchvision, and nothing else, to `Loader`."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Iterable[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         spec = PathFinder.find_spec(fullname, path, target) if fullname == NAME else None
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
             spec.loader = Loader(spec.loader.name, spec.loader.path)

@@ -25,6 +25,12 @@ def test_clean(words: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_every_test_file_has_a_name_of_its_own() -> None:
+    """Else pytest collects only the first of them, once all extras are installed."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names))
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
     heavy = ("diffusers", "transformers", "hydra", "torchmetrics", "matplotlib", "pandas")
     code = f"import sys, sdi_bench; print([m for m in {heavy} if m in sys.modules])"
