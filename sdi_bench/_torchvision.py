@@ -38,7 +38,7 @@ class Finder(MetaPathFinder):
     """Gives torchvision, and nothing else, to `Loader`."""
 
     def find_spec(self, fullname: str, path: Iterable[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        spec = PathFinder.find_spec(fullname, path and [*path], target) if fullname == NAME else None
+        spec = PathFinder.find_spec(fullname, None if path is None else [*path], target) if fullname == NAME else None
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
             spec.loader = Loader(spec.loader.name, spec.loader.path)
         return spec
