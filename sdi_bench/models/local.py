@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -80,21 +80,6 @@ class Prior(ABC):
     def check_prompt(self, prompt: Prompt) -> None:
         self.words.check(prompt)
 
-    @cached_property
-    def _supports(self) -> Callable[[Prompt, torch.device], Support]:
-        @lru_cache(maxsize=128)
-        def support(prompt: Prompt, device: torch.device) -> Support:
-            index, log_weights = self.words.weigh(prompt)
-            return Support(
-                self.seen(self.images[index]).to(device, self.dtype), torch.from_numpy(log_weights).to(device, self.dtype)
-            )
-
-        return support
-
-    def support(self, prompt: Prompt, device: torch.device | str = "cpu") -> Support:
-        """The images a prompt means."""
-        return self._supports(prompt, torch.device(device))
-
     def seen(self, images: UInt8[np.ndarray, "m channels height width"]) -> Float[Tensor, "m *shape"]:
         """Images as the model has them, float64 in [-1, 1]."""
         channels, height, width = self.shape
@@ -121,25 +106,58 @@ class Prior(ABC):
 
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         """Row by row, since each has images and weights of its own: a row's bits do not depend on the batch. A thread a row."""
-        x, grad = x.to(torch.float64), torch.is_grad_enabled()
+        x = x.to(torch.float64)
+        rows = [(row, prompt) for prompts in conds for row, prompt in enumerate(prompts)]
         signal, noise = level.a.expand(len(x)).tolist(), level.b.expand(len(x)).tolist()
 
         def mean(row: int, prompt: Prompt) -> Tensor:
-            with torch.set_grad_enabled(grad):  # which every thread has for itself
-                return self.mean(x[row].to(self.dtype), signal[row], noise[row], self.support(prompt, x.device)).to(
-                    torch.float64
-                )
+            return self.posterior_mean(x[row].to(self.dtype), signal[row], noise[row], prompt)
 
-        rows = [(row, prompt) for prompts in conds for row, prompt in enumerate(prompts)]
-        n_threads = torch.get_num_threads() if x.device.type == "cpu" else 1
-        if n_threads > 1:  # for a single row, too: several threads would sum in another order
-            with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                means = torch.stack(list(pool.map(lambda pair: mean(*pair), rows))).reshape(len(conds), *x.shape)
-        else:
-            means = torch.stack([mean(*pair) for pair in rows]).reshape(len(conds), *x.shape)
+        means = torch.stack(by_row(mean, rows, x.device)).to(torch.float64).reshape(len(conds), *x.shape)
         a, b = expand(level.a, x), expand(level.b, x)
         v, gap = b.square() + (a * self.width).square(), x - a * means
         return Prediction(means + a * self.width**2 / v * gap, b / v * gap)
+
+    @abstractmethod
+    def posterior_mean(self, x: Float[Tensor, "c h w"], a: float, b: float, prompt: Prompt) -> Float[Tensor, "c h w"]:
+        """The weighted mean m(x) of the images at the level (a, b), in `dtype`."""
+
+
+def by_row(work: Callable[..., Tensor], rows: Sequence[tuple[Any, ...]], device: torch.device) -> list[Tensor]:
+    """work(*row) for each row; on the CPU a thread a row, each with one thread of its own: more would sum in another order."""
+    grad, n_threads = torch.is_grad_enabled(), torch.get_num_threads() if device.type == "cpu" else 1
+
+    def one(row: tuple[Any, ...]) -> Tensor:
+        with torch.set_grad_enabled(grad):  # which every thread has for itself
+            return work(*row)
+
+    if n_threads == 1:
+        return [one(row) for row in rows]
+    with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(one, rows))
+
+
+@dataclass(frozen=True)
+class Weighed(Prior):
+    """A prior that compares the picture with each image that the prompt means."""
+
+    @cached_property
+    def _supports(self) -> Callable[[Prompt, torch.device], Support]:
+        @lru_cache(maxsize=128)
+        def support(prompt: Prompt, device: torch.device) -> Support:
+            index, log_weights = self.words.weigh(prompt)
+            return Support(
+                self.seen(self.images[index]).to(device, self.dtype), torch.from_numpy(log_weights).to(device, self.dtype)
+            )
+
+        return support
+
+    def support(self, prompt: Prompt, device: torch.device | str = "cpu") -> Support:
+        """The images a prompt means."""
+        return self._supports(prompt, torch.device(device))
+
+    def posterior_mean(self, x: Float[Tensor, "c h w"], a: float, b: float, prompt: Prompt) -> Float[Tensor, "c h w"]:
+        return self.mean(x, a, b, self.support(prompt, x.device))
 
     @abstractmethod
     def mean(self, x: Float[Tensor, "c h w"], a: float, b: float, support: Support) -> Float[Tensor, "c h w"]:
@@ -154,7 +172,7 @@ class Prior(ABC):
 
 
 @dataclass(frozen=True)
-class WeightedImages(Prior):
+class WeightedImages(Weighed):
     """The exact posterior mean of the law "an image that the prompt means, blurred by the kernel".
 
     It can only return training images and blends of them: the memorising limit.
@@ -170,7 +188,7 @@ class WeightedImages(Prior):
 
 
 @dataclass(frozen=True)
-class Local(Prior):
+class Local(Weighed):
     """Each pixel's posterior mean from a window around it (Kamb and Ganguli, arXiv 2412.20292; Niedoba et al., 2411.19339).
 
         m(x)_p = sum_i w_i(p)·x_i(p),   w(p) = softmax(log weight_i - |x - a·x_i|²_window(p) / 2v)
