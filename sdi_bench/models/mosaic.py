@@ -108,7 +108,7 @@ class Mosaic(Prior):
 
     @cached_property
     def _tiles(self) -> Tensor:
-        """The pixels of each block and half a block around it, [n, channels, blocks, blocks, 2B, 2B]: a view of uint8 or float."""
+        """The pixels of each block and half a block around it, [n, channels, blocks, blocks, 2B, 2B]: a view."""
         images = torch.from_numpy(self.images)
         if self.shrink > 1:
             images = torch.cat([self.seen(some.numpy()).to(self.dtype) for some in images.split(512)])

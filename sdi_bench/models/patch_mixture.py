@@ -62,7 +62,7 @@ class PatchMixture:
         return maps
 
     def eps(self, x: Float[Tensor, "channels height width"], a: float, b: float) -> Float[Tensor, "channels height width"]:
-        """The noise in x = a·x0 + b·eps: b times the posterior mean of (a²·covariance + b²)^-1·(x - a·mean), middle pixels."""
+        """The noise in x = a·x0 + b·eps: b times the mean of (a²·covariance + b²)^-1·(x - a·mean) over k, middle pixels."""
         whiten, pull, shift, offset, log = self._maps(a, b, x.device, x.dtype)
         half, k = self.side // 2, len(self.weights)
         padded = functional.pad(x[None], (half, half, half, half), mode="replicate")
@@ -75,7 +75,7 @@ class PatchMixture:
 
 @dataclass(frozen=True)
 class PatchPyramid:
-    """Patch mixtures of a picture and of its means over 2 x 2, 4 x 4, ... pixels: each scale says what the one below cannot see.
+    """Patch mixtures of a picture and of its means over 2 x 2, 4 x 4, ... pixels: each says what the one below cannot see.
 
     scales: pixels along a side -> the mixture there.
     """

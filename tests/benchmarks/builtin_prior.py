@@ -3,7 +3,7 @@
     python tests/benchmarks/builtin_prior.py                    # val: the published numbers
     python tests/benchmarks/builtin_prior.py --split tune --temperature 0.03 0.05 --windows '[[0, 1], [0.5, 2], [6.5, 63]]'
     python tests/benchmarks/builtin_prior.py --calibrate        # the half-width that denoises unseen pictures best, by sigma
-    python tests/benchmarks/builtin_prior.py --null             # how much "no prompt" depends on its number of pictures
+    python tests/benchmarks/builtin_prior.py --null             # what "no prompt" leaves out, beside what guidance amplifies
     python tests/benchmarks/builtin_prior.py --speed            # milliseconds a row
 
 One sample for each picture of the split, with its caption. Columns: fd_effnet to the split's real pictures; rprec (R@1 of 100
@@ -19,11 +19,13 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from scipy.spatial.distance import cdist
 
 from sdi_bench.data.world import World
@@ -35,8 +37,10 @@ from sdi_bench.features.train import kept
 from sdi_bench.features.views import VIEWS, views
 from sdi_bench.grids import UniformT
 from sdi_bench.metrics.rprec import val_captions
-from sdi_bench.models.builtin import WINDOWS, local, weighted_images
+from sdi_bench.models.builtin import WINDOWS, local, mosaic, weighted_images
 from sdi_bench.models.local import Prior
+from sdi_bench.models.mosaic import Mosaic, neighbours
+from sdi_bench.models.patch_mixture import ramp
 from sdi_bench.predictor import Cost
 from sdi_bench.samplers import Ddim
 from sdi_bench.sampling import Job
@@ -108,21 +112,57 @@ def calibrate(split: World, n: int = 96) -> None:
         print(f"{sigma:<9g}" + "".join(f"{error:8.4f}" for error in errors) + f"   {widths[int(errors.argmin())]}", flush=True)
 
 
-def null(split: World, n: int = 12) -> None:
-    """Print the rms difference of the unconditional prediction from that of 4,096 pictures, by the number of pictures."""
-    numbers, rng = (64, 128, 256, 1024), np.random.default_rng(0)
-    priors, most = [local(n_null=number) for number in numbers], local(n_null=4096)
-    rows = rng.choice(len(split), n, replace=False)
-    print(f"sigma    4096 to the truth{''.join(f'{number:>8d}' for number in numbers)}   rms over {n} pictures", flush=True)
-    for sigma in (0.1, 0.3, 1.0, 3.0, 10.0):
-        errors = np.zeros(1 + len(priors))
-        for index in rows:
-            x0 = torch.from_numpy(split.images[index] / np.float32(127.5) - 1)
-            x = x0 + sigma * torch.from_numpy(rng.standard_normal(x0.shape).astype(np.float32))
-            best, *others = (model.mean(x, 1.0, sigma, model.support(None)) for model in (most, *priors))
-            errors += [float((a - b).square().mean()) / n for a, b in [(best, x0), *((other, best) for other in others)]]
-        first, *rest = np.sqrt(errors)
-        print(f"{sigma:<9g}{first:17.3f}{''.join(f'{value:8.3f}' for value in rest)}", flush=True)
+def everything(model: Mosaic, x: torch.Tensor, a: float, b: float) -> torch.Tensor:
+    """D with no prompt, nothing left out: weights from plain differences in float64, the detail of every picture."""
+    size, v = model.shape[1], b * b + (a * model.width) ** 2
+    small = model._small
+    seen = torch.nn.functional.avg_pool2d(x[None], model.cell) if model.cell > 1 else x[None]
+    per = seen.shape[-1] // 8
+    far = (seen - a * small).square().sum(1).unflatten(2, (8, per)).unflatten(1, (8, per)).sum((2, 4)).flatten(1)
+    radius = model.radius(b / a)
+    fit = -(model.cell**2) / (2 * v) * far @ neighbours(min(radius, 7))
+    weights = fit.softmax(0)  # [n, blocks]
+    own = small.unflatten(3, (8, per)).unflatten(2, (8, per))
+    coarse = (weights.reshape(-1, 1, 8, 1, 8, 1) * own).sum(0).flatten(3, 4).flatten(1, 2)
+
+    def up(y: torch.Tensor, factor: int) -> torch.Tensor:
+        return torch.nn.functional.interpolate(y, scale_factor=factor, mode="bilinear", align_corners=False)
+
+    mean = up(coarse[None], model.cell)[0]
+    for k in range(0, len(model.images), 256):
+        part = slice(k, k + 256)
+        detail = (model.seen(model.images[part]) - up(small[part], model.cell)).float()
+        mean += (up(weights[part].reshape(-1, 1, 8, 8).float(), size // 8) * detail).sum(0)
+    return mean + a * model.width**2 / v * (x - a * mean)
+
+
+def null(seeds: Sequence[int] = (0, 1)) -> None:
+    """Print, level by level of the default grid, what D with no prompt is off, beside what guidance is to amplify.
+
+    rms over the pixels of the default prompts' DDIM paths at gamma 1. error: of D as the model has it, against everything.
+    signal: D with the prompt less everything. Below the join both are 0.
+    """
+    said = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / "mosaic.yaml").read_text())
+    del said["_target_"]
+    model = mosaic(**said)
+    items = [Item(prompt, seed) for prompt in said["prompts"] for seed in seeds]
+    print(f"sigma      error   signal    ratio   rms over {len(items)} pictures of {model.shape[1]} pixels", flush=True)
+    for state in Job(model, Ddim(UniformT(50)), scaled_linear()).states(items, Cost()):
+        a, b = float(state.level.a), float(state.level.b)
+        if a == 0 or b == 0:
+            continue
+        x = a * state.x0 + b * state.eps
+        given, none = model.predict(x, state.level, [[item.prompt for item in items], [None] * len(items)]).x0
+        share = ramp(b / a, model.join)
+        if share == 0:
+            error = signal = float((given - none).abs().max())
+        else:
+            exact = torch.stack([everything(model, row, a, b) for row in x])
+            patches = none - share * replace(model, patches=None).predict(x, state.level, [[None] * len(items)]).x0[0]
+            truth = share * exact + patches
+            error, signal = (float((d - truth).square().mean().sqrt()) for d in (none, given))
+        ratio = f"{error / signal:8.4f}" if signal else "       -"
+        print(f"{b / a:<9.4g}{error:7.4f}  {signal:7.4f} {ratio}", flush=True)
 
 
 def speed(n: int = 32) -> None:
@@ -152,7 +192,7 @@ def main() -> None:
     parser.add_argument("--novel", type=int, default=256, help="pictures whose novelty is measured")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "sdi_bench", help="keeps features")
     parser.add_argument("--calibrate", action="store_true", help="only calibrate the windows, on the tune pictures")
-    parser.add_argument("--null", action="store_true", help='only look at the pictures of "no prompt"')
+    parser.add_argument("--null", action="store_true", help='only measure what "no prompt" leaves out')
     parser.add_argument("--speed", action="store_true", help="only time a row")
     parser.add_argument("--bare", action="store_true", help="without the rows of real pictures and of the memorising prior")
     options = parser.parse_args()
@@ -161,7 +201,7 @@ def main() -> None:
         if options.calibrate:
             calibrate(world.where(split="tune"))
         if options.null:
-            null(world.where(split="val"))
+            null()
         if options.speed:
             speed()
         return

@@ -11,7 +11,6 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
-from ...models.patch_mixture import PatchMixture
 from .. import shipped
 from ..world import World
 
@@ -26,7 +25,7 @@ NAME = "weights/patch_mixture.npz"
 
 
 def patches(images: np.ndarray, size: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """n patches [n, 3·SIDE·SIDE] in [-1, 1] from anywhere in the pictures at this size; beyond the edge they go on as they end."""
+    """n patches [n, 3·SIDE·SIDE] in [-1, 1] from anywhere in pictures of this size, which beyond the edge go on as they end."""
     out, half, shrink = np.empty((n, 3 * SIDE * SIDE)), SIDE // 2, images.shape[-1] // size
     places = np.stack([rng.integers(len(images), size=n), rng.integers(size, size=n), rng.integers(size, size=n)], 1)
     for k, (i, row, column) in enumerate(places):
@@ -57,11 +56,11 @@ def start(points: np.ndarray, n_components: int, seed: int) -> np.ndarray:
     return label
 
 
-def fitted(points: np.ndarray, n_components: int, seed: int = 0) -> PatchMixture:
+def fitted(points: np.ndarray, n_components: int, seed: int = 0) -> GaussianMixture:
     """The mixture of the patches [n, d]."""
     label, floor = start(points, n_components, seed), FLOOR**2 * np.eye(points.shape[1])
     groups = [points[label == k] for k in range(n_components)]
-    mixture = GaussianMixture(
+    return GaussianMixture(
         n_components,
         reg_covar=FLOOR**2,
         max_iter=200,
@@ -70,17 +69,15 @@ def fitted(points: np.ndarray, n_components: int, seed: int = 0) -> PatchMixture
         means_init=[group.mean(0) for group in groups],
         precisions_init=np.linalg.inv([np.cov(group.T, bias=True) + floor for group in groups]),
     ).fit(points)
-    print(f"log-likelihood of a patch {mixture.lower_bound_:.2f}, {mixture.n_iter_} rounds", flush=True)
-    return PatchMixture(mixture.weights_, mixture.means_, mixture.covariances_)
 
 
-def packed(mixture: PatchMixture, size: int) -> dict[str, np.ndarray]:
+def packed(mixture: GaussianMixture, size: int) -> dict[str, np.ndarray]:
     """As the shipped file has it: float32, covariances as their lower triangles."""
-    rows, columns = np.tril_indices(mixture.means.shape[1])
+    rows, columns = np.tril_indices(mixture.means_.shape[1])
     parts = {
-        "weights": mixture.weights,
-        "means": mixture.means,
-        "covariances": mixture.covariances[:, rows, columns],
+        "weights": mixture.weights_,
+        "means": mixture.means_,
+        "covariances": mixture.covariances_[:, rows, columns],
     }
     return {f"{name}_{size}": part.astype(np.float32) for name, part in parts.items()}
 
@@ -92,11 +89,14 @@ def main() -> None:
     parser.add_argument("--patches", type=int, default=200_000)
     parser.add_argument("--output", type=Path, help="write here, and seal nothing")
     options = parser.parse_args()
-    images, kept, rng = World.open().where(split="train").images, {}, np.random.default_rng(0)
+    images, rng = World.open().where(split="train").images, np.random.default_rng(0)
+    kept: dict[str, np.ndarray] = {}
     for size in SIZES:
         found = patches(images, size, options.patches, rng)
-        kept |= packed(fitted(found, options.components), size)
-    np.savez(options.output or shipped.HERE / NAME, **kept)
+        mixture = fitted(found, options.components)
+        kept |= packed(mixture, size)
+        print(f"{size} pixels: log-likelihood of a patch {mixture.lower_bound_:.2f}, {mixture.n_iter_} rounds", flush=True)
+    np.savez(options.output or shipped.HERE / NAME, **kept)  # type: ignore[arg-type]
     if options.output is None:
         shipped.seal(NAME)
 
