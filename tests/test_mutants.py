@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from mutants import Mutant
-from mutants.scenes import PLANTED, Planted
+from mutants import Mutant, priors, scenes
+from mutants.scenes import Planted
 
 from sdi_bench import verify
 
@@ -70,7 +70,11 @@ def test_every_identity_has_a_planted_bug() -> None:
 
 @pytest.mark.parametrize(
     "mutant",
-    [pytest.param(mutant, marks=[] if mutant is PLANTED[0] else pytest.mark.slow) for mutant in PLANTED],
+    [
+        pytest.param(mutant, marks=[] if k == 0 else pytest.mark.slow)
+        for planted in (scenes.PLANTED, priors.PLANTED)
+        for k, mutant in enumerate(planted)
+    ],
     ids=lambda m: m.why,
 )
 def test_the_planted_bug_turns_its_test_red(mutant: Planted, tmp_path: Path) -> None:
