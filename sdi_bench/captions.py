@@ -68,7 +68,7 @@ def column_of(found: Sequence[Record], folder: Folder) -> str | None:
         if name not in prompts.COLUMNS and any(Path(value.lower()).suffix in suffixes() for value in values)
     ]
     return next((name for name in (*FILE, *of_files) if name in cells), None) or next(
-        (name for name, values in cells.items() if names_all(values)), None
+        (name for name, values in cells.items() if name not in prompts.COLUMNS and names_all(values)), None
     )
 
 
@@ -76,7 +76,8 @@ def named(found: Sequence[Record], column: str, where: str) -> Rows:
     """The records as rows; of several captions that COCO has of a picture that of the lowest id. Raises ValueError."""
     rows: dict[object, tuple[str, str]] = {}
     for record in found:
-        file = str(record.value.get(column) or "").strip() if isinstance(record.value, dict) else ""
+        said = record.value.get(column) if isinstance(record.value, dict) else None
+        file = "" if said is None else str(said).strip()
         text = prompts.said(record, where)
         if not file or not text:
             raise ValueError(f"{where}: {record.place} has no {'prompt' if file else column}")

@@ -15,8 +15,9 @@ import re
 import shlex
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from pydoc import locate
@@ -189,6 +190,16 @@ def open_folder(path: Path, field: str, recursive: bool = False, modules: Sequen
     return Finished.of(path.name, items, images, scene, folder, chunks, cost, model, scale)
 
 
+def told_apart(folders: Sequence[str]) -> list[str]:
+    """A label for each folder: its name, or where several have that name its path as given. Raises ValueError for one twice."""
+    places = [Path(folder).resolve() for folder in folders]
+    names = Counter(place.name for place in places)
+    for folder, place in zip(folders, places, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(f"folder={folder!r}: is given twice")
+    return [place.name if names[place.name] == 1 else folder for folder, place in zip(folders, places, strict=True)]
+
+
 def real_pictures(source: str | None, size: int, recursive: bool = False) -> Pictures | None:
     """Of a split of the built-in world or a list of prompts, of its training objects, or of a folder. Raises ValueError."""
     if source is None:
@@ -291,7 +302,9 @@ def evaluate(folders: Sequence[str], settings: Mapping[str, Any], metrics: Mappi
     inside, modules = settings["recursive"], settings["modules"]
     if not isinstance(modules, list) or not all(isinstance(module, str) for module in modules):
         raise ValueError(f"modules={modules!r}: must be a list of names")
-    runs = told([open_folder(Path(folder), "folder", inside, modules) for folder in folders], settings["prompts"])
+    opened = [open_folder(Path(folder), "folder", inside, modules) for folder in folders]
+    labels = told_apart(folders)
+    runs = told([replace(run, label=label) for run, label in zip(opened, labels, strict=True)], settings["prompts"])
     odd = next((run for run in runs if not comparable(run.images, runs[0].images)), None)
     if odd is not None:
         shapes = ", ".join(map(str, sorted({run.images[0].shape for run in (runs[0], odd)})))

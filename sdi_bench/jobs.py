@@ -8,7 +8,6 @@ import time
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -294,14 +293,18 @@ def show(plan: Plan, images: np.ndarray) -> None:
 
 
 def summarise(plans: Sequence[Sequence[Plan]]) -> bool:
-    """The end of a sweep: a table, csv and picture for each set of runs with the same reference (plans: run, its reference).
+    """The end of a sweep: a table, csv and picture for each set of runs with one reference (without: one model and guidance).
+
+    plans: [run, its reference if it has one].
 
     False if something was to be measured and nothing could be.
     """
     frames = []
-    by_reference: dict[tuple[Path, tuple[Item, ...]], list[Sequence[Plan]]] = {}
+    by_reference: dict[tuple[str, tuple[Item, ...]], list[Sequence[Plan]]] = {}
     for pair in plans:
-        by_reference.setdefault((pair[1].folder.path if len(pair) > 1 else Path(), pair[0].items), []).append(pair)
+        config = pair[0].config  # without a reference the law that is measured against has to be the same
+        alone = digest([config["model"], config["fingerprint"], pair[0].gamma])
+        by_reference.setdefault((str(pair[1].folder.path) if len(pair) > 1 else alone, pair[0].items), []).append(pair)
     for group in by_reference.values():
         first = group[0][-1]
         model = first.job.model

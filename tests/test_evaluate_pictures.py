@@ -207,6 +207,28 @@ def test_prompts_find_their_pictures(tmp_path, name: str, text: str) -> None:
     assert asked(pictures, source) == ["a", "b", "c, and more"]
 
 
+def test_a_prompt_is_no_file_name_and_zero_is(tmp_path) -> None:
+    folder = written(tmp_path / "of", ["0.png", "1.png", "2.png"], BYTES[:3])
+    (tmp_path / "d.csv").write_text("prompt\n2\n0\n1\n")
+    assert asked(folder, tmp_path / "d.csv") == ["2", "0", "1"]
+    records = [{"id": k, "prompt": f"p{k}"} for k in (2, 0, 1)]
+    (tmp_path / "d.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    assert asked(folder, tmp_path / "d.jsonl") == ["p0", "p1", "p2"]
+
+
+def test_folders_of_one_name_are_told_apart(monkeypatch, tmp_path, capsys) -> None:
+    few, many = (
+        written(tmp_path / name / "images", [f"{k}.png" for k in range(n)], BYTES[:n]) for name, n in (("a", 2), ("b", 3))
+    )
+    assert command(monkeypatch, str(few), str(many), "metric=[contrast]", f"real={many}", f"output={tmp_path / 't.csv'}") == 0
+    frame = pd.read_csv(tmp_path / "t.csv")
+    assert frame.groupby("run")["n"].first().to_dict() == {str(few): 2, str(many): 3}
+    monkeypatch.chdir(few)
+    assert evaluate.told_apart(["."]) == ["images"]
+    with pytest.raises(ValueError, match="is given twice"):
+        evaluate.told_apart([".", str(few)])
+
+
 def test_prompts_of_pictures_are_read_as_those_of_a_run(tmp_path) -> None:
     """JSON Lines end at LF alone, and a byte-order mark says which text follows."""
     pictures = written(tmp_path / "p", ["1.png"], BYTES[:1])

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -67,6 +69,23 @@ def test_swapping_the_noise_alone_changes_the_run_and_the_batch_size_does_not(mo
     assert command(monkeypatch, *words, "noise@sampler.noise=zero") == 0
     two = {p.name for p in (tmp_path / "main").iterdir() if p.is_dir()}
     assert len(two - one) == 1 and "zero" in next(iter(two - one))
+
+
+def test_without_a_reference_each_model_is_measured_against_its_own_law(monkeypatch, tmp_path, capsys) -> None:
+    words = ["reference=null", "seeds=0..5", "prompt=3", "grid.n_levels=5", f"results={tmp_path}", "metric=[energy,contrast]"]
+
+    def measured(*more: str) -> pd.DataFrame:
+        assert command(monkeypatch, *more, *words) == 0
+        tables = re.findall(r"\S+\.csv", capsys.readouterr().out)
+        return pd.concat([pd.read_csv(table) for table in dict.fromkeys(tables)])
+
+    together = measured("-m", "model.width=0.2,1.5")
+    for width in ("0.2", "1.5"):
+        alone = measured(f"model.width={width}").query("run != 'data'")
+        of_it = together[together["folder"] == alone["folder"].iloc[0]]
+        assert len(of_it) == len(alone) > 0
+        assert of_it["point"].tolist() == alone["point"].tolist()
+    assert (together["run"] == "data").sum() == (together["run"] != "data").sum()
 
 
 def test_same_seeds_same_bits_and_another_batch_size_changes_rounding_only(monkeypatch, tmp_path) -> None:
