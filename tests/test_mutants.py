@@ -8,8 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from mutants import Mutant, priors, scenes
-from mutants.scenes import Planted
+from mutants import Mutant, Planted, priors, scenes
 
 from sdi_bench import verify
 

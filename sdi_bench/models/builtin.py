@@ -19,12 +19,6 @@ BOOSTS = {"concept": 1.0, "colour": 0.5, "view": 2.0, "style": 0.3, "words": 0.3
 CAMERA = "camera"
 """A field more, for 3D: the angle of the packed views around the object, as "45 degrees"; counts if it is given a boost."""
 
-BLOCK_WINDOWS = ((0.0, 1), (2.3, 2), (6.5, 8))
-"""Of `mosaic`: from this sigma up, the blocks (eighths of the picture) on either side of a window; 8 is the whole picture."""
-
-JOIN = (0.3, 0.6)
-"""Of `mosaic`: the sigmas between which patches take over from pictures."""
-
 WINDOWS = ((0.0, 1), (0.5, 2), (0.8, 4), (1.3, 8), (2.3, 15), (4.0, 20), (6.5, 63))
 """From this sigma up, the half-width at 64 pixels. Below sigma 0.8, where details form, what denoises unseen (`tune`) pictures
 best; above it wider: what is best there gives samples that do not hang together (results/README.md)."""
@@ -95,38 +89,37 @@ def local(
     return Local(**made, windows=scaled(windows, size))
 
 
-def scaled(windows: Sequence[Sequence[float]], size: int) -> tuple[tuple[float, int], ...]:
-    """Windows given for 64 pixels at another size. Raises ValueError for what is no pair (sigma, half-width)."""
+def pairs(windows: Sequence[Sequence[float]], size: str) -> tuple[tuple[float, int], ...]:
+    """Windows as pairs (sigma, size of the window). Raises ValueError, naming the field, for what is no such pair."""
     for pair in windows:
         if not isinstance(pair, Sequence) or len(pair) != 2:
-            raise ValueError(f"model.windows: {pair!r} must be a pair (sigma, half-width)")
+            raise ValueError(f"model.windows: {pair!r} must be a pair (sigma, {size})")
         require.number("model.windows: sigma", pair[0], at_least=0)
-        require.count("model.windows: half-width", pair[1], least=0)
-    return tuple((float(sigma), -(-int(half_width) * size // SIZE)) for sigma, half_width in windows)
+        require.count(f"model.windows: {size}", pair[1], least=0)
+    return tuple((float(sigma), int(number)) for sigma, number in windows)
+
+
+def scaled(windows: Sequence[Sequence[float]], size: int) -> tuple[tuple[float, int], ...]:
+    """Windows given for 64 pixels at another size."""
+    return tuple((sigma, -(-half_width * size // SIZE)) for sigma, half_width in pairs(windows, "half-width"))
 
 
 def mosaic(
     size: int = SIZE,
     width: float = 0.02,
-    windows: Sequence[Sequence[float]] = BLOCK_WINDOWS,
-    join: Sequence[float] = JOIN,
-    n_detail: int = 8,
+    windows: Sequence[Sequence[float]] = Mosaic.windows,
+    join: Sequence[float] = Mosaic.join,
+    n_detail: int = Mosaic.n_detail,
     prompts: Sequence[str] = (),
     boosts: Mapping[str, float] = BOOSTS,
     temperature: float = 0.03,
     n_most: int = 48,
 ) -> Mosaic:
-    """The default prior, which takes guidance. windows: (sigma, blocks on either side), a block is an eighth of the picture."""
+    """The prior that takes guidance. windows: (sigma, blocks on either side), each an eighth of the picture."""
     made = parts(size, width, prompts, boosts, temperature, n_most, len(pictures()[0]))
-    for pair in windows:
-        if not isinstance(pair, Sequence) or len(pair) != 2:
-            raise ValueError(f"model.windows: {pair!r} must be a pair (sigma, blocks)")
-        require.number("model.windows: sigma", pair[0], at_least=0)
-        require.count("model.windows: blocks", pair[1], least=0)
     if not isinstance(join, Sequence) or len(join) != 2:
         raise ValueError(f"model.join={join!r}: must be two sigmas")
     for sigma in join:
         require.number("model.join", sigma, above=0)
     low, high = map(float, join)
-    asked = tuple((float(sigma), int(blocks)) for sigma, blocks in windows)
-    return Mosaic(**made, windows=asked, patches=shipped_pyramid(), join=(low, high), n_detail=n_detail)
+    return Mosaic(**made, windows=pairs(windows, "blocks"), patches=shipped_pyramid(), join=(low, high), n_detail=n_detail)

@@ -27,6 +27,18 @@ LEAST = -80.0
 """Weights below e^-80 of the largest count as that: far below rounding, and still no denormal numbers, which are slow."""
 
 
+def check_windows(windows: Sequence[tuple[float, int]], size: str) -> None:
+    """Raise ValueError unless these are pairs (sigma, size of the window from this sigma up), sigma rising."""
+    sigmas = [sigma for sigma, _ in windows]
+    if not windows or sigmas != sorted(set(sigmas)) or min(number for _, number in windows) < 0:
+        raise ValueError(f"model.windows={windows!r}: must be pairs (sigma, {size} >= 0), sigma rising")
+
+
+def window_at(windows: Sequence[tuple[float, int]], sigma: float) -> int:
+    """The size of the window at this level; below the first sigma the first's."""
+    return next((number for start, number in reversed(windows) if start <= sigma), windows[0][1])
+
+
 class Support(NamedTuple):
     """The images a prompt means, [m, channels, height, width] in [-1, 1], and their log weights; the weights sum to 1."""
 
@@ -204,13 +216,11 @@ class Local(Weighed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        sigmas = [sigma for sigma, _ in self.windows]
-        if not self.windows or sigmas != sorted(set(sigmas)) or min(half_width for _, half_width in self.windows) < 0:
-            raise ValueError(f"model.windows={self.windows!r}: must be pairs (sigma, half-width >= 0), sigma rising")
+        check_windows(self.windows, "half-width")
 
     def half_width(self, sigma: float) -> int:
         """Of the square window at this level, in pixels."""
-        return next((half_width for start, half_width in reversed(self.windows) if start <= sigma), self.windows[0][1])
+        return window_at(self.windows, sigma)
 
     @cached_property
     def _bands(self) -> Callable[[int, int, torch.device], Tensor]:

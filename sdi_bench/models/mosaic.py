@@ -1,8 +1,8 @@
 """A text-to-image prior in closed form that takes guidance: with and without a prompt it is of the same pictures.
 
-Where there is much noise, each block of the picture is drawn from the pictures that a prompt means, and from all of them if
-there is no prompt; which of them, a window of the picture decides, as an eye sees it that has 16 x 16 cells. Where there is
-little, patches are denoised that no prompt has a say in (patch_mixture.py).
+Where there is much noise, each block of the picture is the mean of pictures weighed by how well they fit around it: of those
+that the prompt means or, with no prompt, of all. So guidance amplifies what a prompt changes, and not the error of a sample
+of pictures. Where there is little noise, patches are denoised without regard to the prompt (patch_mixture.py).
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from .. import require
 from ..guidance import Prompt
 from ..levels import Level, expand
 from .base import Conds, Prediction
-from .local import Prior, by_row
+from .local import Prior, by_row, check_windows, window_at
 from .patch_mixture import PatchPyramid, ramp
 
 BLOCKS = 8
 """Along a side of the picture."""
 
 CELLS = 16
-"""Along a side of what the eye sees, at most: two in a block."""
+"""Along a side of a reduced picture, at most: two in a block."""
 
 
 @lru_cache(maxsize=BLOCKS)
@@ -39,7 +39,7 @@ def neighbours(radius: int) -> Tensor:
 
 
 class Seen(NamedTuple):
-    """A set of pictures as the eye sees them, and what they weigh.
+    """A set of reduced pictures, and what they weigh.
 
     images: which of the model's, [n]. cells: by block, [blocks, channels·cells of a block, n]. norms: squared, by
     block, [blocks, n]. log_weights: [n], the weights sum to 1.
@@ -53,19 +53,20 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Mosaic(Prior):
-    """The posterior mean, block by block, of "a picture that the prompt means", given a window of what is seen of it.
+    """The posterior mean, block by block, of "a picture that the prompt means", given a window of its reduced picture.
 
-    The eye sees means over squares of the picture, [c] of 16 x 16 (8 x 8 of the smallest pictures). Block q has the weights
+    seen(x), the reduced picture, has 16 x 16 cells (8 x 8 at size 8), each the mean over a square of n pixels. It is cut into
+    8 x 8 blocks. Block q weighs picture x_i by how well a window of the reduced picture around it fits:
 
-        w_i(q) = softmax_i(log weight_i - n·|seen(x) - a·seen(x_i)|²_window(q) / 2v),   v = b² + a²·width²,
+        w_i(q) = softmax_i(log weight_i - n·|seen(x) - a·seen(x_i)|²_window(q) / 2v),   v = b² + a²·width²
 
-    n pixels a cell. The mean is C + sum_i w_i·(x_i - up(seen(x_i))): C is what the eye sees, each cell with the weights of its
-    own block, brought up to the pixels; the detail has weights that go over from block to block, linearly. Of the
-    detail only the `n_detail` largest weights of each block count. With no prompt all pictures weigh the same; nothing is left
-    out but detail.
+    The mean has two parts. The coarse one is sum_i w_i·seen(x_i), each cell with the weights of its own block, interpolated to
+    the pixels. The detail is sum_i w_i·(x_i - seen(x_i) interpolated), with weights interpolated between the blocks; only the
+    `n_detail` pictures that weigh most in a block give it detail. With no prompt all pictures of the model weigh the same.
 
     windows: pairs (sigma, blocks on either side), rising: the half-width of the square window from this sigma up.
-    patches: denoises alone below the first sigma of `join`, with a share that falls to 0 (in log sigma) at the second.
+    patches: denoise alone below the first sigma of `join`, with a share that falls to 0 (in log sigma) at the second.
+    join: two sigmas > 0, rising. n_detail >= 1. Raises ValueError, naming the field, otherwise.
     """
 
     windows: tuple[tuple[float, int], ...] = ((0.0, 1), (2.3, 2), (6.5, 8))
@@ -78,9 +79,7 @@ class Mosaic(Prior):
         height, width = self.shape[1:]
         if height != width or height % BLOCKS:
             raise ValueError(f"model.size: pictures of {height} x {width} pixels; must be square, a multiple of {BLOCKS}")
-        sigmas = [sigma for sigma, _ in self.windows]
-        if not self.windows or sigmas != sorted(set(sigmas)) or min(radius for _, radius in self.windows) < 0:
-            raise ValueError(f"model.windows={self.windows!r}: must be pairs (sigma, blocks >= 0), sigma rising")
+        check_windows(self.windows, "blocks")
         if not 0 < self.join[0] < self.join[1]:
             raise ValueError(f"model.join={self.join!r}: must be two sigmas > 0, rising")
         require.count("model.n_detail", self.n_detail)
@@ -96,11 +95,11 @@ class Mosaic(Prior):
 
     def radius(self, sigma: float) -> int:
         """Of the square window at this level, in blocks on either side."""
-        return next((radius for start, radius in reversed(self.windows) if start <= sigma), self.windows[0][1])
+        return window_at(self.windows, sigma)
 
     @cached_property
     def _small(self) -> Tensor:
-        """All images as the eye sees them, [n, channels, cells, cells]."""
+        """All images reduced, [n, channels, cells, cells]."""
         shrink = self.shrink * self.cell
         n, channels, height, width = self.images.shape
         tiles = self.images.reshape(n, channels, height // shrink, shrink, width // shrink, shrink)
@@ -191,20 +190,23 @@ class Mosaic(Prior):
 
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         """Of the pictures, of the patches, or of both in shares that go over into one another as sigma does."""
-        sigmas = (level.b / level.a).expand(len(x)).tolist()
-        if self.patches is None or min(sigmas) >= self.join[1]:
+        shares = [ramp(sigma, self.join) if self.patches else 1.0 for sigma in (level.b / level.a).expand(len(x)).tolist()]
+        if min(shares) == 1:
             return super().predict(x, level, conds)
         patches, x = self.patches, x.to(torch.float64)
+        assert patches is not None
         signal, noise = level.a.expand(len(x)).tolist(), level.b.expand(len(x)).tolist()
 
         def fine(row: int) -> Tensor:
-            return patches.eps(x[row].to(self.dtype), signal[row], noise[row])
+            asked = x[row].to(self.dtype)
+            return patches.eps(asked, signal[row], noise[row]) if shares[row] < 1 else torch.zeros_like(asked)
 
         eps = torch.stack(by_row(fine, [(row,) for row in range(len(x))], x.device)).to(torch.float64)
         eps = eps.expand(len(conds), *x.shape)
-        x0 = (x - expand(level.b, x) * eps) / expand(level.a, x)
-        if max(sigmas) <= self.join[0]:
+        a = expand(level.a, x)
+        x0 = (x - expand(level.b, x) * eps) / torch.where(a > 0, a, 1.0)  # where a is 0 it counts for nothing
+        if max(shares) == 0:
             return Prediction(x0, eps)
         drawn = super().predict(x, level, conds)
-        share = expand(torch.tensor([ramp(sigma, self.join) for sigma in sigmas], dtype=x.dtype, device=x.device), x)
+        share = expand(torch.tensor(shares, dtype=x.dtype, device=x.device), x)
         return Prediction(share * drawn.x0 + (1 - share) * x0, share * drawn.eps + (1 - share) * eps)

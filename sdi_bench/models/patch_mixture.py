@@ -75,7 +75,9 @@ class PatchMixture:
 
 @dataclass(frozen=True)
 class PatchPyramid:
-    """Patch mixtures of a picture and of its means over 2 x 2, 4 x 4, ... pixels: each says what the one below cannot see.
+    """Patch mixtures of a picture and of its means over 2 x 2, 4 x 4, ... pixels; the coarser ones see farther.
+
+    What a coarser scale says of the means replaces what the finer one said of them.
 
     scales: pixels along a side -> the mixture there.
     """

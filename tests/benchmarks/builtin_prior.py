@@ -3,7 +3,8 @@
     python tests/benchmarks/builtin_prior.py                    # val: the published numbers
     python tests/benchmarks/builtin_prior.py --split tune --temperature 0.03 0.05 --windows '[[0, 1], [0.5, 2], [6.5, 63]]'
     python tests/benchmarks/builtin_prior.py --calibrate        # the half-width that denoises unseen pictures best, by sigma
-    python tests/benchmarks/builtin_prior.py --null             # what "no prompt" leaves out, beside what guidance amplifies
+    python tests/benchmarks/builtin_prior.py --null             # how much "no prompt" depends on its number of pictures
+    python tests/benchmarks/builtin_prior.py --left-out         # model=mosaic: the error of "no prompt", beside the signal
     python tests/benchmarks/builtin_prior.py --speed            # milliseconds a row
 
 One sample for each picture of the split, with its caption. Columns: fd_effnet to the split's real pictures; rprec (R@1 of 100
@@ -112,6 +113,23 @@ def calibrate(split: World, n: int = 96) -> None:
         print(f"{sigma:<9g}" + "".join(f"{error:8.4f}" for error in errors) + f"   {widths[int(errors.argmin())]}", flush=True)
 
 
+def null(split: World, n: int = 12) -> None:
+    """Print the rms difference of the unconditional prediction from that of 4,096 pictures, by the number of pictures."""
+    numbers, rng = (64, 128, 256, 1024), np.random.default_rng(0)
+    priors, most = [local(n_null=number) for number in numbers], local(n_null=4096)
+    rows = rng.choice(len(split), n, replace=False)
+    print(f"sigma    4096 to the truth{''.join(f'{number:>8d}' for number in numbers)}   rms over {n} pictures", flush=True)
+    for sigma in (0.1, 0.3, 1.0, 3.0, 10.0):
+        errors = np.zeros(1 + len(priors))
+        for index in rows:
+            x0 = torch.from_numpy(split.images[index] / np.float32(127.5) - 1)
+            x = x0 + sigma * torch.from_numpy(rng.standard_normal(x0.shape).astype(np.float32))
+            best, *others = (model.mean(x, 1.0, sigma, model.support(None)) for model in (most, *priors))
+            errors += [float((a - b).square().mean()) / n for a, b in [(best, x0), *((other, best) for other in others)]]
+        first, *rest = np.sqrt(errors)
+        print(f"{sigma:<9g}{first:17.3f}{''.join(f'{value:8.3f}' for value in rest)}", flush=True)
+
+
 def everything(model: Mosaic, x: torch.Tensor, a: float, b: float) -> torch.Tensor:
     """D with no prompt, nothing left out: weights from plain differences in float64, the detail of every picture."""
     size, v = model.shape[1], b * b + (a * model.width) ** 2
@@ -136,7 +154,7 @@ def everything(model: Mosaic, x: torch.Tensor, a: float, b: float) -> torch.Tens
     return mean + a * model.width**2 / v * (x - a * mean)
 
 
-def null(seeds: Sequence[int] = (0, 1)) -> None:
+def left_out(seeds: Sequence[int] = (0, 1)) -> None:
     """Print, level by level of the default grid, what D with no prompt is off, beside what guidance is to amplify.
 
     rms over the pixels of the default prompts' DDIM paths at gamma 1. error: of D as the model has it, against everything.
@@ -192,16 +210,19 @@ def main() -> None:
     parser.add_argument("--novel", type=int, default=256, help="pictures whose novelty is measured")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "sdi_bench", help="keeps features")
     parser.add_argument("--calibrate", action="store_true", help="only calibrate the windows, on the tune pictures")
-    parser.add_argument("--null", action="store_true", help='only measure what "no prompt" leaves out')
+    parser.add_argument("--null", action="store_true", help='only look at the pictures of "no prompt"')
+    parser.add_argument("--left-out", action="store_true", help='only measure what "no prompt" of model=mosaic leaves out')
     parser.add_argument("--speed", action="store_true", help="only time a row")
     parser.add_argument("--bare", action="store_true", help="without the rows of real pictures and of the memorising prior")
     options = parser.parse_args()
     world = World.open()
-    if options.calibrate or options.null or options.speed:
+    if options.calibrate or options.null or options.left_out or options.speed:
         if options.calibrate:
             calibrate(world.where(split="tune"))
         if options.null:
-            null()
+            null(world.where(split="val"))
+        if options.left_out:
+            left_out()
         if options.speed:
             speed()
         return

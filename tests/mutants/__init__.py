@@ -12,3 +12,14 @@ class Mutant:
     old: str
     new: str
     why: str
+
+
+@dataclass(frozen=True)
+class Planted:
+    """test: of tests/, as pytest names it. file: under sdi_bench/. old: occurs there exactly once; new replaces it."""
+
+    test: str
+    file: str
+    old: str
+    new: str
+    why: str

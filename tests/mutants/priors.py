@@ -1,6 +1,6 @@
 """Planted bugs in the built-in priors: one line of the library changed; the test that must turn red."""
 
-from mutants.scenes import Planted
+from mutants import Planted
 
 MOSAIC, PATCHES, TESTS = "models/mosaic.py", "models/patch_mixture.py", "test_mosaic.py::"
 
@@ -24,7 +24,7 @@ PLANTED = [
         MOSAIC,
         "drawn - grown @ around @ grown.T",
         "drawn - 0 * (grown @ around @ grown.T)",
-        "what the eye sees counts twice",
+        "the reduced picture counts twice",
     ),
     Planted(
         TESTS + "test_no_prompt_is_all_pictures_and_a_prompt_that_means_all_is_none",

@@ -1,18 +1,6 @@
 """Planted bugs in 3D: one line of the library changed; the test that must turn red."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Planted:
-    """test: of tests/, as pytest names it. file: under sdi_bench/. old: occurs there exactly once; new replaces it."""
-
-    test: str
-    file: str
-    old: str
-    new: str
-    why: str
-
+from mutants import Planted
 
 VOLUME, SCENES, FIELDS = "scenes/volume.py", "test_scenes.py::", "test_fields.py::"
 

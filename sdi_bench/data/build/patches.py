@@ -86,7 +86,7 @@ def main() -> None:
     """Fit, and write."""
     parser = argparse.ArgumentParser(prog="python -m sdi_bench.data.build.patches", description=__doc__)
     parser.add_argument("--components", type=int, default=12)
-    parser.add_argument("--patches", type=int, default=200_000)
+    parser.add_argument("--patches", type=int, default=100_000)
     parser.add_argument("--output", type=Path, help="write here, and seal nothing")
     options = parser.parse_args()
     images, rng = World.open().where(split="train").images, np.random.default_rng(0)
