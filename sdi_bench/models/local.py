@@ -117,26 +117,24 @@ class Prior(ABC):
         return all(prompt in self.held for prompt in prompts)
 
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
-        """Row by row, since each has images and weights of its own: a row's bits do not depend on the batch. A thread a row."""
+        """Each row has images and weights of its own: its bits do not depend on the batch."""
         x = x.to(torch.float64)
         rows = [(row, prompt) for prompts in conds for row, prompt in enumerate(prompts)]
         signal, noise = level.a.expand(len(x)).tolist(), level.b.expand(len(x)).tolist()
-
-        def mean(row: int, prompt: Prompt) -> Tensor:
-            return self.posterior_mean(x[row].to(self.dtype), signal[row], noise[row], prompt)
-
-        means = torch.stack(by_row(mean, rows, x.device)).to(torch.float64).reshape(len(conds), *x.shape)
+        means = self.posterior_means(x.to(self.dtype), signal, noise, rows).to(torch.float64).reshape(len(conds), *x.shape)
         a, b = expand(level.a, x), expand(level.b, x)
         v, gap = b.square() + (a * self.width).square(), x - a * means
         return Prediction(means + a * self.width**2 / v * gap, b / v * gap)
 
     @abstractmethod
-    def posterior_mean(self, x: Float[Tensor, "c h w"], a: float, b: float, prompt: Prompt) -> Float[Tensor, "c h w"]:
-        """The weighted mean m(x) of the images at the level (a, b), in `dtype`."""
+    def posterior_means(
+        self, x: Float[Tensor, "batch *shape"], a: Sequence[float], b: Sequence[float], rows: Sequence[tuple[int, Prompt]]
+    ) -> Float[Tensor, "rows *shape"]:
+        """The weighted mean m(x) of the images, in `dtype`, for each (row of the batch, prompt); a, b: the levels of the batch."""
 
 
 def by_row(work: Callable[..., Tensor], rows: Sequence[tuple[Any, ...]], device: torch.device) -> list[Tensor]:
-    """work(*row) for each row; on the CPU a thread a row, each with one thread of its own: more would sum in another order."""
+    """work(*row) for each row, or each few rows; on the CPU a thread a row, each with one thread of its own: more would sum in another order."""
     grad, n_threads = torch.is_grad_enabled(), torch.get_num_threads() if device.type == "cpu" else 1
 
     def one(row: tuple[Any, ...]) -> Tensor:
@@ -168,8 +166,15 @@ class Weighed(Prior):
         """The images a prompt means."""
         return self._supports(prompt, torch.device(device))
 
-    def posterior_mean(self, x: Float[Tensor, "c h w"], a: float, b: float, prompt: Prompt) -> Float[Tensor, "c h w"]:
-        return self.mean(x, a, b, self.support(prompt, x.device))
+    def posterior_means(
+        self, x: Float[Tensor, "batch *shape"], a: Sequence[float], b: Sequence[float], rows: Sequence[tuple[int, Prompt]]
+    ) -> Float[Tensor, "rows *shape"]:
+        """Row by row, a thread a row."""
+
+        def one(row: int, prompt: Prompt) -> Tensor:
+            return self.mean(x[row], a[row], b[row], self.support(prompt, x.device))
+
+        return torch.stack(by_row(one, rows, x.device))
 
     @abstractmethod
     def mean(self, x: Float[Tensor, "c h w"], a: float, b: float, support: Support) -> Float[Tensor, "c h w"]:

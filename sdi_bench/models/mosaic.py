@@ -5,14 +5,14 @@ that the prompt means or, with no prompt, of all. So guidance amplifies what a p
 of pictures. Where there is little noise, patches are denoised without regard to the prompt (patch_mixture.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,7 +20,7 @@ from .. import require
 from ..guidance import Prompt
 from ..levels import Level, expand
 from .base import Conds, Prediction
-from .local import Prior, by_row, check_windows, window_at
+from .local import LEAST, Prior, by_row, check_windows, window_at
 from .patch_mixture import PatchPyramid, ramp
 
 BLOCKS = 8
@@ -28,6 +28,13 @@ BLOCKS = 8
 
 CELLS = 16
 """Along a side of a reduced picture, at most: two in a block."""
+
+
+FEW = 8
+"""Rows of one prompt whose products are taken at once."""
+
+KEPT = 64
+"""Pictures of a prompt whose details are kept, at most: 50 kB each at 64 pixels."""
 
 
 @lru_cache(maxsize=BLOCKS)
@@ -38,17 +45,19 @@ def neighbours(radius: int) -> Tensor:
     return torch.kron(band, band)
 
 
-class Seen(NamedTuple):
-    """A set of reduced pictures, and what they weigh.
+class Part(NamedTuple):
+    """A part of a set of reduced pictures, and what they weigh.
 
-    images: which of the model's, [n]. cells: by block, [blocks, channels·cells of a block, n]. norms: squared, by
-    block, [blocks, n]. log_weights: [n], the weights sum to 1.
+    images: which of the model's, [n]. cells: less `middle`, by block, [blocks, d, n], d = channels·cells of a block. norms:
+    their squares, [blocks, n]. log_weights: [n]; the weights of all parts sum to 1. details: what a reduced picture leaves out
+    of each picture, [n, channels, height, width]; None if that is only asked of the one that weighs most.
     """
 
     images: Tensor
     cells: Tensor
     norms: Tensor
     log_weights: Tensor
+    details: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -107,34 +116,72 @@ class Mosaic(Prior):
 
     @cached_property
     def _tiles(self) -> Tensor:
-        """The pixels of each block and half a block around it, [n, channels, blocks, blocks, 2B, 2B]: a view."""
+        """The pixels of each block and half a block around it, [n, blocks, blocks, 2B, 2B·channels]: a view. Of bytes, four at a
+        time, which are found faster."""
         images = torch.from_numpy(self.images)
         if self.shrink > 1:
             images = torch.cat([self.seen(some.numpy()).to(self.dtype) for some in images.split(512)])
-        block = self.shape[1] // BLOCKS
-        padded = functional.pad(images, (block // 2,) * 4)
-        return padded.unfold(2, 2 * block, block).unfold(3, 2 * block, block)
+        block, channels = self.shape[1] // BLOCKS, self.shape[0]
+        padded = functional.pad(images, (block // 2,) * 4).permute(0, 2, 3, 1).flatten(2)
+        step = block * channels
+        if padded.dtype == torch.uint8:
+            padded, step = padded.contiguous().view(torch.int32), step // 4
+        return padded.contiguous().unfold(1, 2 * block, block).unfold(2, 2 * step, step)
 
     @cached_property
     def _around(self) -> Tensor:
-        """The cells of each block and two on either side, [n, channels, blocks, blocks, w, w]: a view."""
-        per = self._small.shape[-1] // BLOCKS
-        padded = functional.pad(self._small.to(self.dtype), (2,) * 4, mode="replicate")
-        return padded.unfold(2, per + 4, per).unfold(3, per + 4, per)
+        """The cells of each block and two on either side, [n, blocks, blocks, w, w·channels]: a view."""
+        per, channels = self._small.shape[-1] // BLOCKS, self.shape[0]
+        padded = (
+            functional.pad(self._small.to(self.dtype), (2,) * 4, mode="replicate").permute(0, 2, 3, 1).flatten(2).contiguous()
+        )
+        return padded.unfold(1, per + 4, per).unfold(2, (per + 4) * channels, per * channels)
+
+    def blocks(self, small: Float[Tensor, "n c cells cells"]) -> Float[Tensor, "blocks n d"]:
+        """Reduced pictures cut into blocks, d = channels·cells of a block."""
+        per = small.shape[-1] // BLOCKS
+        by_block = small.unflatten(3, (BLOCKS, per)).unflatten(2, (BLOCKS, per)).permute(2, 4, 0, 1, 3, 5)
+        return by_block.reshape(BLOCKS**2, len(small), -1)
 
     @cached_property
-    def _supports(self) -> Callable[[Prompt, torch.device], Seen]:
+    def _middle(self) -> Tensor:
+        """The mean of all reduced pictures by block, [blocks, 1, d]: distances from it round less than those from 0."""
+        return self.blocks(self._small.mean(0, keepdim=True)).to(self.dtype)
+
+    @cached_property
+    def _supports(self) -> Callable[[Prompt, torch.device], list[Part]]:
         @lru_cache(maxsize=128)
-        def support(prompt: Prompt, device: torch.device) -> Seen:
+        def support(prompt: Prompt, device: torch.device) -> list[Part]:
             index, log_weights = self.words.weigh(prompt)
-            small, n = self._small[index], len(index)
-            per = small.shape[-1] // BLOCKS
-            by_block = small.unflatten(3, (BLOCKS, per)).unflatten(2, (BLOCKS, per)).permute(2, 4, 1, 3, 5, 0)
-            cells = by_block.reshape(BLOCKS**2, -1, n).to(device, self.dtype).contiguous()
+            n = 1 if len(index) <= KEPT else self.n_detail
+            return [part(index[k::n], log_weights[k::n], n == 1, device) for k in range(min(n, len(index)))]
+
+        def part(index: np.ndarray, log_weights: np.ndarray, detailed: bool, device: torch.device) -> Part:
+            small, details = self._small[index], None
+            if detailed and self.cell > 1:
+                details = (self.seen(self.images[index]) - self.grown(small)).to(device, self.dtype)
+            cells = (self.blocks(small) - self._middle).transpose(1, 2).to(device, self.dtype).contiguous()
             weights = torch.from_numpy(log_weights).to(device, self.dtype)
-            return Seen(torch.from_numpy(index), cells, cells.square().sum(1), weights)
+            return Part(torch.from_numpy(index), cells, cells.square().sum(1), weights, details)
 
         return support
+
+    @cached_property
+    def _norms(self) -> Callable[[Prompt, torch.device, int], list[Tensor]]:
+        @lru_cache(maxsize=128)
+        def norms(prompt: Prompt, device: torch.device, radius: int) -> list[Tensor]:
+            parts = self._supports(prompt, device)
+            if radius >= BLOCKS - 1:
+                return [part.norms.sum(0, keepdim=True) for part in parts]
+            return [neighbours(radius).to(part.norms) @ part.norms for part in parts]
+
+        return norms
+
+    def grown(self, small: Float[Tensor, "n c cells cells"]) -> Float[Tensor, "n *shape"]:
+        """Reduced pictures interpolated to pixels."""
+        if self.cell == 1:
+            return small
+        return functional.interpolate(small, scale_factor=self.cell, mode="bilinear", align_corners=False)
 
     @cached_property
     def _maps(self) -> Callable[[torch.device], tuple[Tensor, Tensor]]:
@@ -157,36 +204,93 @@ class Mosaic(Prior):
 
         return maps
 
-    def posterior_mean(self, x: Float[Tensor, "c h w"], a: float, b: float, prompt: Prompt) -> Float[Tensor, "c h w"]:
-        support = self._supports(prompt, x.device)
-        size, block = self.shape[1], self.shape[1] // BLOCKS
-        radius, v = self.radius(b / a if a > 0 else np.inf), b * b + (a * self.width) ** 2
-        small = functional.avg_pool2d(x[None], self.cell)[0] if self.cell > 1 else x
+    def posterior_means(
+        self, x: Float[Tensor, "batch *shape"], a: Sequence[float], b: Sequence[float], rows: Sequence[tuple[int, Prompt]]
+    ) -> Float[Tensor, "rows *shape"]:
+        """A few rows of one prompt at a time, so that all pictures are gone through once for them."""
+        alike: dict[tuple[Prompt, int], list[int]] = {}
+        for place, (row, prompt) in enumerate(rows):
+            alike.setdefault((prompt, self.radius(b[row] / a[row] if a[row] > 0 else np.inf)), []).append(place)
+        few = [(key, places[k : k + FEW]) for key, places in alike.items() for k in range(0, len(places), FEW)]
+
+        def some(key: tuple[Prompt, int], places: Sequence[int]) -> Tensor:
+            here = [rows[place][0] for place in places]
+            return self.means(x[here], [a[row] for row in here], [b[row] for row in here], *key)
+
+        found = torch.cat(by_row(some, few, x.device))
+        return found[torch.argsort(torch.tensor([place for _, places in few for place in places], device=x.device))]
+
+    def means(
+        self, x: Float[Tensor, "rows *shape"], a: Sequence[float], b: Sequence[float], prompt: Prompt, radius: int
+    ) -> Float[Tensor, "rows *shape"]:
+        """m(x) for at most `FEW` rows of one prompt and windows of one radius, a part of the pictures at a time.
+
+        The products are of `FEW` rows, some of them blank: in a product of another number a row could have other bits.
+        """
+        parts, norms, n = self._supports(prompt, x.device), self._norms(prompt, x.device, radius), len(x)
+        small = functional.avg_pool2d(x, self.cell) if self.cell > 1 else x
+        middle = self._middle.to(x.device)
+        signal, noise = (torch.tensor(values, dtype=x.dtype, device=x.device)[:, None] for values in (a, b))
+        scale = self.cell**2 / (2 * (noise.square() + (signal * self.width).square()))
+        own = functional.pad(2 * scale * signal * (self.blocks(small) - signal * middle), (0, 0, 0, FEW - n))
+        whole = len(norms[0]) == 1
+        if whole:
+            own = own.transpose(0, 1).reshape(1, FEW, -1)
+        logs, coarse, shares, which = [], [], [], []
+        for part, squares in zip(parts, norms, strict=True):
+            cells = part.cells.reshape(1, -1, len(part.images)) if whole else part.cells
+            agree = torch.bmm(own, cells).transpose(0, 1)[:n]
+            if not whole:
+                agree = torch.bmm(neighbours(radius).to(agree).expand(n, -1, -1), agree)
+            fit = agree - ((scale * signal.square())[:, :, None] * squares - part.log_weights)  # [rows, windows, pictures]
+            most, best = fit.max(2, keepdim=True)
+            weights = (fit - most).clamp(min=LEAST).exp()
+            total = weights.sum(2, keepdim=True)
+            by_window = functional.pad(weights.transpose(0, 1), (0, 0, 0, FEW - n)).contiguous()
+            means = torch.bmm(by_window, cells.transpose(1, 2))
+            if whole:
+                means = means.reshape(FEW, BLOCKS**2, -1).transpose(0, 1)
+            coarse.append(means[:, :n].transpose(0, 1) / total)
+            logs.append(most + total.log())
+            shares.append(1 / total)
+            which.append(part.images.to(x.device)[best])
+        odds = torch.stack(logs).softmax(0)
+        mean = (odds * torch.stack(coarse)).sum(0) + middle.transpose(0, 1)
         per = small.shape[-1] // BLOCKS
-        own = small.unflatten(2, (BLOCKS, per)).unflatten(1, (BLOCKS, per)).permute(1, 3, 0, 2, 4).reshape(BLOCKS**2, 1, -1)
-        far = a * a * support.norms - 2 * a * torch.bmm(own, support.cells)[:, 0]
-        whole = radius >= BLOCKS - 1
-        fit = far.sum(0, keepdim=True) if whole else neighbours(radius).to(far) @ far
-        weights = (support.log_weights - self.cell**2 / (2 * v) * fit).softmax(1)
-        every = weights.expand(BLOCKS**2, -1)
-        coarse = torch.bmm(every[:, None], support.cells.transpose(1, 2))[:, 0]
-        coarse = coarse.reshape(BLOCKS, BLOCKS, -1, per, per).permute(2, 0, 3, 1, 4).reshape(small.shape)
+        low = self.grown(mean.reshape(n, BLOCKS, BLOCKS, -1, per, per).permute(0, 3, 1, 4, 2, 5).reshape(small.shape))
         if self.cell == 1:
-            return coarse
-        low = functional.interpolate(coarse[None], scale_factor=self.cell, mode="bilinear", align_corners=False)[0]
-        hats, grown = self._maps(x.device)
-        best = weights.topk(min(self.n_detail, weights.shape[1]), 1)
-        shares, which = best.values.expand(BLOCKS**2, -1), best.indices.expand(BLOCKS**2, -1)
-        blocks = torch.arange(BLOCKS**2, device=x.device)[:, None]
-        place = (support.images[which.cpu()], slice(None), blocks.cpu() // BLOCKS, blocks.cpu() % BLOCKS)
-        pixels = self._tiles[place].to(x.device, self.dtype)
-        if self._tiles.dtype == torch.uint8:
-            pixels = pixels / 127.5 - 1
-        drawn = torch.einsum("qm,qmcyx->qcyx", shares, pixels)
-        around = torch.einsum("qm,qmcyx->qcyx", shares, self._around[place].to(x.device))
-        detail = (drawn - grown @ around @ grown.T) * hats[:, None]
-        columns = detail.flatten(1).T[None]
-        return low + functional.fold(columns, (size, size), 2 * block, stride=block, padding=block // 2)[0]
+            return low
+        if parts[0].details is not None:
+            return low + torch.stack([self.detail(row, parts[0].details) for row in weights / total])
+        few, them = (odds * torch.stack(shares))[..., 0], torch.stack(which)[..., 0]  # [parts, rows, windows]
+        return low + torch.stack([self.detail_of(few[:, row].T, them[:, row].T) for row in range(n)])
+
+    def detail(self, weights: Float[Tensor, "windows n"], details: Float[Tensor, "n *shape"]) -> Float[Tensor, "*shape"]:
+        """Details of pictures, weighed. weights: by block, interpolated; or one row for all."""
+        if len(weights) == 1:
+            return torch.tensordot(weights[0], details, 1)
+        shares = weights.T.reshape(-1, 1, BLOCKS, BLOCKS)
+        return (functional.interpolate(shares, details.shape[2:], mode="bilinear", align_corners=False) * details).sum(0)
+
+    def detail_of(self, shares: Float[Tensor, "windows k"], which: Int[Tensor, "windows k"]) -> Float[Tensor, "*shape"]:
+        """The same of a few pictures in each block."""
+        size, block = self.shape[1], self.shape[1] // BLOCKS
+        hats, grown = self._maps(shares.device)
+        shares, which = shares.expand(BLOCKS**2, -1), which.expand(BLOCKS**2, -1).cpu()
+        blocks = torch.arange(BLOCKS**2)[:, None]
+        place = (which, blocks // BLOCKS, blocks % BLOCKS)
+
+        def weighed(tiles: Tensor) -> Tensor:
+            of_each = tiles[place]
+            few = of_each.view(torch.uint8) if of_each.dtype == torch.int32 else of_each
+            mean = torch.bmm(shares[:, None], few.flatten(2).to(shares.device, self.dtype))
+            return mean.reshape(len(shares), few.shape[2], -1, self.shape[0]).permute(0, 3, 1, 2)
+
+        drawn = weighed(self._tiles)
+        if self.shrink == 1:
+            drawn = drawn / 127.5 - shares.sum(1)[:, None, None, None]
+        columns = ((drawn - grown @ weighed(self._around) @ grown.T) * hats[:, None]).flatten(1).T[None]
+        return functional.fold(columns, (size, size), 2 * block, stride=block, padding=block // 2)[0]
 
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         """Of the pictures, of the patches, or of both in shares that go over into one another as sigma does."""

@@ -1,16 +1,17 @@
 """How good the built-in prior is: DDIM on the captions of the val (or tune) pictures, beside real pictures and copies.
 
     python tests/benchmarks/builtin_prior.py                    # val: the published numbers
-    python tests/benchmarks/builtin_prior.py --split tune --temperature 0.03 0.05 --windows '[[0, 1], [0.5, 2], [6.5, 63]]'
+    python tests/benchmarks/builtin_prior.py --split tune --bare --windows '[[0, 1], [4, 2], [9, 8]]' --join '[0.05, 0.12]' '[0.12, 0.3]'
+    python tests/benchmarks/builtin_prior.py --split tune --bare --prior windows --temperature 0.03 0.05
     python tests/benchmarks/builtin_prior.py --calibrate        # the half-width that denoises unseen pictures best, by sigma
     python tests/benchmarks/builtin_prior.py --null             # how much "no prompt" depends on its number of pictures
     python tests/benchmarks/builtin_prior.py --left-out         # model=mosaic: the error of "no prompt", beside the signal
     python tests/benchmarks/builtin_prior.py --speed            # milliseconds a row
 
-One sample for each picture of the split, with its caption. Columns: fd_effnet to the split's real pictures; rprec (R@1 of 100
+One sample for each picture of the split, with its caption, at guidance 1 unless said. Columns: fd_effnet to the split's real pictures; rprec (R@1 of 100
 captions, chance 0.01); the share seen from the side asked for, the mean over
 the four sides (chance 0.25); novelty, LPIPS to the nearest training picture (of the
-ten nearest by features). Rows: the local prior, the memorising one, training pictures in the split's shares (the floor of
+ten nearest by features). Rows: the prior in question, the memorising one, training pictures in the split's shares (the floor of
 fd_effnet), the split itself (the ceiling of rprec). ± is half of a 95 % interval, concepts left out in 20 groups.
 """
 
@@ -37,6 +38,7 @@ from sdi_bench.features.frechet import frechet, moments
 from sdi_bench.features.train import kept
 from sdi_bench.features.views import VIEWS, views
 from sdi_bench.grids import UniformT
+from sdi_bench.guidance import Guidance
 from sdi_bench.metrics.rprec import val_captions
 from sdi_bench.models.builtin import WINDOWS, local, mosaic, weighted_images
 from sdi_bench.models.local import Prior
@@ -49,14 +51,14 @@ from sdi_bench.schedules import scaled_linear
 from sdi_bench.stats import jackknife, mean_of
 
 
-def samples(model: Prior, captions: Sequence[str], batch: int = 64) -> np.ndarray:
-    """DDIM-50 at gamma 1; the k-th picture of a caption has seed k."""
+def samples(model: Prior, captions: Sequence[str], gamma: float = 1.0, batch: int = 64) -> np.ndarray:
+    """DDIM-50; the k-th picture of a caption has seed k."""
     met: Counter[str] = Counter()
     items = []
     for caption in captions:
         items.append(Item(caption, met[caption]))
         met[caption] += 1
-    job, images = Job(model, Ddim(UniformT(50)), scaled_linear()), []
+    job, images = Job(model, Ddim(UniformT(50), guidance=Guidance(gamma)), scaled_linear()), []
     for k in range(0, len(items), batch):
         *_, last = job.states(items[k : k + batch], Cost())
         images.append(last.x0.numpy().astype(np.float32))
@@ -93,7 +95,7 @@ def row(name: str, images: np.ndarray, split: World, real: np.ndarray, train: Wo
     some = np.random.default_rng(0).choice(len(images), min(n_novel, len(images)), replace=False)
     new = jackknife(mean_of(novelty(images[some], found[some], train, known)), groups[some])
     cells = [f"{round(e.point, d) + 0.0:.{d}f} ±{e.half:.{d}f}" for e, d in ((distance, 2), (rprec, 3), (view, 3), (new, 3))]
-    return f"{name:34s}  {len(images):5d}  " + "  ".join(f"{cell:>14s}" for cell in cells)
+    return f"{name:60s}  {len(images):5d}  " + "  ".join(f"{cell:>14s}" for cell in cells)
 
 
 def calibrate(split: World, n: int = 96) -> None:
@@ -204,7 +206,10 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", choices=["val", "tune", "heldout"], default="val")
-    parser.add_argument("--windows", type=json.loads, nargs="+", default=[WINDOWS], help="pairs (sigma, half-width) as JSON")
+    parser.add_argument("--prior", choices=["mosaic", "windows"], default="mosaic", help="as model= names it")
+    parser.add_argument("--windows", type=json.loads, nargs="+", help="pairs (sigma, size of the window) as JSON")
+    parser.add_argument("--join", type=json.loads, nargs="+", help="of the mosaic: two sigmas as JSON")
+    parser.add_argument("--guidance", type=float, nargs="+", default=[1.0])
     parser.add_argument("--temperature", type=float, nargs="+", default=[0.03])
     parser.add_argument("--width", type=float, nargs="+", default=[0.02], help="of the kernel")
     parser.add_argument("--novel", type=int, default=256, help="pictures whose novelty is measured")
@@ -228,16 +233,21 @@ def main() -> None:
         return
     split, train = world.where(split=options.split), world.where(split="train")
     real, known = (kept(options.cache, some.pixels()) for some in (split, train))
-    print(f"{'':34s}  {'n':>5s}  {'fd_effnet':>14s}  {'rprec':>14s}  {'view':>14s}  {'novelty':>14s}", flush=True)
+    print(f"{'':60s}  {'n':>5s}  {'fd_effnet':>14s}  {'rprec':>14s}  {'view':>14s}  {'novelty':>14s}", flush=True)
     rest = (split, real, train, known, options.novel)
     captions = list(split.table["caption"])
-    for windows, temperature, width in product(options.windows, options.temperature, options.width):
-        model = local(width=width, temperature=temperature, windows=windows)
-        began = time.perf_counter()
-        images = samples(model, captions)
-        seconds = (time.perf_counter() - began) / len(images)
-        name = f"{','.join(str(half_width) for _, half_width in windows)} T {temperature:g}"
-        print(row(name, images, *rest) + f"  {seconds:.3f} s/image", flush=True)
+    settings = product(options.windows or [None], options.join or [None], options.temperature, options.width)
+    for windows, join, temperature, width in settings:
+        said = {"windows": windows, "join": join, "temperature": temperature, "width": width}
+        model = {"mosaic": mosaic, "windows": local}[options.prior](**{k: v for k, v in said.items() if v is not None})
+        for gamma in options.guidance:
+            began = time.perf_counter()
+            images = samples(model, captions, gamma)
+            seconds = (time.perf_counter() - began) / len(images)
+            parts = [",".join(f"{size} from {sigma:g}" for sigma, size in model.windows)]
+            parts += [f"join {model.join[0]:g}-{model.join[1]:g}"] if isinstance(model, Mosaic) else []
+            name = "; ".join([*parts, f"T {temperature:g}", f"gamma {gamma:g}"])
+            print(row(name, images, *rest) + f"  {seconds:.3f} s/image", flush=True)
     if not options.bare:
         print(row("empirical", samples(weighted_images(), captions), *rest), flush=True)
         rng, table = np.random.default_rng(0), train.table
