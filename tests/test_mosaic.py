@@ -10,12 +10,15 @@ import yaml
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
+from sdi_bench.guidance import Guidance
 from sdi_bench.levels import Level
-from sdi_bench.models import builtin
+from sdi_bench.models import builtin, mosaic
 from sdi_bench.models.mosaic import Mosaic
 from sdi_bench.models.patch_mixture import COARSE, PatchMixture, PatchPyramid, ramp, shipped_pyramid
 from sdi_bench.models.words import Words
+from sdi_bench.predictor import Predictor
 from sdi_bench.run import conf_dir
+from sdi_bench.schedules import cosine
 
 N = 30
 CAPTIONS = [f"{('red', 'green', 'old blue')[i % 3]} {('cat', 'dog', 'chair', 'lamp', 'cup')[i % 5]}" for i in range(N)]
@@ -26,7 +29,7 @@ WINDOWS = ((0.0, 0), (0.5, 1), (2.0, 3), (6.0, 8))
 
 def prior(size: int, **more) -> Mosaic:
     images = np.random.default_rng(size).integers(0, 256, (N, 3, size, size)).astype(np.uint8)
-    return Mosaic(images, WORDS, width=0.3, dtype=torch.float64, windows=WINDOWS, n_detail=N, **more)
+    return Mosaic(images, WORDS, width=0.3, dtype=torch.float64, windows=WINDOWS, **more)
 
 
 def mixture(side: int = 3, seed: int = 0) -> PatchMixture:
@@ -51,8 +54,11 @@ def hats(size: int) -> np.ndarray:
     return np.stack([np.interp(np.arange(size) + 0.5, middles, np.eye(8)[q]) for q in range(8)])
 
 
-def brute(model: Mosaic, x: np.ndarray, a: float, b: float, prompt: str | None) -> np.ndarray:
-    """The posterior mean by loops over blocks and pictures, from the definition, in float64."""
+def brute(model: Mosaic, x: np.ndarray, a: float, b: float, prompt: str | None, few: bool = False) -> np.ndarray:
+    """The posterior mean by loops over blocks and pictures, from the definition, in float64.
+
+    few: detail only of the heaviest among pictures 0, k, 2k, ..., among 1, k + 1, ..., k = n_detail.
+    """
     index, log_weights = model.words.weigh(prompt)
     images, size = model.images[index] / 127.5 - 1.0, model.images.shape[-1]
     cells = min(16, size)
@@ -81,9 +87,10 @@ def brute(model: Mosaic, x: np.ndarray, a: float, b: float, prompt: str | None) 
             weights = np.exp(logits - np.max(logits))
             weights /= weights.sum()
             own = np.s_[:, q * per : (q + 1) * per, r * per : (r + 1) * per]
-            for weight, image in zip(weights, images, strict=True):
+            for i, (weight, image) in enumerate(zip(weights, images, strict=True)):
                 coarse[own] += weight * eye(image)[own]
-                detail += weight * np.outer(side[q], side[r]) * (image - up(eye(image)))
+                if not few or weight == weights[i % model.n_detail :: model.n_detail].max():
+                    detail += weight * np.outer(side[q], side[r]) * (image - up(eye(image)))
     mean = up(coarse) + detail
     return mean + a * model.width**2 / v * (x - a * mean)
 
@@ -98,6 +105,28 @@ def test_it_is_the_posterior_by_brute_force(size: int, a: float, b: float) -> No
         want = brute(model, x[row].numpy(), a, b, prompt)
         assert np.abs(found.x0[0, row].numpy() - want).max() < 1e-10
         assert np.abs(found.eps[0, row].numpy() - (x[row].numpy() - a * want) / b).max() < 1e-9
+
+
+@pytest.mark.parametrize("size", [8, 32, 64])
+@pytest.mark.parametrize(("a", "b"), [(1.0, 0.3), (0.8, 0.6), (0.5, 2.0), (0.1, 3.0)])
+@pytest.mark.parametrize("n_detail", [1, 4, N])
+def test_more_pictures_than_are_kept_go_by_parts(monkeypatch, size: int, a: float, b: float, n_detail: int) -> None:
+    """Coarse as by brute force; detail of the heaviest in each part. Of 64 pixels the images stay bytes."""
+    monkeypatch.setattr(mosaic, "KEPT", 0)
+    model, x = replace(prior(size), n_detail=n_detail), noisy(size)
+    found = model.predict(x, at(a, b), [PROMPTS]).x0[0]
+    for row, prompt in enumerate(PROMPTS):
+        assert np.abs(found[row].numpy() - brute(model, x[row].numpy(), a, b, prompt, few=True)).max() < 1e-10
+
+
+def test_a_guided_picture_is_cut_off_and_its_noise_found_anew() -> None:
+    model, x, level = prior(8), noisy(8), at(0.8, 0.6)
+    guided = {
+        clip: Predictor(replace(model, clip=clip), cosine(), Guidance(7.5), ("red cat",) * 3)(x, level)
+        for clip in (True, False)
+    }
+    assert guided[False].x0.abs().max() > 1.5 and torch.equal(guided[True].x0, guided[False].x0.clamp(-1, 1))
+    assert (0.8 * guided[True].x0 + 0.6 * guided[True].eps - x).abs().max() < 1e-12
 
 
 def test_levels_of_all_kinds_in_one_batch() -> None:
@@ -116,7 +145,7 @@ def test_no_prompt_is_all_pictures_and_a_prompt_that_means_all_is_none() -> None
     everything = replace(model, words=replace(WORDS, n_most=N, temperature=1e12))
     found = everything.predict(x, at(0.8, 0.6), [["red cat"] * 3, [None] * 3]).x0
     assert (found[0] - found[1]).abs().max() < 1e-10
-    assert model._supports(None, torch.device("cpu")).images.tolist() == list(range(N))
+    assert [part.images.tolist() for part in model._parts(None, torch.device("cpu"))] == [list(range(N))]
 
 
 @pytest.mark.parametrize("side", [1, 3, 5])
@@ -148,7 +177,7 @@ def test_patches_are_denoised_alike_everywhere_and_no_prompt_has_a_say() -> None
     here, there = law.eps(x, 1.0, 0.1), law.eps(moved, 1.0, 0.1)
     assert torch.equal(here[:, 8:48, 8:48], there[:, 10:50, 14:54])
     model = builtin.mosaic(size=32)
-    found = model.predict(noisy(32), at(1.0, 0.2), [["owl, twemoji emoji"] * 3, [None] * 3])
+    found = model.predict(noisy(32), at(1.0, 0.05), [["owl, twemoji emoji"] * 3, [None] * 3])
     assert torch.equal(found.x0[0], found.x0[1])
 
 
@@ -223,7 +252,7 @@ def test_what_the_yaml_says_is_the_default() -> None:
     said = yaml.safe_load((conf_dir() / "model" / "mosaic.yaml").read_text())
     assert said.pop("_target_") == "sdi_bench.models.builtin.mosaic"
     configured, default = builtin.mosaic(**said), builtin.mosaic()
-    for name in ("words", "windows", "join", "n_detail", "width", "shrink"):
+    for name in ("words", "windows", "join", "n_detail", "clip", "width", "shrink"):
         assert getattr(configured, name) == getattr(default, name)
 
 

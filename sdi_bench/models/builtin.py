@@ -110,16 +110,20 @@ def mosaic(
     windows: Sequence[Sequence[float]] = Mosaic.windows,
     join: Sequence[float] = Mosaic.join,
     n_detail: int = Mosaic.n_detail,
+    clip: bool = Mosaic.clip,
     prompts: Sequence[str] = (),
     boosts: Mapping[str, float] = BOOSTS,
     temperature: float = 0.03,
     n_most: int = 48,
 ) -> Mosaic:
     """The prior that takes guidance. windows: (sigma, blocks on either side), each an eighth of the picture."""
+    if not isinstance(clip, bool):
+        raise ValueError(f"model.clip={clip!r}: must be true or false")
     made = parts(size, width, prompts, boosts, temperature, n_most, len(pictures()[0]))
     if not isinstance(join, Sequence) or len(join) != 2:
         raise ValueError(f"model.join={join!r}: must be two sigmas")
     for sigma in join:
         require.number("model.join", sigma, above=0)
     low, high = map(float, join)
-    return Mosaic(**made, windows=pairs(windows, "blocks"), patches=shipped_pyramid(), join=(low, high), n_detail=n_detail)
+    made |= {"windows": pairs(windows, "blocks"), "patches": shipped_pyramid(), "join": (low, high)}
+    return Mosaic(**made, n_detail=n_detail, clip=clip)

@@ -130,11 +130,11 @@ class Prior(ABC):
     def posterior_means(
         self, x: Float[Tensor, "batch *shape"], a: Sequence[float], b: Sequence[float], rows: Sequence[tuple[int, Prompt]]
     ) -> Float[Tensor, "rows *shape"]:
-        """The weighted mean m(x) of the images, in `dtype`, for each (row of the batch, prompt); a, b: the levels of the batch."""
+        """The weighted mean m(x) of the images, in `dtype`, for each (row of the batch, prompt). a, b: its levels."""
 
 
 def by_row(work: Callable[..., Tensor], rows: Sequence[tuple[Any, ...]], device: torch.device) -> list[Tensor]:
-    """work(*row) for each row, or each few rows; on the CPU a thread a row, each with one thread of its own: more would sum in another order."""
+    """work(*row) for each row; on the CPU a thread a row, each with one thread of its own: more would sum in another order."""
     grad, n_threads = torch.is_grad_enabled(), torch.get_num_threads() if device.type == "cpu" else 1
 
     def one(row: tuple[Any, ...]) -> Tensor:

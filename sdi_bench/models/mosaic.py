@@ -19,7 +19,7 @@ from torch.nn import functional
 from .. import require
 from ..guidance import Prompt
 from ..levels import Level, expand
-from .base import Conds, Prediction
+from .base import NO_RULES, Conds, Prediction, Rules
 from .local import LEAST, Prior, by_row, check_windows, window_at
 from .patch_mixture import PatchPyramid, ramp
 
@@ -29,12 +29,11 @@ BLOCKS = 8
 CELLS = 16
 """Along a side of a reduced picture, at most: two in a block."""
 
-
 FEW = 8
-"""Rows of one prompt whose products are taken at once."""
+"""Rows of one prompt that go through the pictures together."""
 
 KEPT = 64
-"""Pictures of a prompt whose details are kept, at most: 50 kB each at 64 pixels."""
+"""A prompt that means no more pictures than this has their details kept: 50 kB each at 64 pixels."""
 
 
 @lru_cache(maxsize=BLOCKS)
@@ -46,11 +45,11 @@ def neighbours(radius: int) -> Tensor:
 
 
 class Part(NamedTuple):
-    """A part of a set of reduced pictures, and what they weigh.
+    """Some of the pictures that a prompt means, reduced.
 
-    images: which of the model's, [n]. cells: less `middle`, by block, [blocks, d, n], d = channels·cells of a block. norms:
-    their squares, [blocks, n]. log_weights: [n]; the weights of all parts sum to 1. details: what a reduced picture leaves out
-    of each picture, [n, channels, height, width]; None if that is only asked of the one that weighs most.
+    images: which of the model's, [n]. cells: less the mean of all pictures, by block, [blocks, d, n], d = channels·cells of a
+    block. norms: their squares, [blocks, n]. log_weights: [n]; the weights of all parts sum to 1. details: what a reduced
+    picture leaves out of each, [n, channels, height, width]; None where it is only asked of the one that weighs most.
     """
 
     images: Tensor
@@ -70,18 +69,21 @@ class Mosaic(Prior):
         w_i(q) = softmax_i(log weight_i - n·|seen(x) - a·seen(x_i)|²_window(q) / 2v),   v = b² + a²·width²
 
     The mean has two parts. The coarse one is sum_i w_i·seen(x_i), each cell with the weights of its own block, interpolated to
-    the pixels. The detail is sum_i w_i·(x_i - seen(x_i) interpolated), with weights interpolated between the blocks; only the
-    `n_detail` pictures that weigh most in a block give it detail. With no prompt all pictures of the model weigh the same.
+    the pixels. The detail is sum_i w_i·(x_i - seen(x_i) interpolated), with weights interpolated between the blocks. With no
+    prompt all pictures of the model weigh the same. Sums over more than `KEPT` pictures are exact in their weights and their
+    coarse part; detail comes from `n_detail` pictures in each block, of every n_detail-th one that which weighs most.
 
     windows: pairs (sigma, blocks on either side), rising: the half-width of the square window from this sigma up.
     patches: denoise alone below the first sigma of `join`, with a share that falls to 0 (in log sigma) at the second.
-    join: two sigmas > 0, rising. n_detail >= 1. Raises ValueError, naming the field, otherwise.
+    join: two sigmas > 0, rising. n_detail >= 1. clip: a guided x0 is cut off at -1 and 1 and eps found anew: pixels
+    need it (Saharia et al., arXiv 2205.11487, sec. 2.3). Raises ValueError, naming the field, otherwise.
     """
 
-    windows: tuple[tuple[float, int], ...] = ((0.0, 1), (2.3, 2), (6.5, 8))
+    windows: tuple[tuple[float, int], ...] = ((0.0, 1), (4.0, 2), (9.0, 8))
     patches: PatchPyramid | None = None
-    join: tuple[float, float] = (0.3, 0.6)
+    join: tuple[float, float] = (0.05, 0.12)
     n_detail: int = 8
+    clip: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,6 +94,10 @@ class Mosaic(Prior):
         if not 0 < self.join[0] < self.join[1]:
             raise ValueError(f"model.join={self.join!r}: must be two sigmas > 0, rising")
         require.count("model.n_detail", self.n_detail)
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(bound=lambda x0: x0.clamp(-1, 1), keeps_eps=False) if self.clip else NO_RULES
 
     @cached_property
     def fingerprint(self) -> str:
@@ -116,72 +122,72 @@ class Mosaic(Prior):
 
     @cached_property
     def _tiles(self) -> Tensor:
-        """The pixels of each block and half a block around it, [n, blocks, blocks, 2B, 2B·channels]: a view. Of bytes, four at a
-        time, which are found faster."""
+        """The pixels of each block and half a block around it, [n, blocks, blocks, 2B, 2B·channels]: a view; bytes by four."""
         images = torch.from_numpy(self.images)
         if self.shrink > 1:
             images = torch.cat([self.seen(some.numpy()).to(self.dtype) for some in images.split(512)])
-        block, channels = self.shape[1] // BLOCKS, self.shape[0]
-        padded = functional.pad(images, (block // 2,) * 4).permute(0, 2, 3, 1).flatten(2)
-        step = block * channels
+        block = self.shape[1] // BLOCKS
+        padded = functional.pad(images, (block // 2,) * 4).permute(0, 2, 3, 1).flatten(2).contiguous()
         if padded.dtype == torch.uint8:
-            padded, step = padded.contiguous().view(torch.int32), step // 4
-        return padded.contiguous().unfold(1, 2 * block, block).unfold(2, 2 * step, step)
+            padded = padded.view(torch.int32)  # an index finds words sooner than bytes
+        step = padded.shape[2] // (BLOCKS + 1)
+        return padded.unfold(1, 2 * block, block).unfold(2, 2 * step, step)
 
     @cached_property
     def _around(self) -> Tensor:
         """The cells of each block and two on either side, [n, blocks, blocks, w, w·channels]: a view."""
-        per, channels = self._small.shape[-1] // BLOCKS, self.shape[0]
-        padded = (
-            functional.pad(self._small.to(self.dtype), (2,) * 4, mode="replicate").permute(0, 2, 3, 1).flatten(2).contiguous()
-        )
-        return padded.unfold(1, per + 4, per).unfold(2, (per + 4) * channels, per * channels)
+        channels, per = self.shape[0], self._small.shape[-1] // BLOCKS
+        padded = functional.pad(self._small.to(self.dtype), (2,) * 4, mode="replicate").permute(0, 2, 3, 1).flatten(2)
+        return padded.contiguous().unfold(1, per + 4, per).unfold(2, (per + 4) * channels, per * channels)
 
-    def blocks(self, small: Float[Tensor, "n c cells cells"]) -> Float[Tensor, "blocks n d"]:
+    def _blocks(self, small: Float[Tensor, "n c cells cells"]) -> Float[Tensor, "blocks n d"]:
         """Reduced pictures cut into blocks, d = channels·cells of a block."""
         per = small.shape[-1] // BLOCKS
         by_block = small.unflatten(3, (BLOCKS, per)).unflatten(2, (BLOCKS, per)).permute(2, 4, 0, 1, 3, 5)
         return by_block.reshape(BLOCKS**2, len(small), -1)
 
-    @cached_property
-    def _middle(self) -> Tensor:
-        """The mean of all reduced pictures by block, [blocks, 1, d]: distances from it round less than those from 0."""
-        return self.blocks(self._small.mean(0, keepdim=True)).to(self.dtype)
+    def _grown(self, small: Float[Tensor, "n c cells cells"]) -> Float[Tensor, "n *shape"]:
+        """Reduced pictures interpolated to pixels."""
+        if self.cell == 1:
+            return small
+        return functional.interpolate(small, scale_factor=self.cell, mode="bilinear", align_corners=False)
 
     @cached_property
-    def _supports(self) -> Callable[[Prompt, torch.device], list[Part]]:
+    def _middle(self) -> Float[Tensor, "blocks 1 d"]:
+        """The mean of all reduced pictures: squares of what is less it round off less."""
+        return self._blocks(self._small.mean(0, keepdim=True)).to(self.dtype)
+
+    @cached_property
+    def _parts(self) -> Callable[[Prompt, torch.device], list[Part]]:
         @lru_cache(maxsize=128)
-        def support(prompt: Prompt, device: torch.device) -> list[Part]:
+        def parts(prompt: Prompt, device: torch.device) -> list[Part]:
             index, log_weights = self.words.weigh(prompt)
-            n = 1 if len(index) <= KEPT else self.n_detail
-            return [part(index[k::n], log_weights[k::n], n == 1, device) for k in range(min(n, len(index)))]
+            few = len(index) <= KEPT
+            n = 1 if few else min(self.n_detail, len(index))
+            return [part(index[k::n], log_weights[k::n], few, device) for k in range(n)]
 
         def part(index: np.ndarray, log_weights: np.ndarray, detailed: bool, device: torch.device) -> Part:
             small, details = self._small[index], None
             if detailed and self.cell > 1:
-                details = (self.seen(self.images[index]) - self.grown(small)).to(device, self.dtype)
-            cells = (self.blocks(small) - self._middle).transpose(1, 2).to(device, self.dtype).contiguous()
+                details = (self.seen(self.images[index]) - self._grown(small)).to(device, self.dtype)
+            cells = (self._blocks(small) - self._middle).transpose(1, 2).to(device, self.dtype).contiguous()
             weights = torch.from_numpy(log_weights).to(device, self.dtype)
-            return Part(torch.from_numpy(index), cells, cells.square().sum(1), weights, details)
+            return Part(torch.from_numpy(index).to(device), cells, cells.square().sum(1), weights, details)
 
-        return support
+        return parts
 
     @cached_property
     def _norms(self) -> Callable[[Prompt, torch.device, int], list[Tensor]]:
+        """norms of the parts, summed over windows of this radius; over all blocks at once where a window has them all."""
+
         @lru_cache(maxsize=128)
         def norms(prompt: Prompt, device: torch.device, radius: int) -> list[Tensor]:
-            parts = self._supports(prompt, device)
+            parts = self._parts(prompt, device)
             if radius >= BLOCKS - 1:
                 return [part.norms.sum(0, keepdim=True) for part in parts]
             return [neighbours(radius).to(part.norms) @ part.norms for part in parts]
 
         return norms
-
-    def grown(self, small: Float[Tensor, "n c cells cells"]) -> Float[Tensor, "n *shape"]:
-        """Reduced pictures interpolated to pixels."""
-        if self.cell == 1:
-            return small
-        return functional.interpolate(small, scale_factor=self.cell, mode="bilinear", align_corners=False)
 
     @cached_property
     def _maps(self) -> Callable[[torch.device], tuple[Tensor, Tensor]]:
@@ -227,21 +233,21 @@ class Mosaic(Prior):
 
         The products are of `FEW` rows, some of them blank: in a product of another number a row could have other bits.
         """
-        parts, norms, n = self._supports(prompt, x.device), self._norms(prompt, x.device, radius), len(x)
+        parts, norms, n = self._parts(prompt, x.device), self._norms(prompt, x.device, radius), len(x)
         small = functional.avg_pool2d(x, self.cell) if self.cell > 1 else x
-        middle = self._middle.to(x.device)
+        middle, near = self._middle.to(x.device), neighbours(radius).to(x)
         signal, noise = (torch.tensor(values, dtype=x.dtype, device=x.device)[:, None] for values in (a, b))
         scale = self.cell**2 / (2 * (noise.square() + (signal * self.width).square()))
-        own = functional.pad(2 * scale * signal * (self.blocks(small) - signal * middle), (0, 0, 0, FEW - n))
+        own = functional.pad(2 * scale * signal * (self._blocks(small) - signal * middle), (0, 0, 0, FEW - n))
         whole = len(norms[0]) == 1
         if whole:
             own = own.transpose(0, 1).reshape(1, FEW, -1)
-        logs, coarse, shares, which = [], [], [], []
+        logs, coarse, heaviest, which = [], [], [], []
         for part, squares in zip(parts, norms, strict=True):
             cells = part.cells.reshape(1, -1, len(part.images)) if whole else part.cells
             agree = torch.bmm(own, cells).transpose(0, 1)[:n]
             if not whole:
-                agree = torch.bmm(neighbours(radius).to(agree).expand(n, -1, -1), agree)
+                agree = torch.bmm(near.expand(n, -1, -1), agree)
             fit = agree - ((scale * signal.square())[:, :, None] * squares - part.log_weights)  # [rows, windows, pictures]
             most, best = fit.max(2, keepdim=True)
             weights = (fit - most).clamp(min=LEAST).exp()
@@ -250,46 +256,45 @@ class Mosaic(Prior):
             means = torch.bmm(by_window, cells.transpose(1, 2))
             if whole:
                 means = means.reshape(FEW, BLOCKS**2, -1).transpose(0, 1)
-            coarse.append(means[:, :n].transpose(0, 1) / total)
             logs.append(most + total.log())
-            shares.append(1 / total)
-            which.append(part.images.to(x.device)[best])
-        odds = torch.stack(logs).softmax(0)
+            coarse.append(means[:, :n].transpose(0, 1) / total)
+            heaviest.append(1 / total[..., 0])
+            which.append(part.images[best[..., 0]])
+        odds = torch.stack(logs).softmax(0)  # [parts, rows, windows, 1]
         mean = (odds * torch.stack(coarse)).sum(0) + middle.transpose(0, 1)
         per = small.shape[-1] // BLOCKS
-        low = self.grown(mean.reshape(n, BLOCKS, BLOCKS, -1, per, per).permute(0, 3, 1, 4, 2, 5).reshape(small.shape))
+        low = self._grown(mean.reshape(n, BLOCKS, BLOCKS, -1, per, per).permute(0, 3, 1, 4, 2, 5).reshape(small.shape))
         if self.cell == 1:
             return low
         if parts[0].details is not None:
-            return low + torch.stack([self.detail(row, parts[0].details) for row in weights / total])
-        few, them = (odds * torch.stack(shares))[..., 0], torch.stack(which)[..., 0]  # [parts, rows, windows]
-        return low + torch.stack([self.detail_of(few[:, row].T, them[:, row].T) for row in range(n)])
+            return low + torch.stack([self._detail(row, parts[0].details) for row in weights / total])
+        shares, them = odds[..., 0] * torch.stack(heaviest), torch.stack(which)
+        return low + torch.stack([self._detail_of(shares[:, row].T, them[:, row].T) for row in range(n)])
 
-    def detail(self, weights: Float[Tensor, "windows n"], details: Float[Tensor, "n *shape"]) -> Float[Tensor, "*shape"]:
+    def _detail(self, weights: Float[Tensor, "windows n"], details: Float[Tensor, "n *shape"]) -> Float[Tensor, "*shape"]:
         """Details of pictures, weighed. weights: by block, interpolated; or one row for all."""
         if len(weights) == 1:
             return torch.tensordot(weights[0], details, 1)
         shares = weights.T.reshape(-1, 1, BLOCKS, BLOCKS)
         return (functional.interpolate(shares, details.shape[2:], mode="bilinear", align_corners=False) * details).sum(0)
 
-    def detail_of(self, shares: Float[Tensor, "windows k"], which: Int[Tensor, "windows k"]) -> Float[Tensor, "*shape"]:
+    def _detail_of(self, shares: Float[Tensor, "windows k"], which: Int[Tensor, "windows k"]) -> Float[Tensor, "*shape"]:
         """The same of a few pictures in each block."""
-        size, block = self.shape[1], self.shape[1] // BLOCKS
+        size, block, place = self.shape[1], self.shape[1] // BLOCKS, torch.arange(BLOCKS**2)[:, None]
         hats, grown = self._maps(shares.device)
-        shares, which = shares.expand(BLOCKS**2, -1), which.expand(BLOCKS**2, -1).cpu()
-        blocks = torch.arange(BLOCKS**2)[:, None]
-        place = (which, blocks // BLOCKS, blocks % BLOCKS)
+        shares = shares.expand(BLOCKS**2, -1)
+        tile = (which.expand(BLOCKS**2, -1).cpu(), place // BLOCKS, place % BLOCKS)
 
-        def weighed(tiles: Tensor) -> Tensor:
-            of_each = tiles[place]
-            few = of_each.view(torch.uint8) if of_each.dtype == torch.int32 else of_each
-            mean = torch.bmm(shares[:, None], few.flatten(2).to(shares.device, self.dtype))
-            return mean.reshape(len(shares), few.shape[2], -1, self.shape[0]).permute(0, 3, 1, 2)
+        def weighed(of_all: Tensor) -> Tensor:
+            these = of_all[tile]
+            these = these.view(torch.uint8) if these.dtype == torch.int32 else these
+            mean = torch.bmm(shares[:, None], these.flatten(2).to(shares.device, self.dtype))
+            return mean.reshape(len(shares), these.shape[2], -1, self.shape[0]).permute(0, 3, 1, 2)
 
-        drawn = weighed(self._tiles)
-        if self.shrink == 1:
-            drawn = drawn / 127.5 - shares.sum(1)[:, None, None, None]
-        columns = ((drawn - grown @ weighed(self._around) @ grown.T) * hats[:, None]).flatten(1).T[None]
+        pixels = weighed(self._tiles)
+        if self._tiles.dtype == torch.int32:
+            pixels = pixels / 127.5 - shares.sum(1)[:, None, None, None]
+        columns = ((pixels - grown @ weighed(self._around) @ grown.T) * hats[:, None]).flatten(1).T[None]
         return functional.fold(columns, (size, size), 2 * block, stride=block, padding=block // 2)[0]
 
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:

@@ -1,18 +1,18 @@
 """How good the built-in prior is: DDIM on the captions of the val (or tune) pictures, beside real pictures and copies.
 
     python tests/benchmarks/builtin_prior.py                    # val: the published numbers
-    python tests/benchmarks/builtin_prior.py --split tune --bare --windows '[[0, 1], [4, 2], [9, 8]]' --join '[0.05, 0.12]' '[0.12, 0.3]'
+    python tests/benchmarks/builtin_prior.py --split tune --bare --windows '[[0, 1], [4, 2], [9, 8]]'
     python tests/benchmarks/builtin_prior.py --split tune --bare --prior windows --temperature 0.03 0.05
     python tests/benchmarks/builtin_prior.py --calibrate        # the half-width that denoises unseen pictures best, by sigma
     python tests/benchmarks/builtin_prior.py --null             # how much "no prompt" depends on its number of pictures
     python tests/benchmarks/builtin_prior.py --left-out         # model=mosaic: the error of "no prompt", beside the signal
     python tests/benchmarks/builtin_prior.py --speed            # milliseconds a row
 
-One sample for each picture of the split, with its caption, at guidance 1 unless said. Columns: fd_effnet to the split's real pictures; rprec (R@1 of 100
-captions, chance 0.01); the share seen from the side asked for, the mean over
-the four sides (chance 0.25); novelty, LPIPS to the nearest training picture (of the
-ten nearest by features). Rows: the prior in question, the memorising one, training pictures in the split's shares (the floor of
-fd_effnet), the split itself (the ceiling of rprec). ± is half of a 95 % interval, concepts left out in 20 groups.
+One sample for each picture of the split, with its caption, at guidance 1 unless it is said otherwise. Columns: fd_effnet to
+the split's real pictures; rprec (R@1 of 100 captions, chance 0.01); the share seen from the side asked for, the mean over the
+four sides (chance 0.25); novelty, LPIPS to the nearest training picture (of the ten nearest by features). Rows: the prior in
+question, the memorising one, training pictures in the split's shares (the floor of fd_effnet), the split itself (the ceiling of
+rprec). ± is half of a 95 % interval, concepts left out in 20 groups.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from sdi_bench.features.views import VIEWS, views
 from sdi_bench.grids import UniformT
 from sdi_bench.guidance import Guidance
 from sdi_bench.metrics.rprec import val_captions
-from sdi_bench.models.builtin import WINDOWS, local, mosaic, weighted_images
+from sdi_bench.models.builtin import local, mosaic, weighted_images
 from sdi_bench.models.local import Prior
 from sdi_bench.models.mosaic import Mosaic, neighbours
 from sdi_bench.models.patch_mixture import ramp
