@@ -249,7 +249,7 @@ def test_what_is_left_out_of_the_detail_is_small_beside_what_guidance_amplifies(
 
 
 def test_what_the_yaml_says_is_the_default() -> None:
-    said = yaml.safe_load((conf_dir() / "model" / "mosaic.yaml").read_text())
+    said = yaml.safe_load((conf_dir() / "model" / "builtin.yaml").read_text())["model"]
     assert said.pop("_target_") == "sdi_bench.models.builtin.mosaic"
     configured, default = builtin.mosaic(**said), builtin.mosaic()
     for name in ("words", "windows", "join", "n_detail", "clip", "width", "shrink"):

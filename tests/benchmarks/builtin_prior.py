@@ -5,7 +5,7 @@
     python tests/benchmarks/builtin_prior.py --split tune --bare --prior windows --temperature 0.03 0.05
     python tests/benchmarks/builtin_prior.py --calibrate        # the half-width that denoises unseen pictures best, by sigma
     python tests/benchmarks/builtin_prior.py --null             # how much "no prompt" depends on its number of pictures
-    python tests/benchmarks/builtin_prior.py --left-out         # model=mosaic: the error of "no prompt", beside the signal
+    python tests/benchmarks/builtin_prior.py --left-out         # the error of "no prompt", beside the signal
     python tests/benchmarks/builtin_prior.py --speed            # milliseconds a row
 
 One sample for each picture of the split, with its caption, at guidance 1 unless it is said otherwise. Columns: fd_effnet to
@@ -132,8 +132,11 @@ def null(split: World, n: int = 12) -> None:
         print(f"{sigma:<9g}{first:17.3f}{''.join(f'{value:8.3f}' for value in rest)}", flush=True)
 
 
-def everything(model: Mosaic, x: torch.Tensor, a: float, b: float) -> torch.Tensor:
-    """D with no prompt, nothing left out: weights from plain differences in float64, the detail of every picture."""
+def everything(model: Mosaic, x: torch.Tensor, a: float, b: float, details: torch.Tensor) -> torch.Tensor:
+    """D with no prompt, nothing left out: weights from plain differences in float64, the detail of every picture.
+
+    details: what a reduced picture leaves out, of all pictures. Those that weigh less than 1e-9 in every block are passed over.
+    """
     size, v = model.shape[1], b * b + (a * model.width) ** 2
     small = model._small
     seen = torch.nn.functional.avg_pool2d(x[None], model.cell) if model.cell > 1 else x[None]
@@ -144,15 +147,11 @@ def everything(model: Mosaic, x: torch.Tensor, a: float, b: float) -> torch.Tens
     weights = fit.softmax(0)  # [n, blocks]
     own = small.unflatten(3, (8, per)).unflatten(2, (8, per))
     coarse = (weights.reshape(-1, 1, 8, 1, 8, 1) * own).sum(0).flatten(3, 4).flatten(1, 2)
-
-    def up(y: torch.Tensor, factor: int) -> torch.Tensor:
-        return torch.nn.functional.interpolate(y, scale_factor=factor, mode="bilinear", align_corners=False)
-
-    mean = up(coarse[None], model.cell)[0]
-    for k in range(0, len(model.images), 256):
-        part = slice(k, k + 256)
-        detail = (model.seen(model.images[part]) - up(small[part], model.cell)).float()
-        mean += (up(weights[part].reshape(-1, 1, 8, 8).float(), size // 8) * detail).sum(0)
+    mean, kept = model._grown(coarse[None])[0], torch.nonzero(weights.amax(1) > 1e-9)[:, 0]
+    for some in kept.split(128):
+        shares = weights[some].reshape(-1, 1, 8, 8).float()
+        shares = torch.nn.functional.interpolate(shares, scale_factor=size // 8, mode="bilinear", align_corners=False)
+        mean += (shares * details[some]).sum(0)
     return mean + a * model.width**2 / v * (x - a * mean)
 
 
@@ -162,9 +161,11 @@ def left_out(seeds: Sequence[int] = (0, 1)) -> None:
     rms over the pixels of the default prompts' DDIM paths at gamma 1. error: of D as the model has it, against everything.
     signal: D with the prompt less everything. Below the join both are 0.
     """
-    said = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / "mosaic.yaml").read_text())
+    said = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / "builtin.yaml").read_text())["model"]
     del said["_target_"]
     model = mosaic(**said)
+    pictures = zip(model.images.reshape(-1, 2, *model.images.shape[1:]), model._small.split(2), strict=True)
+    details = torch.cat([(model.seen(images) - model._grown(small)).float() for images, small in pictures])
     items = [Item(prompt, seed) for prompt in said["prompts"] for seed in seeds]
     print(f"sigma      error   signal    ratio   rms over {len(items)} pictures of {model.shape[1]} pixels", flush=True)
     for state in Job(model, Ddim(UniformT(50)), scaled_linear()).states(items, Cost()):
@@ -177,7 +178,7 @@ def left_out(seeds: Sequence[int] = (0, 1)) -> None:
         if share == 0:
             error = signal = float((given - none).abs().max())
         else:
-            exact = torch.stack([everything(model, row, a, b) for row in x])
+            exact = torch.stack([everything(model, row, a, b, details) for row in x])
             patches = none - share * replace(model, patches=None).predict(x, state.level, [[None] * len(items)]).x0[0]
             truth = share * exact + patches
             error, signal = (float((d - truth).square().mean().sqrt()) for d in (none, given))
@@ -186,20 +187,33 @@ def left_out(seeds: Sequence[int] = (0, 1)) -> None:
 
 
 def speed(n: int = 32) -> None:
-    """Print the time of a row, the median of seven batches, at four levels."""
-    model, x, schedule = local(), torch.randn(n, 3, 64, 64, dtype=torch.float64), scaled_linear()
+    """Print milliseconds a row of both priors, at every fifth level of the default grid and over them all."""
+    models, rng, schedule = {"windows": local(), "builtin": mosaic()}, np.random.default_rng(0), scaled_linear()
     captions = val_captions()[:: len(val_captions()) // n][:n]
-    print(f"milliseconds a row, {torch.get_num_threads()} threads, batches of {n}")
-    for t in (0.05, 0.2, 0.4, 0.9):
-        level, times = schedule.level(t), {}
-        for name, prompts in (("conditional", captions), ("no prompt", [None] * n)):
-            model.predict(x, level, [prompts])
-            began = [time.perf_counter()]
-            for _ in range(7):
-                model.predict(x, level, [prompts])
-                began.append(time.perf_counter())
-            times[name] = 1000 / n * float(np.median(np.diff(began)))
-        print(f"sigma {float(level.sigma):6.2f}   " + "   ".join(f"{name} {ms:.2f}" for name, ms in times.items()), flush=True)
+    clean = torch.cat([models["builtin"].data([caption], rng) for caption in captions])
+    print(f"milliseconds a row, the median of five batches of {n}, {torch.get_num_threads()} threads")
+    print(
+        f"{'sigma':8s}" + "".join(f"{f'{name}, {half}':>22s}" for half in ("prompt", "no prompt") for name in models),
+        flush=True,
+    )
+    times = []
+    for t in UniformT(50).times()[:-1:5]:
+        level = schedule.level(t)
+        x = level.a * clean + level.b * torch.from_numpy(rng.standard_normal(clean.shape))
+        line = []
+        for prompts in (captions, [None] * n):
+            began = {name: [] for name in models}
+            for turn in range(6):  # the first one warms up
+                for name, model in models.items():
+                    start = time.perf_counter()
+                    model.predict(x, level, [prompts])
+                    began[name] += [time.perf_counter() - start] if turn else []
+            line += [1000 / n * float(np.median(found)) for found in began.values()]
+        times.append(line)
+        print(f"{float(level.sigma):<8.4g}" + "".join(f"{ms:22.2f}" for ms in line), flush=True)
+    mean = np.mean(times, axis=0)
+    print(f"{'mean':8s}" + "".join(f"{ms:22.2f}" for ms in mean))
+    print(f"builtin over windows: prompt {mean[1] / mean[0]:.2f}, no prompt {mean[3] / mean[2]:.2f}")
 
 
 def main() -> None:
@@ -216,7 +230,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "sdi_bench", help="keeps features")
     parser.add_argument("--calibrate", action="store_true", help="only calibrate the windows, on the tune pictures")
     parser.add_argument("--null", action="store_true", help='only look at the pictures of "no prompt"')
-    parser.add_argument("--left-out", action="store_true", help='only measure what "no prompt" of model=mosaic leaves out')
+    parser.add_argument("--left-out", action="store_true", help='only measure what "no prompt" leaves out')
     parser.add_argument("--speed", action="store_true", help="only time a row")
     parser.add_argument("--bare", action="store_true", help="without the rows of real pictures and of the memorising prior")
     options = parser.parse_args()
