@@ -52,6 +52,15 @@ def identities(names: Sequence[str], proven: str) -> list[dict[str, Any]]:
     return found
 
 
+PRIORS = {"guided": "builtin", "trained": "trained"}
+"""experiment -> the model of all its tiers."""
+
+
+def prior(experiment: str, tier: str) -> str:
+    """The model of a tier. What the earlier experiments call builtin was model=windows."""
+    return "digits" if "digits" in tier else PRIORS.get(experiment, "windows")
+
+
 def evaluated(experiment: str, says: str, results: Path) -> list[dict[str, Any]]:
     """Rows of an experiment's claims.csv. Raises ValueError if it has none of that name."""
     path = results / experiment / "claims.csv"
@@ -61,8 +70,7 @@ def evaluated(experiment: str, says: str, results: Path) -> list[dict[str, Any]]
         raise ValueError(f"{path}: no claim {says!r}; run python -m sdi_bench.evaluate experiment={experiment}")
     found = []
     for row in rows:
-        on = "trained" if experiment == "trained" else "digits" if "digits" in row["tier"] else "builtin"
-        about: dict[str, Any] = {"on": on, "expects": row["expected"]}
+        about: dict[str, Any] = {"on": prior(experiment, row["tier"]), "expects": row["expected"]}
         about |= {"what": f"{row['a']} - {row['b']}, γ {row['gamma']:g}", "measure": row["measure"]}
         if isinstance(row.get("verdict"), str):
             about |= {key: row[key] for key in ("point", "low", "high", "verdict")} | {"p": row["p_holm"]}
@@ -95,7 +103,7 @@ def values(runs: Runs, tier: str, side: Mapping[str, str], gamma: float, array: 
 def asked(said: Mapping[str, Any], tier: str, other: Mapping[str, str]) -> dict[str, Any]:
     """What a row is about: on, what, measure, expects."""
     names = [side.get("kappa", side["row"]) for side in (said["a"], other)]
-    about = {"on": tier.split()[-1], "what": f"{names[0]} - {names[1]}, γ {float(said.get('gamma', 1.0)):g}"}
+    about = {"on": prior(tier.split()[-1], tier), "what": f"{names[0]} - {names[1]}, γ {float(said.get('gamma', 1.0)):g}"}
     return about | {"measure": f"log {said['array']}" if said.get("log") else said["array"], "expects": said["expects"]}
 
 

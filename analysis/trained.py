@@ -1,4 +1,4 @@
-"""python -m analysis.trained: tables and figures of the experiment `trained`, the trained prior beside the built-in one.
+"""python -m analysis.trained: tables and figures of the experiment `trained`, the trained prior beside the earlier built-in one.
 
 python -m sdi_bench.run experiment=trained         # an hour: samples, fields, probes
 python -m sdi_bench.evaluate experiment=trained    # minutes: measures.csv, differences.csv, claims.csv
@@ -36,7 +36,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "results" / "trained"
 TITLES = {
     "tune": "the trained prior over guidance, on 144 tuning captions",
     "furniture": "the trained prior, 256 val captions of names it knows (sdi, ism: 128), each sampler on the same items",
-    "furniture, builtin": "the built-in prior on these items",
+    "furniture, builtin": "the earlier built-in prior (model=windows) on these items",
     "objects": "text to 3D by the trained prior: 20 prompts, one seed, 48 pictures around each object",
 }
 
@@ -66,7 +66,8 @@ BESIDE = {
     "sharpness": "sharpness (log ratio)",
     "saturation": "saturation (log ratio)",
 }
-MODELS = {"furniture": "trained", "furniture, builtin": "builtin"}
+MODELS = {"furniture": "trained", "furniture, builtin": "windows"}
+"""tier -> model; the second was measured before model=builtin was another prior."""
 
 SHOWN = {
     "furniture, builtin": [("ddim", 1.0), ("sds", 1.0), ("sdi, t_min .2", 1.0)],
@@ -141,8 +142,12 @@ def run_at(runs: Runs, tier: str, row: str, gamma: float) -> Run | None:
     return next((run for run in runs.tier(tier) if run.row == row and run.gamma == gamma), None)
 
 
-def draw_lines(lines: Sequence[tuple[str, Iterable[np.ndarray]]], titles: Sequence[str], path: Path) -> None:
-    """Named lines of pictures, a title above each column."""
+Lines = list[tuple[str, Iterable[np.ndarray]]]
+"""Named lines of pictures."""
+
+
+def draw_lines(lines: Lines, titles: Sequence[str], path: Path) -> None:
+    """A title above each column."""
     size = (0.86 * len(titles) + 1.7, 0.86 * len(lines) + 0.5)
     figure, axes = plt.subplots(len(lines), len(titles), figsize=size, layout="constrained")
     for i, (name, images) in enumerate(lines):
@@ -154,7 +159,7 @@ def draw_lines(lines: Sequence[tuple[str, Iterable[np.ndarray]]], titles: Sequen
 def draw_samples(runs: Runs, prompts: Sequence[str], path: Path) -> None:
     """The same items in columns: a held-out picture of the caption, then each model and sampler."""
     world = World.open().where("val", "object")
-    lines: list[tuple[str, Iterable[np.ndarray]]] = []
+    lines: Lines = []
     pixels = world.pixels(32)
     lines.append(("held-out picture", [pixels[list(world.table["caption"]).index(prompt)] for prompt in prompts]))
     for tier, rows in SHOWN.items():
@@ -167,7 +172,7 @@ def draw_samples(runs: Runs, prompts: Sequence[str], path: Path) -> None:
 
 def draw_objects(runs: Runs, prompts: Sequence[str], path: Path) -> None:
     """Each prompt: the nearest true object, and what the samplers made, from the eight known angles."""
-    lines: list[tuple[str, Iterable[np.ndarray]]] = []
+    lines: Lines = []
     for prompt in prompts:
         made: list[tuple[str, np.ndarray]] = []
         for row, gamma in OBJECTS:

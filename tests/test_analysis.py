@@ -117,7 +117,7 @@ def test_the_trained_prior_stands_beside_the_builtin_one(tmp_path) -> None:
             rows.append(about | {"point": 0.1 if model == "trained" else -0.1, "low": -0.2, "high": 0.2})
     table = trained.prepare_beside(pd.DataFrame([*rows, rows[0] | {"tier": "kappas"}, rows[0] | {"measure": "tclip"}]))
     assert len(table) == 2 * 2 * 2 * len(trained.BESIDE) and set(table["run"]) == {"sds", "sdi"}
-    assert (table.groupby("model")["point"].first() == pd.Series({"builtin": -0.1, "trained": 0.1})).all()
+    assert (table.groupby("model")["point"].first() == pd.Series({"trained": 0.1, "windows": -0.1})).all()
     trained.draw_beside(table, tmp_path / "beside.png")
     with Image.open(tmp_path / "beside.png") as picture:
         assert picture.size[0] > 1000
