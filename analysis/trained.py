@@ -1,4 +1,4 @@
-"""python -m analysis.trained: tables and figures of the experiment `trained`, the trained prior beside the earlier built-in one.
+"""python -m analysis.trained: tables and figures of the experiment `trained`, the trained prior beside model=windows.
 
 python -m sdi_bench.run experiment=trained         # an hour: samples, fields, probes
 python -m sdi_bench.evaluate experiment=trained    # minutes: measures.csv, differences.csv, claims.csv

@@ -15,9 +15,9 @@
 # # Guidance and inversion
 #
 # SDI looks for its noise by running DDIM backwards from `x0`. Four questions about that search, each asked live on a few
-# pictures of the built-in text-to-image prior, at 32 pixels and guidance 1: why does it fall to pieces on this prior, and
-# what mends it? What has the prior's kernel to do with it? Which guidance should the inversion have? And is there a better
-# way to solve the equation that it is meant to solve?
+# pictures of an earlier built-in text-to-image prior (`model=windows`; on the present one SDI draws whole pictures), at 32
+# pixels and guidance 1: why does it fall to pieces on this prior, and what mends it? What has the prior's kernel to do with
+# it? Which guidance should the inversion have? And is there a better way to solve the equation that it is meant to solve?
 
 # %%
 import os

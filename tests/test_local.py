@@ -241,7 +241,7 @@ def test_words_never_seen() -> None:
 
 
 def test_what_the_yaml_says_is_the_default() -> None:
-    for name, make in (("builtin", builtin.local), ("empirical", builtin.weighted_images)):
+    for name, make in (("windows", builtin.local), ("empirical", builtin.weighted_images)):
         said = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text())
         assert said.pop("_target_") == f"sdi_bench.models.builtin.{make.__name__}"
         prompts = said.pop("prompts")

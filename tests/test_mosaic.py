@@ -130,12 +130,12 @@ def test_a_guided_picture_is_cut_off_and_its_noise_found_anew() -> None:
 
 
 def test_levels_of_all_kinds_in_one_batch() -> None:
-    """Pure noise beside what only patches denoise: each row is what it is alone."""
-    model, x = prior(8, patches=PatchPyramid({8: mixture()})), noisy(8)
-    a, b = torch.tensor([[0.0, 1.0, 0.9], [1.0, 0.1, 0.4]], dtype=torch.float64)
-    together = model.predict(x, Level(a, b, b / (a + b)), [PROMPTS])
-    for row in range(3):
-        alone = model.predict(x[row : row + 1], at(float(a[row]), float(b[row])), [[PROMPTS[row]]])
+    """Pure noise, what pictures denoise, what patches do, both, and no noise: each row is what it is alone."""
+    model, x, prompts = prior(8, patches=PatchPyramid({8: mixture()})), noisy(8, 5), [*PROMPTS, "green dog", None]
+    a, b = torch.tensor([[0.0, 1.0, 0.9, 1.0, 0.8], [1.0, 0.0, 0.4, 0.03, 0.06]], dtype=torch.float64)
+    together = model.predict(x, Level(a, b, b / (a + b)), [prompts])
+    for row in range(5):
+        alone = model.predict(x[row : row + 1], at(float(a[row]), float(b[row])), [[prompts[row]]])
         assert torch.equal(together.x0[:, row], alone.x0[:, 0]) and torch.equal(together.eps[:, row], alone.eps[:, 0])
         assert together.x0.isfinite().all()
 
@@ -181,14 +181,32 @@ def test_patches_are_denoised_alike_everywhere_and_no_prompt_has_a_say() -> None
     assert torch.equal(found.x0[0], found.x0[1])
 
 
-@pytest.mark.parametrize("sigma", [0.3, 0.6, 2 * COARSE[0], 2 * COARSE[1], 4 * COARSE[0], 4 * COARSE[1]])
-def test_sigma_has_no_jump_where_one_gives_way_to_another(sigma: float) -> None:
-    laws = {size: mixture(seed=size) for size in (32, 16, 8)}
-    model = prior(32, patches=PatchPyramid(laws))
-    x, step = noisy(32, 1), 1e-7
-    below, above = (model.predict(x, at(1.0, sigma * (1 + sign * step)), [[None]]).x0 for sign in (-1, 1))
-    assert 0 < (below - above).abs().max() < 1e-4  # a slope of 500 in log sigma; a share that jumps moves D by 0.01 and more
-    assert ramp(0.3, (0.3, 0.6)) == 0 and ramp(0.6, (0.3, 0.6)) == 1 and ramp(math.sqrt(0.18), (0.3, 0.6)) == pytest.approx(0.5)
+def jump(of, sigma: float, step: float = 1e-7) -> float:
+    """How far `of` moves from just below sigma to just above."""
+    below, above = (of(sigma * (1 + sign * step)) for sign in (-1, 1))
+    return float((below - above).abs().max())
+
+
+@pytest.mark.parametrize("sigma", [*Mosaic.join, math.sqrt(Mosaic.join[0] * Mosaic.join[1])])
+def test_there_is_no_jump_where_patches_give_way_to_pictures(sigma: float) -> None:
+    model, x = prior(32, patches=PatchPyramid({32: mixture()})), noisy(32, 1)
+    # a slope of 500 in log sigma at most; patches and pictures are 0.5 and more apart
+    assert 0 < jump(lambda s: model.predict(x, at(1.0, s), [[None]]).x0, sigma) < 1e-4
+    low, high = (model.predict(x, at(1.0, s), [[None]]).x0 for s in (0.04, 0.13))
+    assert (low - high).abs().max() > 0.5
+
+
+@pytest.mark.parametrize("sigma", [factor * end for factor in (2, 4) for end in (*COARSE, math.sqrt(COARSE[0] * COARSE[1]))])
+def test_there_is_no_jump_where_a_coarser_scale_comes_in(sigma: float) -> None:
+    pyramid, x = PatchPyramid({size: mixture(seed=size) for size in (32, 16, 8)}), noisy(32, 1)[0]
+    assert 0 < jump(lambda s: x - s * pyramid.eps(x, 1.0, s), sigma) < 1e-4
+    alone = PatchPyramid({32: pyramid.scales[32]})
+    assert (pyramid.eps(x, 1.0, 1.0) - alone.eps(x, 1.0, 1.0)).abs().max() > 0.1
+
+
+def test_a_share_grows_from_0_to_1_in_log_sigma() -> None:
+    assert [ramp(sigma, (0.3, 0.6)) for sigma in (0.1, 0.3, 0.6, 2.0)] == [0, 0, 1, 1]
+    assert ramp(math.sqrt(0.18), (0.3, 0.6)) == pytest.approx(0.5)
 
 
 def test_a_coarse_scale_sees_the_mean_with_half_the_noise() -> None:
@@ -204,33 +222,38 @@ def test_a_coarse_scale_sees_the_mean_with_half_the_noise() -> None:
     assert ((x - b * eps) / a - want).abs().max() < 1e-12
 
 
-def test_a_row_has_the_same_bits_in_any_batch_and_with_any_threads() -> None:
-    model, x = builtin.mosaic(size=32), noisy(32, 4)
-    prompts = ["owl, twemoji emoji", None, "a chair", None]
+@pytest.mark.parametrize("size", [32, 64])
+def test_a_row_has_the_same_bits_in_any_batch_and_with_any_threads(size: int) -> None:
+    """Of a prompt, of another, and of none, of which there are more than go together."""
+    model, n = builtin.mosaic(size=size), mosaic.FEW + 3
+    x, prompts = noisy(size, n), ["owl, twemoji emoji", "a chair", *[None] * (n - 2)]
     threads = torch.get_num_threads()
     try:
-        for b in (0.1, 0.4, 1.0, 3.0, 10.0):
+        for b in (0.03, 0.08, 1.0, 5.0, 12.0):
             torch.set_num_threads(1)
-            together = model.predict(x, at(1.0, b), [prompts, [None] * 4])
+            together = model.predict(x, at(1.0, b), [prompts, [None] * n])
             torch.set_num_threads(2)
-            alone = [model.predict(x[i : i + 1], at(1.0, b), [[prompts[i]], [None]]) for i in range(4)]
-            for i, one in enumerate(alone):
+            for i in (0, 1, 2, n - 1):
+                one = model.predict(x[i : i + 1], at(1.0, b), [[prompts[i]], [None]])
                 assert torch.equal(together.x0[:, i], one.x0[:, 0]) and torch.equal(together.eps[:, i], one.eps[:, 0])
     finally:
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("b", [0.2, 0.4, 1.0, 3.0])
-def test_gradients_are_those_of_finite_differences(b: float) -> None:
-    model = prior(16, patches=PatchPyramid({16: mixture(), 8: mixture(seed=1)}))
-    x, way = noisy(16, 1), noisy(16, 1, seed=5)
+@pytest.mark.parametrize("kept", [0, 64])
+@pytest.mark.parametrize("b", [0.03, 0.07, 0.3, 3.0, 8.0])
+def test_gradients_are_those_of_finite_differences(monkeypatch, b: float, kept: int) -> None:
+    """Of patches, of both, of pictures in windows and whole; their details kept or looked up."""
+    monkeypatch.setattr(mosaic, "KEPT", kept)
+    model = prior(32, patches=PatchPyramid({32: mixture(), 16: mixture(seed=1)}))
+    x, way = noisy(32, 1), noisy(32, 1, seed=5)
     asked = x.clone().requires_grad_()
-    (model.predict(asked, at(1.0, b), [["red cat"]]).x0 * noisy(16, 1, seed=9)).sum().backward()
+    (model.predict(asked, at(1.0, b), [["red cat"]]).x0 * noisy(32, 1, seed=9)).sum().backward()
     assert asked.grad is not None
 
     def value(step: float) -> float:
         with torch.no_grad():
-            return float((model.predict(x + step * way, at(1.0, b), [["red cat"]]).x0 * noisy(16, 1, seed=9)).sum())
+            return float((model.predict(x + step * way, at(1.0, b), [["red cat"]]).x0 * noisy(32, 1, seed=9)).sum())
 
     slope = (value(1e-5) - value(-1e-5)) / 2e-5  # off by the square of the step, 1e-10, and roundings over it, 1e-11
     assert float((asked.grad * way).sum()) == pytest.approx(slope, rel=1e-6)
@@ -265,6 +288,11 @@ def test_other_patches_are_another_model() -> None:
     ("make", "said"),
     [
         (lambda: prior(12), "model.size"),
+        (lambda: prior(24), "model.size"),
+        (lambda: replace(prior(8), windows=((float("nan"), 1),)), "model.windows: sigma=nan"),
+        (lambda: replace(prior(8), windows=((-3.0, 1),)), "model.windows: sigma=-3.0"),
+        (lambda: replace(prior(8), windows=()), "model.windows"),
+        (lambda: replace(prior(8), join=(0.1, float("inf"))), "model.join=inf"),
         (lambda: replace(prior(8), windows=((1.0, 3), (0.5, 2))), "model.windows"),
         (lambda: replace(prior(8), join=(0.6, 0.3)), "model.join"),
         (lambda: replace(prior(8), n_detail=0), "model.n_detail"),

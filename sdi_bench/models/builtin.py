@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import require
 from ..data.world import SIZE, World
-from .local import Local, WeightedImages
+from .local import Local, WeightedImages, check_windows
 from .mosaic import Mosaic
 from .patch_mixture import shipped_pyramid
 from .words import Words
@@ -42,9 +42,12 @@ def parts(
     size: int, width: float, prompts: Sequence[str], boosts: Mapping[str, float], temperature: float, n_most: int, n_null: int
 ) -> dict[str, Any]:
     """What both priors are made of. size: 64, 32, 16 or 8 pixels, else ValueError; the rest as in Prior and Words."""
+    require.count("model.size", size)
     if size not in (64, 32, 16, 8):
         raise ValueError(f"model.size={size!r}: must be 64, 32, 16 or 8")
-    if isinstance(prompts, str) or not isinstance(prompts, Sequence):
+    if not isinstance(boosts, Mapping):
+        raise ValueError(f"model.boosts={boosts!r}: must be numbers by field, as {BOOSTS!r}")
+    if isinstance(prompts, str) or not isinstance(prompts, Sequence) or not all(isinstance(each, str) for each in prompts):
         raise ValueError(f"model.prompts={prompts!r}: must be a list of prompts")
     train, held = pictures()
     fields = {name: tuple(train.table[name]) for name in BOOSTS}
@@ -91,11 +94,7 @@ def local(
 
 def pairs(windows: Sequence[Sequence[float]], size: str) -> tuple[tuple[float, int], ...]:
     """Windows as pairs (sigma, size of the window). Raises ValueError, naming the field, for what is no such pair."""
-    for pair in windows:
-        if not isinstance(pair, Sequence) or len(pair) != 2:
-            raise ValueError(f"model.windows: {pair!r} must be a pair (sigma, {size})")
-        require.number("model.windows: sigma", pair[0], at_least=0)
-        require.count(f"model.windows: {size}", pair[1], least=0)
+    check_windows(windows, size)
     return tuple((float(sigma), int(number)) for sigma, number in windows)
 
 
@@ -117,13 +116,8 @@ def mosaic(
     n_most: int = 48,
 ) -> Mosaic:
     """The prior that takes guidance. windows: (sigma, blocks on either side), each an eighth of the picture."""
-    if not isinstance(clip, bool):
-        raise ValueError(f"model.clip={clip!r}: must be true or false")
     made = parts(size, width, prompts, boosts, temperature, n_most, len(pictures()[0]))
-    if not isinstance(join, Sequence) or len(join) != 2:
+    if isinstance(join, str) or not isinstance(join, Sequence) or len(join) != 2:
         raise ValueError(f"model.join={join!r}: must be two sigmas")
-    for sigma in join:
-        require.number("model.join", sigma, above=0)
-    low, high = map(float, join)
-    made |= {"windows": pairs(windows, "blocks"), "patches": shipped_pyramid(), "join": (low, high)}
+    made |= {"windows": pairs(windows, "blocks"), "patches": shipped_pyramid(), "join": tuple(join)}
     return Mosaic(**made, n_detail=n_detail, clip=clip)

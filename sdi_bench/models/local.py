@@ -27,10 +27,17 @@ LEAST = -80.0
 """Weights below e^-80 of the largest count as that: far below rounding, and still no denormal numbers, which are slow."""
 
 
-def check_windows(windows: Sequence[tuple[float, int]], size: str) -> None:
+def check_windows(windows: Sequence[Sequence[float]], size: str) -> None:
     """Raise ValueError unless these are pairs (sigma, size of the window from this sigma up), sigma rising."""
+    if isinstance(windows, str) or not isinstance(windows, Sequence) or not windows:
+        raise ValueError(f"model.windows={windows!r}: must be pairs (sigma, {size})")
+    for pair in windows:
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise ValueError(f"model.windows: {pair!r} must be a pair (sigma, {size})")
+        require.number("model.windows: sigma", pair[0], at_least=0)
+        require.count(f"model.windows: {size}", pair[1], least=0)
     sigmas = [sigma for sigma, _ in windows]
-    if not windows or sigmas != sorted(set(sigmas)) or min(number for _, number in windows) < 0:
+    if sigmas != sorted(set(sigmas)):
         raise ValueError(f"model.windows={windows!r}: must be pairs (sigma, {size} >= 0), sigma rising")
 
 

@@ -36,12 +36,12 @@ KEPT = 64
 """A prompt that means no more pictures than this has their details kept: 50 kB each at 64 pixels."""
 
 
-@lru_cache(maxsize=BLOCKS)
-def neighbours(radius: int) -> Tensor:
+@lru_cache(maxsize=4 * BLOCKS)
+def neighbours(radius: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """[blocks, blocks]: 1 where one is among the other's neighbours, so many blocks away at most."""
     place = torch.arange(BLOCKS)
-    band = ((place[:, None] - place).abs() <= radius).to(torch.float64)
-    return torch.kron(band, band)
+    band = ((place[:, None] - place).abs() <= radius).to(dtype)
+    return torch.kron(band, band).to(device)
 
 
 class Part(NamedTuple):
@@ -71,7 +71,8 @@ class Mosaic(Prior):
     The mean has two parts. The coarse one is sum_i w_i·seen(x_i), each cell with the weights of its own block, interpolated to
     the pixels. The detail is sum_i w_i·(x_i - seen(x_i) interpolated), with weights interpolated between the blocks. With no
     prompt all pictures of the model weigh the same. Sums over more than `KEPT` pictures are exact in their weights and their
-    coarse part; detail comes from `n_detail` pictures in each block, of every n_detail-th one that which weighs most.
+    coarse part; detail comes from `n_detail` pictures in each block, of every n_detail-th one that which weighs most. D jumps
+    where a window widens and, with such sums, a little where another picture comes to weigh most.
 
     windows: pairs (sigma, blocks on either side), rising: the half-width of the square window from this sigma up.
     patches: denoise alone below the first sigma of `join`, with a share that falls to 0 (in log sigma) at the second.
@@ -88,11 +89,17 @@ class Mosaic(Prior):
     def __post_init__(self) -> None:
         super().__post_init__()
         height, width = self.shape[1:]
-        if height != width or height % BLOCKS:
-            raise ValueError(f"model.size: pictures of {height} x {width} pixels; must be square, a multiple of {BLOCKS}")
+        if height != width or (height != BLOCKS and height % CELLS):
+            raise ValueError(f"model.size: pictures of {height} x {width} pixels; must be square, 8 or a multiple of 16")
         check_windows(self.windows, "blocks")
-        if not 0 < self.join[0] < self.join[1]:
+        if not isinstance(self.join, Sequence) or len(self.join) != 2:
+            raise ValueError(f"model.join={self.join!r}: must be two sigmas")
+        for sigma in self.join:
+            require.number("model.join", sigma, above=0)
+        if not self.join[0] < self.join[1]:
             raise ValueError(f"model.join={self.join!r}: must be two sigmas > 0, rising")
+        if not isinstance(self.clip, bool):
+            raise ValueError(f"model.clip={self.clip!r}: must be true or false")
         require.count("model.n_detail", self.n_detail)
 
     @property
@@ -128,7 +135,7 @@ class Mosaic(Prior):
             images = torch.cat([self.seen(some.numpy()).to(self.dtype) for some in images.split(512)])
         block = self.shape[1] // BLOCKS
         padded = functional.pad(images, (block // 2,) * 4).permute(0, 2, 3, 1).flatten(2).contiguous()
-        if padded.dtype == torch.uint8:
+        if padded.dtype == torch.uint8 and block * self.shape[0] % 4 == 0:
             padded = padded.view(torch.int32)  # an index finds words sooner than bytes
         step = padded.shape[2] // (BLOCKS + 1)
         return padded.unfold(1, 2 * block, block).unfold(2, 2 * step, step)
@@ -153,9 +160,9 @@ class Mosaic(Prior):
         return functional.interpolate(small, scale_factor=self.cell, mode="bilinear", align_corners=False)
 
     @cached_property
-    def _middle(self) -> Float[Tensor, "blocks 1 d"]:
+    def _middle(self) -> Callable[[torch.device], Float[Tensor, "blocks 1 d"]]:
         """The mean of all reduced pictures: squares of what is less it round off less."""
-        return self._blocks(self._small.mean(0, keepdim=True)).to(self.dtype)
+        return lru_cache(maxsize=2)(lambda device: self._blocks(self._small.mean(0, keepdim=True)).to(device, self.dtype))
 
     @cached_property
     def _parts(self) -> Callable[[Prompt, torch.device], list[Part]]:
@@ -170,7 +177,9 @@ class Mosaic(Prior):
             small, details = self._small[index], None
             if detailed and self.cell > 1:
                 details = (self.seen(self.images[index]) - self._grown(small)).to(device, self.dtype)
-            cells = (self._blocks(small) - self._middle).transpose(1, 2).to(device, self.dtype).contiguous()
+            cells = (
+                (self._blocks(small) - self._middle(torch.device("cpu"))).transpose(1, 2).to(device, self.dtype).contiguous()
+            )
             weights = torch.from_numpy(log_weights).to(device, self.dtype)
             return Part(torch.from_numpy(index).to(device), cells, cells.square().sum(1), weights, details)
 
@@ -185,7 +194,7 @@ class Mosaic(Prior):
             parts = self._parts(prompt, device)
             if radius >= BLOCKS - 1:
                 return [part.norms.sum(0, keepdim=True) for part in parts]
-            return [neighbours(radius).to(part.norms) @ part.norms for part in parts]
+            return [neighbours(radius, device, self.dtype) @ part.norms for part in parts]
 
         return norms
 
@@ -217,6 +226,10 @@ class Mosaic(Prior):
         alike: dict[tuple[Prompt, int], list[int]] = {}
         for place, (row, prompt) in enumerate(rows):
             alike.setdefault((prompt, self.radius(b[row] / a[row] if a[row] > 0 else np.inf)), []).append(place)
+        for prompt, radius in alike:  # here, and not in several threads at once
+            self._norms(prompt, x.device, radius)
+        if self.cell > 1 and any(self._parts(prompt, x.device)[0].details is None for prompt, _ in alike):
+            _ = self._tiles, self._around, self._maps(x.device)
         few = [(key, places[k : k + FEW]) for key, places in alike.items() for k in range(0, len(places), FEW)]
 
         def some(key: tuple[Prompt, int], places: Sequence[int]) -> Tensor:
@@ -231,11 +244,11 @@ class Mosaic(Prior):
     ) -> Float[Tensor, "rows *shape"]:
         """m(x) for at most `FEW` rows of one prompt and windows of one radius, a part of the pictures at a time.
 
-        The products are of `FEW` rows, some of them blank: in a product of another number a row could have other bits.
+        The products are of `FEW` rows, some of them blank: in one of another number a row could have other bits, on a CPU.
         """
         parts, norms, n = self._parts(prompt, x.device), self._norms(prompt, x.device, radius), len(x)
         small = functional.avg_pool2d(x, self.cell) if self.cell > 1 else x
-        middle, near = self._middle.to(x.device), neighbours(radius).to(x)
+        middle, near = self._middle(x.device), neighbours(radius, x.device, x.dtype)
         signal, noise = (torch.tensor(values, dtype=x.dtype, device=x.device)[:, None] for values in (a, b))
         scale = self.cell**2 / (2 * (noise.square() + (signal * self.width).square()))
         own = functional.pad(2 * scale * signal * (self._blocks(small) - signal * middle), (0, 0, 0, FEW - n))
@@ -288,11 +301,11 @@ class Mosaic(Prior):
         def weighed(of_all: Tensor) -> Tensor:
             these = of_all[tile]
             these = these.view(torch.uint8) if these.dtype == torch.int32 else these
-            mean = torch.bmm(shares[:, None], these.flatten(2).to(shares.device, self.dtype))
+            mean = torch.bmm(shares[:, None], these.flatten(2).to(shares.device).to(self.dtype))
             return mean.reshape(len(shares), these.shape[2], -1, self.shape[0]).permute(0, 3, 1, 2)
 
         pixels = weighed(self._tiles)
-        if self._tiles.dtype == torch.int32:
+        if self.shrink == 1:
             pixels = pixels / 127.5 - shares.sum(1)[:, None, None, None]
         columns = ((pixels - grown @ weighed(self._around) @ grown.T) * hats[:, None]).flatten(1).T[None]
         return functional.fold(columns, (size, size), 2 * block, stride=block, padding=block // 2)[0]

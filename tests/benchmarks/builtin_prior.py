@@ -6,6 +6,7 @@
     python tests/benchmarks/builtin_prior.py --calibrate        # the half-width that denoises unseen pictures best, by sigma
     python tests/benchmarks/builtin_prior.py --null             # how much "no prompt" depends on its number of pictures
     python tests/benchmarks/builtin_prior.py --left-out         # the error of "no prompt", beside the signal
+    python tests/benchmarks/builtin_prior.py --denoise          # how well it and the earlier prior denoise unseen pictures
     python tests/benchmarks/builtin_prior.py --speed            # milliseconds a row
 
 One sample for each picture of the split, with its caption, at guidance 1 unless it is said otherwise. Columns: fd_effnet to
@@ -39,6 +40,7 @@ from sdi_bench.features.train import kept
 from sdi_bench.features.views import VIEWS, views
 from sdi_bench.grids import UniformT
 from sdi_bench.guidance import Guidance
+from sdi_bench.levels import Level
 from sdi_bench.metrics.rprec import val_captions
 from sdi_bench.models.builtin import local, mosaic, weighted_images
 from sdi_bench.models.local import Prior
@@ -132,6 +134,20 @@ def null(split: World, n: int = 12) -> None:
         print(f"{sigma:<9g}{first:17.3f}{''.join(f'{value:8.3f}' for value in rest)}", flush=True)
 
 
+def denoise(split: World, n: int = 48) -> None:
+    """Print, by sigma, how well both priors denoise pictures whose captions alone they know: PSNR in dB, of a range of 2."""
+    models, rng = {"windows": local(), "builtin": mosaic()}, np.random.default_rng(0)
+    rows = rng.choice(len(split), n, replace=False)
+    clean = torch.from_numpy(split.images[rows] / 127.5 - 1)
+    captions = list(split.table["caption"].iloc[rows])
+    print("sigma   " + "".join(f"{name:>10s}" for name in models) + f"   PSNR in dB over {n} pictures", flush=True)
+    for sigma in (0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 4.0, 8.0):
+        x, one = clean + sigma * torch.from_numpy(rng.standard_normal(clean.shape)), torch.ones(1, dtype=torch.float64)
+        level = Level(one, sigma * one, one / 2)
+        errors = [float((model.predict(x, level, [captions]).x0[0] - clean).square().mean()) for model in models.values()]
+        print(f"{sigma:<8g}" + "".join(f"{10 * np.log10(4 / error):10.2f}" for error in errors), flush=True)
+
+
 def everything(model: Mosaic, x: torch.Tensor, a: float, b: float, details: torch.Tensor) -> torch.Tensor:
     """D with no prompt, nothing left out: weights from plain differences in float64, the detail of every picture.
 
@@ -143,7 +159,7 @@ def everything(model: Mosaic, x: torch.Tensor, a: float, b: float, details: torc
     per = seen.shape[-1] // 8
     far = (seen - a * small).square().sum(1).unflatten(2, (8, per)).unflatten(1, (8, per)).sum((2, 4)).flatten(1)
     radius = model.radius(b / a)
-    fit = -(model.cell**2) / (2 * v) * far @ neighbours(min(radius, 7))
+    fit = -(model.cell**2) / (2 * v) * far @ neighbours(min(radius, 7), torch.device("cpu"), torch.float64)
     weights = fit.softmax(0)  # [n, blocks]
     own = small.unflatten(3, (8, per)).unflatten(2, (8, per))
     coarse = (weights.reshape(-1, 1, 8, 1, 8, 1) * own).sum(0).flatten(3, 4).flatten(1, 2)
@@ -231,11 +247,16 @@ def main() -> None:
     parser.add_argument("--calibrate", action="store_true", help="only calibrate the windows, on the tune pictures")
     parser.add_argument("--null", action="store_true", help='only look at the pictures of "no prompt"')
     parser.add_argument("--left-out", action="store_true", help='only measure what "no prompt" leaves out')
+    parser.add_argument("--denoise", action="store_true", help="only compare how pictures are denoised, on the tune pictures")
     parser.add_argument("--speed", action="store_true", help="only time a row")
     parser.add_argument("--bare", action="store_true", help="without the rows of real pictures and of the memorising prior")
     options = parser.parse_args()
+    if options.join and options.prior == "windows":
+        parser.error("--join is the mosaic's")
     world = World.open()
-    if options.calibrate or options.null or options.left_out or options.speed:
+    if options.calibrate or options.null or options.left_out or options.speed or options.denoise:
+        if options.denoise:
+            denoise(world.where(split="tune"))
         if options.calibrate:
             calibrate(world.where(split="tune"))
         if options.null:
@@ -258,7 +279,8 @@ def main() -> None:
             began = time.perf_counter()
             images = samples(model, captions, gamma)
             seconds = (time.perf_counter() - began) / len(images)
-            parts = [",".join(f"{size} from {sigma:g}" for sigma, size in model.windows)]
+            sigmas, sizes = (",".join(f"{number:g}" for number in column) for column in zip(*model.windows, strict=True))
+            parts = [f"{sizes} from {sigmas}"]
             parts += [f"join {model.join[0]:g}-{model.join[1]:g}"] if isinstance(model, Mosaic) else []
             name = "; ".join([*parts, f"T {temperature:g}", f"gamma {gamma:g}"])
             print(row(name, images, *rest) + f"  {seconds:.3f} s/image", flush=True)

@@ -69,10 +69,24 @@ PLANTED = [
         "the variance of a mean taken for its standard deviation",
     ),
     Planted(
-        TESTS + "test_sigma_has_no_jump_where_one_gives_way_to_another",
+        TESTS + "test_there_is_no_jump_where_a_coarser_scale_comes_in",
         PATCHES,
         "float(np.log(sigma / low) / np.log(high / low))",
         "float(np.log(sigma / low) / np.log(high / low)) / 2",
-        "patches hand over half, and all at once",
+        "a coarser scale gets half its say, and the rest at once",
+    ),
+    Planted(
+        TESTS + "test_there_is_no_jump_where_patches_give_way_to_pictures",
+        MOSAIC,
+        "ramp(sigma, self.join) if self.patches else 1.0 for",
+        "float(sigma > self.join[0]) if self.patches else 1.0 for",
+        "patches give way to pictures at once",
+    ),
+    Planted(
+        TESTS + "test_a_row_has_the_same_bits_in_any_batch_and_with_any_threads",
+        MOSAIC,
+        "return found[torch.argsort(",
+        "return found[0 * torch.argsort(",
+        "rows that go together are not put back where they were",
     ),
 ]
