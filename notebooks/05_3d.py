@@ -85,11 +85,11 @@ rows = {name: made(chain, KAPPAS[name], **SIZE)[0] for name in ("sds", "sdi")}
 display(Image(filename=str(sheet(chain, rows, Path("chain.png"), shown=(0, -1)))))
 
 # %% [markdown]
-# ## The text prior, on the same terms
+# ## A text prior, on the same terms
 #
-# `experiment=benchmark3d` runs 20 prompts with five seeds each on the built-in text prior, which cuts pictures up and joins
-# them anew. There SDS blurs what it cannot decide and SDI decides, not always for what was asked. Tables, intervals and
-# claims: `results/benchmark3d/tables.txt`.
+# `experiment=benchmark3d` runs 20 prompts with five seeds each on an earlier text prior (`model=windows`), which cuts pictures
+# up and joins them anew. There SDS blurs what it cannot decide and SDI decides, not always for what was asked. Tables,
+# intervals and claims: `results/benchmark3d/tables.txt`.
 
 # %%
 display(Image(filename=str(FOLDER / "objects.png")))
