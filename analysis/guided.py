@@ -2,9 +2,9 @@
 
 python -m sdi_bench.run experiment=guided         # an hour in two processes (part=0/2, part=1/2)
 python -m sdi_bench.evaluate experiment=guided    # minutes: measures.csv, differences.csv, claims.csv
-python -m analysis.guided                         # seconds: tables.txt, pictures.png, objects.png
+python -m analysis.guided                         # seconds: tables.txt and the figures
 
-The pictures need the runs (--runs) and stay as they are without them.
+What needs the runs (--runs) stays as it is without them: all but the tables.
 """
 
 import argparse
@@ -18,16 +18,28 @@ from sdi_bench.store import write_whole
 
 from . import benchmark3d
 from .benchmark2d import LOOK, block, pairs, read
+from .figures.correlation import Correlation
+from .figures.residual import Residual
+from .figures.scatter import Scatter
 from .figures.tiles import picture, place_of
+from .plot import Figure
 from .runs import Runs
-from .trained import FIELD, TEXT, Lines, draw_lines, run_at
+from .trained import FIELD, SOLVERS, TEXT, Lines, draw_lines, draw_probes, run_at
 
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "guided"
 
 TITLES = {
     "pictures": "the first 192 val captions at 32 x 32, each sampler on the same items",
     "objects": "text to 3D: 20 prompts, one seed, 48 pictures around each object",
+    "inversion steps guided": "the default prompts, four seeds, over the number of inversion steps",
 }
+
+PROBES: dict[str, Figure] = {
+    "residual": Residual(["residual guided"], ["on DDIM's path", "on real images"], SOLVERS, gamma=3.0),
+    "scatter": Scatter(["scatter guided"], ["paths guided"]),
+    "correlation": Correlation(["paths guided"], ["previous", "sds", "fixed", "sdi"]),
+}
+"""The figures of the experiment `understanding` that are drawn for it."""
 
 GAMMAS = (1.0, 3.0, 7.5)
 
@@ -96,6 +108,7 @@ def main() -> None:
         runs = Runs(options.runs)
         draw_pictures(runs, options.folder / "pictures.png")
         draw_objects(runs, options.folder / "objects.png")
+        draw_probes(PROBES, runs, options.folder)
     print(text)
 
 

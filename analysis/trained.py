@@ -8,7 +8,7 @@ What needs the runs (--runs) stays as it is without them: all but the tables, ga
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -184,19 +184,29 @@ def draw_objects(runs: Runs, prompts: Sequence[str], path: Path) -> None:
     draw_lines(lines, [f"{45 * k}°" for k in range(8)], path)
 
 
+SOLVERS = [
+    *("cached", "zero", "fresh", "fixed point, 10", "gradient, 10"),
+    *("inversion, -gamma", "inversion, 0", "inversion, gamma", "inversion, bounded", "Anderson, 10"),
+]
+"""The kappas whose residual is drawn."""
+
 PROBES: dict[str, Figure] = {
     "residual": Residual(
-        ["residual trained"],
-        ["on DDIM's path", "on real images", "on SDS's own path", "on SDI's own path"],
-        [
-            *("cached", "zero", "fresh", "fixed point, 10", "gradient, 10"),
-            *("inversion, -gamma", "inversion, 0", "inversion, gamma", "inversion, bounded", "Anderson, 10"),
-        ],
+        ["residual trained"], ["on DDIM's path", "on real images", "on SDS's own path", "on SDI's own path"], SOLVERS
     ),
     "scatter": Scatter(["scatter trained"], ["paths trained"]),
     "correlation": Correlation(["paths trained"], ["previous", "sds", "fixed", "sdi", "sdi, bounded"]),
 }
 """The figures of the experiment `understanding` that are drawn for the trained prior."""
+
+
+def draw_probes(figures: Mapping[str, Figure], runs: Runs, folder: Path) -> None:
+    """Each figure and its table."""
+    for name, figure in figures.items():
+        table = figure.prepare(runs)
+        write_whole(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
+        figure.draw(table, runs, folder / f"{name}.png")
+
 
 PROMPTS = (
     *("a brown sofa, front view", "a gray chair, side view", "a gray desk, back view", "a brown bench, back view"),
@@ -223,10 +233,7 @@ def main() -> None:
         runs = Runs(options.runs)
         draw_samples(runs, PROMPTS, options.folder / "samples.png")
         draw_objects(runs, ("a red motorbike", "a brown table", "a white sofa"), options.folder / "objects.png")
-        for name, figure in PROBES.items():
-            table = figure.prepare(runs)
-            write_whole(options.folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
-            figure.draw(table, runs, options.folder / f"{name}.png")
+        draw_probes(PROBES, runs, options.folder)
     print(text)
 
 
