@@ -7,6 +7,7 @@
     python tests/benchmarks/builtin_prior.py --null             # how much "no prompt" depends on its number of pictures
     python tests/benchmarks/builtin_prior.py --left-out         # the error of "no prompt", beside the signal
     python tests/benchmarks/builtin_prior.py --denoise          # how well it and the earlier prior denoise unseen pictures
+    python tests/benchmarks/builtin_prior.py --outside          # how far guidance leads out of the range of pictures
     python tests/benchmarks/builtin_prior.py --speed            # milliseconds a row
 
 One sample for each picture of the split, with its caption, at guidance 1 unless it is said otherwise. Columns: fd_effnet to
@@ -25,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -171,14 +173,19 @@ def everything(model: Mosaic, x: torch.Tensor, a: float, b: float, details: torc
     return mean + a * model.width**2 / v * (x - a * mean)
 
 
+def configured() -> dict[str, Any]:
+    """What conf/model/builtin.yaml says."""
+    said = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / "builtin.yaml").read_text())["model"]
+    return {name: value for name, value in said.items() if name != "_target_"}
+
+
 def left_out(seeds: Sequence[int] = (0, 1)) -> None:
     """Print, level by level of the default grid, what D with no prompt is off, beside what guidance is to amplify.
 
     rms over the pixels of the default prompts' DDIM paths at gamma 1. error: of D as the model has it, against everything.
     signal: D with the prompt less everything. Below the join both are 0.
     """
-    said = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / "builtin.yaml").read_text())["model"]
-    del said["_target_"]
+    said = configured()
     model = mosaic(**said)
     pictures = zip(model.images.reshape(-1, 2, *model.images.shape[1:]), model._small.split(2), strict=True)
     details = torch.cat([(model.seen(images) - model._grown(small)).float() for images, small in pictures])
@@ -200,6 +207,16 @@ def left_out(seeds: Sequence[int] = (0, 1)) -> None:
             error, signal = (float((d - truth).square().mean().sqrt()) for d in (none, given))
         ratio = f"{error / signal:8.4f}" if signal else "       -"
         print(f"{b / a:<9.4g}{error:7.4f}  {signal:7.4f} {ratio}", flush=True)
+
+
+def outside(seeds: Sequence[int] = (0, 1, 2, 3)) -> None:
+    """Print the share of values outside ±1.02 of DDIM-50 on the default prompts, nothing cut off, over guidance."""
+    said = configured() | {"clip": False}
+    model, items = mosaic(**said), [Item(prompt, seed) for prompt in said["prompts"] for seed in seeds]
+    print(f"gamma   outside   of {len(items)} pictures", flush=True)
+    for gamma in (1.0, 3.0, 7.5):
+        *_, last = Job(model, Ddim(UniformT(50), guidance=Guidance(gamma)), scaled_linear()).states(items, Cost())
+        print(f"{gamma:<7g} {float((last.x0.abs() > 1.02).double().mean()):.4f}", flush=True)
 
 
 def speed(n: int = 32) -> None:
@@ -248,13 +265,16 @@ def main() -> None:
     parser.add_argument("--null", action="store_true", help='only look at the pictures of "no prompt"')
     parser.add_argument("--left-out", action="store_true", help='only measure what "no prompt" leaves out')
     parser.add_argument("--denoise", action="store_true", help="only compare how pictures are denoised, on the tune pictures")
+    parser.add_argument("--outside", action="store_true", help="only say how far guidance leads out of the range of pictures")
     parser.add_argument("--speed", action="store_true", help="only time a row")
     parser.add_argument("--bare", action="store_true", help="without the rows of real pictures and of the memorising prior")
     options = parser.parse_args()
     if options.join and options.prior == "windows":
         parser.error("--join is the mosaic's")
     world = World.open()
-    if options.calibrate or options.null or options.left_out or options.speed or options.denoise:
+    if options.calibrate or options.null or options.left_out or options.speed or options.denoise or options.outside:
+        if options.outside:
+            outside()
         if options.denoise:
             denoise(world.where(split="tune"))
         if options.calibrate:
