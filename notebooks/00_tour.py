@@ -119,7 +119,7 @@ display(Image("digits.png"))
 # downloaded or trained. Here at 32 pixels and guidance 3: what the prompt changes in the prediction counts three times. SDI
 # inverts at -3, as its paper has it.
 #
-# See that all three draw whole pictures, each sampler its own, and that the colours of SDS are the least clean.
+# See that all three draw whole pictures, each sampler its own, and that here and there parts of unlike pictures meet.
 
 # %%
 prior = builtin.mosaic(size=32)

@@ -261,9 +261,10 @@ class Mosaic(Prior):
             agree = torch.bmm(own, cells).transpose(0, 1)[:n]
             if not whole:
                 agree = torch.bmm(near.expand(n, -1, -1), agree)
-            fit = agree - ((scale * signal.square())[:, :, None] * squares - part.log_weights)  # [rows, windows, pictures]
+            # in place, for memory that is new takes as long as the sums: [rows, windows, pictures]
+            fit = agree.sub_((scale * signal.square())[:, :, None] * squares - part.log_weights)
             most, best = fit.max(2, keepdim=True)
-            weights = (fit - most).clamp(min=LEAST).exp()
+            weights = fit.sub_(most).clamp_(min=LEAST).exp_()
             total = weights.sum(2, keepdim=True)
             by_window = functional.pad(weights.transpose(0, 1), (0, 0, 0, FEW - n)).contiguous()
             means = torch.bmm(by_window, cells.transpose(1, 2))
