@@ -8,6 +8,7 @@ What needs the runs (--runs) stays as it is without them: all but the tables.
 """
 
 import argparse
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +67,8 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
 
 
 def draw_pictures(runs: Runs, path: Path) -> None:
-    """The same items in columns: a held-out picture of the caption, then each sampler at each guidance."""
-    made = [(run, gamma) for gamma in GAMMAS for run in runs.tier("pictures") if run.gamma == gamma]
+    """The same items in columns: a held-out picture of the caption, then each sampler at each guidance; previous is ddim."""
+    made = [(run, gamma) for gamma in GAMMAS for run in runs.tier("pictures") if run.gamma == gamma and run.row != "previous"]
     items = made[0][0].images[0]
     chosen = [items[k] for k in np.linspace(0, len(items) - 1, N_SHOWN).round().astype(int)]
     held = pictures()[1]
@@ -75,7 +76,7 @@ def draw_pictures(runs: Runs, path: Path) -> None:
     real = [held[item.prompt][0].reshape(3, size, 64 // size, size, 64 // size).mean((2, 4)) / 127.5 - 1 for item in chosen]
     lines: Lines = [("held-out picture", real)]
     lines += [(f"{run.row}, γ {gamma:g}", [picture(run, item.prompt, item.seed) for item in chosen]) for run, gamma in made]
-    draw_lines(lines, [item.prompt.replace(" emoji", "").replace(", ", ",\n").replace("a ", "", 1) for item in chosen], path)
+    draw_lines(lines, ["\n".join(textwrap.wrap(item.prompt.replace(" emoji", ""), 14)) for item in chosen], path)
 
 
 def draw_objects(runs: Runs, path: Path) -> None:

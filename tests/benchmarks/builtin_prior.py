@@ -99,7 +99,7 @@ def row(name: str, images: np.ndarray, split: World, real: np.ndarray, train: Wo
     some = np.random.default_rng(0).choice(len(images), min(n_novel, len(images)), replace=False)
     new = jackknife(mean_of(novelty(images[some], found[some], train, known)), groups[some])
     cells = [f"{round(e.point, d) + 0.0:.{d}f} ±{e.half:.{d}f}" for e, d in ((distance, 2), (rprec, 3), (view, 3), (new, 3))]
-    return f"{name:60s}  {len(images):5d}  " + "  ".join(f"{cell:>14s}" for cell in cells)
+    return f"{name:66s}  {len(images):5d}  " + "  ".join(f"{cell:>14s}" for cell in cells)
 
 
 def calibrate(split: World, n: int = 96) -> None:
@@ -253,9 +253,9 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", choices=["val", "tune", "heldout"], default="val")
-    parser.add_argument("--prior", choices=["mosaic", "windows"], default="mosaic", help="as model= names it")
+    parser.add_argument("--prior", choices=["builtin", "windows"], default="builtin", help="as model= names it")
     parser.add_argument("--windows", type=json.loads, nargs="+", help="pairs (sigma, size of the window) as JSON")
-    parser.add_argument("--join", type=json.loads, nargs="+", help="of the mosaic: two sigmas as JSON")
+    parser.add_argument("--join", type=json.loads, nargs="+", help="of builtin: two sigmas as JSON")
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0])
     parser.add_argument("--temperature", type=float, nargs="+", default=[0.03])
     parser.add_argument("--width", type=float, nargs="+", default=[0.02], help="of the kernel")
@@ -270,7 +270,7 @@ def main() -> None:
     parser.add_argument("--bare", action="store_true", help="without the rows of real pictures and of the memorising prior")
     options = parser.parse_args()
     if options.join and options.prior == "windows":
-        parser.error("--join is the mosaic's")
+        parser.error("--join is the builtin's")
     world = World.open()
     if options.calibrate or options.null or options.left_out or options.speed or options.denoise or options.outside:
         if options.outside:
@@ -288,19 +288,19 @@ def main() -> None:
         return
     split, train = world.where(split=options.split), world.where(split="train")
     real, known = (kept(options.cache, some.pixels()) for some in (split, train))
-    print(f"{'':60s}  {'n':>5s}  {'fd_effnet':>14s}  {'rprec':>14s}  {'view':>14s}  {'novelty':>14s}", flush=True)
+    print(f"{'':66s}  {'n':>5s}  {'fd_effnet':>14s}  {'rprec':>14s}  {'view':>14s}  {'novelty':>14s}", flush=True)
     rest = (split, real, train, known, options.novel)
     captions = list(split.table["caption"])
     settings = product(options.windows or [None], options.join or [None], options.temperature, options.width)
     for windows, join, temperature, width in settings:
         said = {"windows": windows, "join": join, "temperature": temperature, "width": width}
-        model = {"mosaic": mosaic, "windows": local}[options.prior](**{k: v for k, v in said.items() if v is not None})
+        model = {"builtin": mosaic, "windows": local}[options.prior](**{k: v for k, v in said.items() if v is not None})
         for gamma in options.guidance:
             began = time.perf_counter()
             images = samples(model, captions, gamma)
             seconds = (time.perf_counter() - began) / len(images)
             sigmas, sizes = (",".join(f"{number:g}" for number in column) for column in zip(*model.windows, strict=True))
-            parts = [f"{sizes} from {sigmas}"]
+            parts = [f"{options.prior} {sizes} from {sigmas}"]
             parts += [f"join {model.join[0]:g}-{model.join[1]:g}"] if isinstance(model, Mosaic) else []
             name = "; ".join([*parts, f"T {temperature:g}", f"gamma {gamma:g}"])
             print(row(name, images, *rest) + f"  {seconds:.3f} s/image", flush=True)
