@@ -28,7 +28,7 @@ def names(group: str) -> list[str]:
 
 def sampler(*words: str) -> Sampler:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", [f"grid.n_levels={N_LEVELS}", *words])
+        cfg = compose("config", ["model=digits", f"grid.n_levels={N_LEVELS}", *words])
     return instantiate(OmegaConf.to_container(cfg, resolve=True)["sampler"], _convert_="all")
 
 
