@@ -18,14 +18,14 @@ from sdi_bench.models.builtin import pictures
 from sdi_bench.store import write_whole
 
 from . import benchmark3d
-from .benchmark2d import LOOK, block, pairs, read
+from .benchmark2d import read
 from .figures.correlation import Correlation
 from .figures.residual import Residual
 from .figures.scatter import Scatter
 from .figures.tiles import picture, place_of
 from .plot import Figure
 from .runs import Runs
-from .trained import FIELD, SOLVERS, TEXT, Lines, draw_lines, draw_probes, run_at
+from .trained import SOLVERS, Lines, draw_lines, draw_probes, run_at, told
 
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "guided"
 
@@ -52,18 +52,7 @@ OBJECTS = ("a red motorbike", "a brown table", "a white sofa")
 
 def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFrame) -> str:
     """All tables as text."""
-    parts = []
-    for tier, rows in measures.groupby("tier", sort=False):
-        there = set(rows.dropna(subset=["point"])["measure"])
-        blocks = [{name: head for name, head in columns.items() if name in there} for columns in (TEXT, LOOK, FIELD)]
-        shown = [block(rows.sort_values("gamma", kind="stable"), columns) for columns in blocks if columns]
-        parts.append("\n\n".join([f"{tier}: {TITLES[str(tier)]}", *shown]))
-    if len(claims):
-        parts.append(f"claims of arXiv 2405.15891, on the built-in prior\n\n{pairs(claims)}")
-    for tier, rows in differences.groupby("tier", sort=False) if len(differences) else ():
-        base = "sds" if tier == "objects" else "ddim"
-        parts.append(f"{tier}: differences from {base} at the same gamma\n\n{pairs(rows)}")
-    return "\n\n\n".join(parts) + "\n"
+    return told(measures, differences, claims, "built-in", TITLES, {})
 
 
 def draw_pictures(runs: Runs, path: Path) -> None:

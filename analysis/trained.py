@@ -87,23 +87,34 @@ SHOWN = {
 OBJECTS = [("sds", 1.0), ("sdi", 1.0), ("sdi, t_min .2", 1.0), ("sds", 7.5), ("sdi", 7.5)]
 
 
-def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFrame) -> str:
-    """All tables as text."""
+def told(
+    measures: pd.DataFrame,
+    differences: pd.DataFrame,
+    claims: pd.DataFrame,
+    on: str,
+    titles: Mapping[str, str],
+    remarks: Mapping[str, str],
+) -> str:
+    """All tables of an experiment as text. on: the prior of the claims. titles, remarks: of tiers, above and below."""
     parts = []
     for tier, rows in measures.groupby("tier", sort=False):
         there = set(rows.dropna(subset=["point"])["measure"])
         blocks = [{name: head for name, head in columns.items() if name in there} for columns in (TEXT, LOOK, FIELD)]
         shown = [block(rows.sort_values("gamma", kind="stable"), columns) for columns in blocks if columns]
-        parts.append("\n\n".join([f"{tier}: {TITLES[str(tier)]}", *shown]))
-        if tier == "tune":
-            lowest = ", ".join(f"{run} {gamma:g}" for run, gamma in best(measures, "kd_effnet").items())
-            parts[-1] += f"\n\ngamma of the lowest KD: {lowest}"
+        remark = [remarks[str(tier)]] if tier in remarks else []
+        parts.append("\n\n".join([f"{tier}: {titles[str(tier)]}", *shown, *remark]))
     if len(claims):
-        parts.append(f"claims of arXiv 2405.15891, on the trained prior\n\n{pairs(claims)}")
+        parts.append(f"claims of arXiv 2405.15891, on the {on} prior\n\n{pairs(claims)}")
     for tier, rows in differences.groupby("tier", sort=False) if len(differences) else ():
         base = "sds" if str(tier).startswith("objects") else "ddim"
         parts.append(f"{tier}: differences from {base} at the same gamma\n\n{pairs(rows)}")
     return "\n\n\n".join(parts) + "\n"
+
+
+def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFrame) -> str:
+    """All tables as text."""
+    lowest = ", ".join(f"{run} {gamma:g}" for run, gamma in best(measures, "kd_effnet").items())
+    return told(measures, differences, claims, "trained", TITLES, {"tune": f"gamma of the lowest KD: {lowest}"})
 
 
 def prepare_beside(differences: pd.DataFrame) -> pd.DataFrame:

@@ -244,7 +244,7 @@ class Mosaic(Prior):
     ) -> Float[Tensor, "rows *shape"]:
         """m(x) for at most `FEW` rows of one prompt and windows of one radius, a part of the pictures at a time.
 
-        The products are of `FEW` rows, some of them blank: in one of another number a row could have other bits, on a CPU.
+        The products are of `FEW` rows, some of them blank, so that on a CPU a row has the same bits in any batch.
         """
         parts, norms, n = self._parts(prompt, x.device), self._norms(prompt, x.device, radius), len(x)
         small = functional.avg_pool2d(x, self.cell) if self.cell > 1 else x
