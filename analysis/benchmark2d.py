@@ -17,6 +17,7 @@ import pandas as pd
 
 from sdi_bench import texts
 from sdi_bench.compare import cell, clustering
+from sdi_bench.evaluate import TABLES, read_table
 from sdi_bench.store import write_whole
 
 from .figures.style import look, told
@@ -55,7 +56,7 @@ BLOCKS = {
         "each item against the same item of ddim": {"lpips": "LPIPS", "ssim": "SSIM", "psnr": "PSNR", "rms": "rms"},
     },
     "seeds": {
-        "16 prompts, 16 seeds each: text and look": {
+        "16 prompts, 4 seeds each: text and look": {
             "rprec": "rprec",
             "tclip": "tclip",
             "contrast": "contrast",
@@ -64,7 +65,7 @@ BLOCKS = {
             "spectrum": "spectrum",
             "saturation": "saturation",
         },
-        "16 prompts, 16 seeds each: pairs with ddim of 200 levels, diversity": {
+        "16 prompts, 4 seeds each: pairs with ddim of 200 levels, diversity": {
             "lpips": "LPIPS",
             "ssim": "SSIM",
             "psnr": "PSNR",
@@ -73,8 +74,8 @@ BLOCKS = {
             "vendi": "Vendi",
         },
     },
-    "test512": {
-        "the first 512 of them: sdi too, and ddim at as many network rows (278 levels) as sdi has": {
+    "test256": {
+        "the first 256 of them, with guidance and without: sdi too": {
             "kd_effnet": "KD real",
             "rprec": "rprec",
             "tclip": "tclip",
@@ -165,7 +166,7 @@ def pairs(frame: pd.DataFrame) -> str:
 def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFrame) -> str:
     """All tables as text."""
     parts = []
-    test = measures[measures["tier"] == "test512"]
+    test = measures[measures["tier"] == "test256"]
     chosen = {run: gamma for run, gamma in best(measures, "kd_effnet").items() if run in set(test["run"])}
     for tier, blocks in BLOCKS.items():
         for title, shown in blocks.items():
@@ -185,7 +186,7 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
         parts.append(f"own best gamma, chosen on the tuning prompts by KD to real tuning pictures: {said}\n\n{body}")
     if len(claims):
         ordered = claims.sort_values(["claim", "gamma"], kind="stable")
-        parts.append(f"claims of arXiv 2405.15891, on this prior\n\n{pairs(ordered)}")
+        parts.append(f"claims of arXiv 2405.15891, on the built-in prior\n\n{pairs(ordered)}")
     if len(differences):
         for name, rows in differences.groupby("tier", sort=False):
             parts.append(f"{name}: differences from ddim at the same gamma\n\n{pairs(rows)}")
@@ -259,18 +260,13 @@ def main() -> None:
     )
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
     folder = parser.parse_args().folder
-    measures, differences, claims = (read(folder / f"{name}.csv") for name in ("measures", "differences", "claims"))
+    measures, differences, claims = (read_table(folder / f"{name}.csv") for name in TABLES)
     text = tables(measures, differences, claims)
     write_whole(folder / "tables.txt", text.encode())
     draw_curves(prepare_curves(measures), folder / "gamma.png")
     if len(differences):
         draw_kappas(prepare_kappas(differences), folder / "kappa.png")
     print(text)
-
-
-def read(path: Path) -> pd.DataFrame:
-    """A table; empty if there is none."""
-    return pd.read_csv(path) if path.exists() and path.stat().st_size > 2 else pd.DataFrame()
 
 
 if __name__ == "__main__":

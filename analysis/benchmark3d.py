@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from sdi_bench.evaluate import TABLES, read_table
 from sdi_bench.metrics.known import named_in, trained
 from sdi_bench.pictures import shown
 from sdi_bench.store import write_whole
 
-from .benchmark2d import block, pairs, read
+from .benchmark2d import block, pairs
 from .figures.style import COLOURS, MARKERS, save
 from .figures.tiles import place_of, run_of, tile, whiskers
 from .runs import Runs
@@ -188,7 +189,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
     parser.add_argument("--runs", type=Path, default=Path("results/benchmark3d"), help="where the fields are")
     options = parser.parse_args()
-    measures, differences, claims = (read(options.folder / f"{name}.csv") for name in ("measures", "differences", "claims"))
+    measures, differences, claims = (read_table(options.folder / f"{name}.csv") for name in TABLES)
     text = tables(measures, differences, claims)
     write_whole(options.folder / "tables.txt", text.encode())
     draw(prepare(measures), options.folder / "map.png")

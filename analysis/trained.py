@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from sdi_bench.data.world import World
+from sdi_bench.evaluate import TABLES, read_table
 from sdi_bench.store import write_whole
 
 from . import benchmark3d
-from .benchmark2d import LOOK, best, block, draw_curves, pairs, prepare_curves, read
+from .benchmark2d import LOOK, best, block, draw_curves, pairs, prepare_curves
 from .figures.correlation import Correlation
 from .figures.residual import Residual
 from .figures.scatter import Scatter
@@ -235,7 +236,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
     parser.add_argument("--runs", type=Path, default=Path("results/trained"), help="where the runs are")
     options = parser.parse_args()
-    measures, differences, claims = (read(options.folder / f"{name}.csv") for name in ("measures", "differences", "claims"))
+    measures, differences, claims = (read_table(options.folder / f"{name}.csv") for name in TABLES)
     text = tables(measures, differences, claims)
     write_whole(options.folder / "tables.txt", text.encode())
     draw_curves(prepare_curves(measures), options.folder / "gamma.png")

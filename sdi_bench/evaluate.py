@@ -58,7 +58,7 @@ from .provenance import provenance
 from .run import built, conf_dir, experiment_of, explain, literal, preflight, quoted, read_experiment, stoppable, warn_as
 from .scenes import Image, Scene
 from .sizes import Pictures, sizes, together
-from .stats import equivalent, holm, verdict
+from .stats import UNTOLD, equivalent, holm, in_words
 from .store import RunFolder, writable, write_whole
 
 OBJECTS = "objects"
@@ -394,46 +394,65 @@ def judged(a: Row, b: Row, names: Sequence[str], margins: Mapping[str, float]) -
 
 
 def against(a: Samples, b: Samples, metric: Metric, margin: float | None) -> dict[str, Any]:
-    """The difference as a row, and itself as `gap`. Raises UndefinedError."""
+    """The difference as a row. Raises UndefinedError."""
     gap, n_clusters = compared(*shared(a, b), metric)
     found = gap.estimate._asdict() | {"n_clusters": n_clusters, "effect": gap.effect, "p": gap.p}
     if margin is not None:
         found |= {"margin": margin, "p_equal": equivalent(gap, margin).p}
-    return found | {"gap": gap}
+    return found
 
 
-def verdicts(pairs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The pairs as a table, with p-values by Holm over all of them, those asked `later` apart, and the verdict of each."""
-    adjusted: dict[int, float] = {}
-    for later in (False, True):
-        made = [i for i, pair in enumerate(pairs) if pair.get("p", np.nan) >= 0 and pair.get("later", False) == later]
-        adjusted |= dict(zip(made, holm(np.array([pairs[i]["p"] for i in made])), strict=True)) if made else {}
-    rows = []
-    for i, pair in enumerate(pairs):
-        row = {key: value for key, value in pair.items() if key != "gap"}
-        if "gap" in pair:
-            p = adjusted.get(i, np.nan)
-            row |= {"p_holm": p, "verdict": verdict(pair["gap"], pair.get("margin"), p)}
-        rows.append(row)
-    return pd.DataFrame(rows)
+def verdicts(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The pairs with p-values by Holm over all of them, those asked `later` apart, and the verdict of each."""
+    if pairs.empty:
+        return pairs
+    columns = [*(name for name in pairs if name not in SAID), *(name for name in ("point", "p") if name not in pairs), *SAID]
+    found = pairs.reindex(columns=columns).astype({"verdict": object})
+    later = found["later"] if "later" in found else pd.Series(False, found.index)
+    for when in (False, True):
+        made = found.index[found["p"].notna() & (later == when)]
+        if len(made):
+            found.loc[made, "p_holm"] = holm(found.loc[made, "p"].to_numpy(float))
+    for i, row in found[found["point"].notna()].iterrows():
+        equal = row.get("p_equal", np.nan)
+        found.loc[i, "verdict"] = (
+            UNTOLD if pd.isna(row["p"]) else in_words(row["point"], row["p_holm"], row.get("margin"), equal)
+        )
+    return found
 
 
-def experiment(name: str, settings: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
-    """measures: of all rows; differences: from the tier's baseline at the same gamma; claims. Unfinished rows are left out."""
+SAID = ("p_holm", "verdict")
+"""What is said of a pair among all of them."""
+
+
+def experiment(name: str, settings: Mapping[str, Any], earlier: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """measures: of all rows; differences: from the tier's baseline at the same gamma; claims. Unfinished rows are left out.
+
+    earlier: tables of the same experiment. A tier that is not asked for, or of which no run is here, keeps the rows that they
+    have of its runs as they would be made today (the same folder, the same number of items). p-values are by Holm over all.
+    """
     said = read_experiment(name)
     words = [f"experiment={name}", f"results={literal(settings['results'])}", *settings["also"]]
     margins = said["criteria"]["margins"]
-    measures: list[dict[str, Any]] = []
-    differences: list[dict[str, Any]] = []
-    claims: list[dict[str, Any]] = []
+    tables: dict[str, list[pd.DataFrame]] = {table: [] for table in TABLES}
     for tier, part in said["tiers"].items():
-        if settings["tier"] not in (None, tier) or "metrics" not in part:  # runs with a probe have none
+        if "metrics" not in part:  # runs with a probe have none
+            continue
+        plans = [plan for plan, *_ in preflight([*words, f"tier={tier}"])]
+        if settings["tier"] not in (None, tier) or all(plan.missing for plan in plans):
+            kept = of_before(tier, plans, earlier)
+            print(f"{tier}: {'as it was measured before' if len(kept['measures']) else 'not finished, left out'}")
+            for table, frame in kept.items():
+                tables[table].append(frame)
             continue
         rows = rows_of(words, tier, part, settings["uint8"])
-        lacking = [f"{plan.label} at gamma {plan.gamma:g}" for plan, *_ in preflight([*words, f"tier={tier}"]) if plan.missing]
+        lacking = [f"{plan.label} at gamma {plan.gamma:g}" for plan in plans if plan.missing]
         if lacking:
             print(f"{tier}: not finished, left out: {', '.join(lacking)}")
         metrics = chosen(part["metrics"])
+        measures: list[dict[str, Any]] = []
+        differences: list[dict[str, Any]] = []
+        claims: list[dict[str, Any]] = []
         for (row, gamma), made in tqdm(rows.items(), desc=tier, mininterval=5):
             about = {"tier": tier, "command": made.command, "results": made.folder}
             measures += records(made.run, made.given, metrics, about)
@@ -446,7 +465,51 @@ def experiment(name: str, settings: Mapping[str, Any]) -> dict[str, pd.DataFrame
                 found = judged(a, b, list(claim["expects"]), margins)
                 about = {"claim": claim["says"], "tier": tier, "later": claim.get("later", False)}
                 claims += [about | {"expected": claim["expects"][pair["measure"]]} | pair for pair in found]
-    return {"measures": framed(measures), "differences": verdicts(differences), "claims": verdicts(claims)}
+        tables["measures"].append(framed(measures))
+        tables["differences"].append(pd.DataFrame(differences))
+        tables["claims"].append(pd.DataFrame(claims))
+    whole = {table: joined(frames) for table, frames in tables.items()}
+    return {
+        "measures": whole["measures"] if len(whole["measures"]) else framed([]),
+        "differences": verdicts(whole["differences"]),
+        "claims": verdicts(whole["claims"]),
+    }
+
+
+TABLES = ("measures", "differences", "claims")
+"""What an experiment's evaluation writes, a csv each."""
+
+
+def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One below the other; what is empty has no say in the columns."""
+    some = [frame for frame in frames if len(frame)]
+    return pd.concat(some, ignore_index=True) if some else pd.DataFrame()
+
+
+def of_before(tier: str, plans: Sequence[Plan], earlier: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The rows of earlier tables that are about these runs of a tier, and the comparisons among them."""
+    runs = {(plan.folder.path.name, len(plan.items)): (plan.label, float(plan.gamma)) for plan in plans}
+    known = earlier["measures"]
+    if known.empty:
+        return dict(earlier)
+    measures = known[[row["tier"] == tier and (row["results"], row["n"]) in runs for row in known.to_dict("records")]]
+    there = {runs[pair] for pair in zip(measures["results"], measures["n"], strict=True)}
+    found = {"measures": measures}
+    for table in ("differences", "claims"):
+        frame = earlier[table]
+        about = frame.to_dict("records")
+        found[table] = frame[
+            [row["tier"] == tier and {(row["a"], row["gamma"]), (row["b"], row["gamma"])} <= there for row in about]
+        ]
+    return found
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table that this command wrote earlier; empty if there is none. Raises ValueError for one that cannot be read."""
+    try:
+        return pd.read_csv(path) if path.is_file() and path.stat().st_size > 1 else pd.DataFrame()
+    except ValueError as error:
+        raise ValueError(f"{path}: cannot be read as a table ({error}); move it away to measure anew") from error
 
 
 # ------------------------------------------------------------------------------------------------------------- command
@@ -507,7 +570,8 @@ def main() -> None:
                 raise ValueError(f"experiment={name!r}: has no rows; the main job measures it, or name its folders here")
             folder = Path(output or Path(settings["results"]) / name)
             writable(folder, "output")
-            tables = experiment(name, settings)
+            earlier = {table: read_table(folder / f"{table}.csv") for table in TABLES}
+            tables = experiment(name, settings, earlier)
             for table, frame in tables.items():
                 write_whole(folder / f"{table}.csv", frame.to_csv(index=False, float_format="%.6g").encode())
                 print("written:", folder / f"{table}.csv")

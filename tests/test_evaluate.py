@@ -210,15 +210,14 @@ def test_verdicts_adjust_over_all_that_is_claimed_together() -> None:
         rng.standard_normal((80, 1, 4, 4)), [Item("a", i) for i in range(80)], np.arange(80), paired=np.zeros((80, 1, 4, 4))
     )
     far = Samples(2 * same.images, same.items, same.labels, paired=same.paired)
-    pairs = [
-        {"measure": "rms", "margin": 0.01, "p": gap.p, "gap": gap}
-        for gap, _ in (compared(same, same, Rms()), compared(far, same, Rms()))
-    ] + [{"measure": "none", "undefined": "why"}]
-    found = evaluate.verdicts(pairs)
-    assert list(found["verdict"][:2]) == ["equal within 0.01", "higher"] and "gap" not in found
+    pairs = [{"measure": "rms"} | evaluate.against(some, same, Rms(), 0.01) for some in (same, far)]
+    pairs += [{"measure": "none", "undefined": "why"}]
+    found = evaluate.verdicts(pd.DataFrame(pairs))
+    assert list(found["verdict"][:2]) == ["equal within 0.01", "higher"] and pd.isna(found["verdict"][2])
     assert found["p_holm"][0] == 1 and math.isnan(found["p_holm"][2])
     assert found["p_holm"][1] == pytest.approx(2 * found["p"][1])
-    apart = evaluate.verdicts([*pairs, *({**pair, "later": True} for pair in [pairs[1]] * 3)])
+    said = [*({**pair, "later": False} for pair in pairs), *({**pair, "later": True} for pair in [pairs[1]] * 3)]
+    apart = evaluate.verdicts(pd.DataFrame(said))
     assert list(apart["p_holm"][:2]) == list(found["p_holm"][:2])  # what was asked later changes no verdict
     np.testing.assert_allclose(apart["p_holm"][3:], 3 * found["p"][1])
 
@@ -271,6 +270,24 @@ def test_an_experiment_is_measured_tier_by_tier(monkeypatch, tmp_path) -> None:
     assert gaps.loc["previous", "verdict"] == "equal within 0.05"
     (judged,) = tables["claims"].to_dict("records")
     assert (judged["claim"], judged["expected"], judged["verdict"]) == ("caching is DDIM", "equal", "equal within 0.05")
+    # one tier alone: the other keeps its rows, with p-values over all; so it does when its runs are gone, but of the same items
+    assert command(monkeypatch, "experiment=small", "tier=floor", f"results={tmp_path}") == 0
+    for name, table in tables.items():
+        again = pd.read_csv(tmp_path / "small" / f"{name}.csv")
+        pd.testing.assert_frame_equal(again, table, rtol=1e-5)
+    gone = rows[(rows["tier"] == "test") & (rows["run"] == "ddim") & (rows["gamma"] == 1)]["results"].iloc[0]
+    for folder in (tmp_path / "small").glob("digits-*"):
+        folder.rename(folder.with_name(f"away-{folder.name}"))
+    changed = rows.assign(n=[100 if name == gone else n for name, n in zip(rows["results"], rows["n"], strict=True)])
+    changed[changed["tier"] == "test"].to_csv(tmp_path / "small" / "measures.csv", index=False)
+    assert command(monkeypatch, "experiment=small", f"results={tmp_path}") == 0
+    kept = pd.read_csv(tmp_path / "small" / "measures.csv")
+    assert set(zip(kept["run"], kept["gamma"], strict=True)) == {("ddim", 2.0), ("fine", 1.0), ("previous", 1.0)}
+    assert (tmp_path / "small" / "differences.csv").stat().st_size <= 1  # ddim, which they were taken from, is not among them
+    (tmp_path / "small" / "claims.csv").write_text('"a')
+    assert command(monkeypatch, "experiment=small", f"results={tmp_path}") == 2
+    for name, table in tables.items():
+        table.to_csv(tmp_path / "small" / f"{name}.csv", index=False)
     # said on the command line: another model, whose settings the experiment's say nothing of, and another grid
     words = ["model=gaussian", "grid.n_levels=6", "prompt=[wide]"]
     monkeypatch.setattr(sys, "argv", ["run", "experiment=small", "row=ddim", "tier=test", f"results={tmp_path}", *words])

@@ -8,7 +8,8 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..benchmark2d import read
+from sdi_bench.evaluate import read_table
+
 from .figures import Figure, figures_of
 from .films import Film, films_of
 from .grids import Grid, grids_of
@@ -76,7 +77,7 @@ def prepare(folder: Path) -> Page:
     """All that the page shows of a folder. Raises ValueError, naming it, if there is nothing to show."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    frames = {path.stem: read(path) for path in sorted(folder.glob("[!.]*.csv"))}
+    frames = {path.stem: read_table(path) for path in sorted(folder.glob("[!.]*.csv"))}
     measures, differences, claims = (frames.get(name, pd.DataFrame()) for name in ("measures", "differences", "claims"))
     runs, wrong = runs_of(folder)
     here = [run.name for run in runs]

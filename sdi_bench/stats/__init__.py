@@ -5,7 +5,7 @@ from .groups import clusters_of
 from .intervals import FEWEST, Estimate, Statistic, jackknife, mean_of
 from .paired import Difference, difference, difference_of
 from .shares import share
-from .tests import UNTOLD, Equivalence, equivalent, holm, verdict
+from .tests import UNTOLD, Equivalence, equivalent, holm, in_words, verdict
 
 __all__ = [
     "FEWEST",
@@ -20,6 +20,7 @@ __all__ = [
     "equivalent",
     "extrapolated",
     "holm",
+    "in_words",
     "jackknife",
     "mean_of",
     "share",

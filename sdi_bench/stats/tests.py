@@ -58,7 +58,13 @@ def verdict(difference: Difference, margin: float | None, p_adjusted: float) -> 
     """
     if np.isnan(difference.error):
         return UNTOLD
+    p_equal = np.nan if margin is None else equivalent(difference, margin).p
+    return in_words(difference.estimate.point, p_adjusted, margin, p_equal)
+
+
+def in_words(point: float, p_adjusted: float, margin: float | None, p_equal: float) -> str:
+    """The verdict from the numbers of a table. p_equal: of equivalent, NaN where no margin was fixed."""
     differs = p_adjusted < LEVEL
-    if margin is not None and equivalent(difference, margin).equal:
+    if p_equal < LEVEL:
         return f"differs, by less than {margin:g}" if differs else f"equal within {margin:g}"
-    return ("higher" if difference.estimate.point > 0 else "lower") if differs else "not distinguishable"
+    return ("higher" if point > 0 else "lower") if differs else "not distinguishable"
