@@ -20,7 +20,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from pydoc import locate
 from typing import Any
 
 import numpy as np
@@ -60,6 +59,7 @@ from .scenes import Image, Scene
 from .sizes import Pictures, sizes, together
 from .stats import UNTOLD, equivalent, holm, in_words
 from .store import RunFolder, writable, write_whole
+from .trust import settings_of
 
 OBJECTS = "objects"
 """Real pictures: of the training objects, from the eight angles around them."""
@@ -137,28 +137,6 @@ class Finished:
         return samples_of(*about, real, samples, paired)
 
 
-def trusted(node: object, modules: Sequence[str], where: str) -> None:
-    """Raises ValueError, saying where, unless all that a configuration would call is of this package's models, scenes and their
-    parts, or of the modules: a folder may be from anyone, and Hydra calls whatever it names.
-    """
-    if isinstance(node, list):
-        for value in node:
-            trusted(value, modules, where)
-    if not isinstance(node, dict):
-        return
-    for value in node.values():
-        trusted(value, modules, where)
-    target = node.get("_target_")
-    if target is None or any(str(target).startswith(f"{module}.") for module in modules):
-        return
-    known = re.fullmatch(r"sdi_bench\.(models|scenes|schedules)(\.\w+)+", str(target)) and locate(str(target))
-    if not known or not str(getattr(known, "__module__", "")).startswith("sdi_bench."):
-        raise ValueError(
-            f"{where}: its config.yaml would call {target!r}, which is none of this package's models and scenes; "
-            f"modules=[{str(target).split('.')[0]}] trusts it"
-        )
-
-
 def open_folder(path: Path, field: str, recursive: bool = False, modules: Sequence[str] = ()) -> Finished:
     """A finished run or a folder of pictures, and of those inside it if recursive. Raises ValueError, naming the field.
 
@@ -169,15 +147,10 @@ def open_folder(path: Path, field: str, recursive: bool = False, modules: Sequen
     if not (path / "shards").is_dir():
         files = read_folder(path, field, recursive)
         return Finished.shown(path.name, files, [None] * len(files.read))
-    try:
-        config = yaml.safe_load((path / "config.yaml").read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"{field}={str(path)!r}: its config.yaml cannot be read") from error
-    for part in (config["model"], config["sampler"].get("scene")):
-        trusted(part, modules, f"{field}={str(path)!r}")
     folder = RunFolder(path)
+    config = settings_of(folder, modules, field)
     chunks = folder.chunks()
-    images, cost = finished(folder, chunks)
+    images, cost, _ = finished(folder, chunks)
     items = tuple(item for chunk in chunks for item in chunk)
     scale = config["sampler"]["guidance"]["scale"]
     scene = built(config["sampler"]["scene"]) if "scene" in config["sampler"] else Image()
@@ -300,8 +273,6 @@ def evaluate(folders: Sequence[str], settings: Mapping[str, Any], metrics: Mappi
     if not folders:
         raise ValueError("folder: none is given; name finished runs (results/<experiment>/<run>) or folders of pictures")
     inside, modules = settings["recursive"], settings["modules"]
-    if not isinstance(modules, list) or not all(isinstance(module, str) for module in modules):
-        raise ValueError(f"modules={modules!r}: must be a list of names")
     opened = [open_folder(Path(folder), "folder", inside, modules) for folder in folders]
     labels = told_apart(folders)
     runs = told([replace(run, label=label) for run, label in zip(opened, labels, strict=True)], settings["prompts"])
@@ -350,7 +321,7 @@ def rows_of(argv: Sequence[str], tier: str, part: Mapping[str, Any], uint8: bool
     """(row, gamma) -> each run of a tier that is finished, with what it is held against."""
     runs = {}
     for plan in finished_plans(argv, tier):
-        images, cost = finished(plan.folder, plan.chunks)
+        images, cost, _ = finished(plan.folder, plan.chunks)
         job = plan.job
         run = Finished.of(plan.label, plan.items, images, job.scene, plan.folder, plan.chunks, cost, job.model, plan.gamma)
         runs[plan.label, plan.gamma] = (run, plan.folder.path.name)
@@ -359,7 +330,7 @@ def rows_of(argv: Sequence[str], tier: str, part: Mapping[str, Any], uint8: bool
     for (row, gamma), (run, folder) in runs.items():
         command = f"python -m sdi_bench.run {shlex.join([argv[0], f'tier={tier}', f'row={row}', *argv[2:]])}"
         reference = runs.get((part.get("paired", ""), gamma))
-        drawn = finished(others[gamma].folder, others[gamma].chunks)[0] if gamma in others else None
+        drawn = finished(others[gamma].folder, others[gamma].chunks).images if gamma in others else None
         real = real_pictures(part.get("real"), run.images.shape[-1])
         samples = None if drawn is None else drawn[~diverged(drawn)]
         paired = None if reference is None or row == part["paired"] else matched(run, reference[0], "paired")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from jaxtyping import Float
@@ -24,6 +23,7 @@ from .provenance import provenance
 from .run import built, conf_dir, explain, quoted, stoppable
 from .scenes import View, Volume
 from .store import RunFolder, writable, write_whole
+from .trust import settings_of
 
 
 def sights(
@@ -103,7 +103,7 @@ def export(folder: Path, settings: dict[str, Any]) -> list[Path]:
     if not (folder / "shards").is_dir():
         raise ValueError(f"folder={str(folder)!r}: is no finished run")
     run = RunFolder(folder)
-    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config = settings_of(run, settings["modules"], "folder")
     scene = built(config["sampler"]["scene"]) if "scene" in config["sampler"] else None
     if not isinstance(scene, Volume):
         raise ValueError(f"folder={str(folder)!r}: its samples are images, no fields; run with scene=voxel")

@@ -5,10 +5,13 @@ import re
 import resource
 import sys
 import time
+import traceback
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +23,7 @@ from . import pictures
 from .compare import Entry, any_measured, notes, render, tidy
 from .data.shipped import sums
 from .draws import Item
+from .ledger import Ledger, Work, merged
 from .levels import Level
 from .measure import N_TRUTH, clustered, fresh_data, measure, samples_of
 from .metrics import MEASURES_VERSION, Metric, Sights
@@ -30,7 +34,8 @@ from .provenance import keep, provenance
 from .samplers import State
 from .sampling import Job
 from .scenes import Scene, Solid, Wording, surface
-from .store import RunFolder, Shard, digest, write_whole
+from .store import NotWrittenError, RunFolder, Shard, digest, sweep_up, write_whole
+from .texts import line
 from .update import Moments
 
 SHARD = 64
@@ -57,9 +62,10 @@ N_TRAJECTORY, N_TRAJECTORY_STATES = 8, 64
 
 @dataclass(frozen=True)
 class Plan:
-    """One run, ready to go: objects, items, and the folder that its choices name. part: (k, n), which n-th of the shards.
+    """One run, ready to go: objects, items, and the folder that its choices name.
 
-    probe: measured along the path; its arrays are kept, and no images. place: (tier, row) in an experiment.
+    part: (k, n), which n-th of the sweep's shards. offset: how many of these come before its first. only: the names of the shards
+    to be made; None: all. probe: measured along the path; its arrays are kept, and no images. place: (tier, row) in an experiment.
     """
 
     label: str
@@ -72,6 +78,8 @@ class Plan:
     part: tuple[int, int] = (0, 1)
     probe: Probe | None = None
     place: tuple[str, str] | None = None
+    offset: int = 0
+    only: frozenset[str] | None = None
 
     @property
     def gamma(self) -> float:
@@ -86,8 +94,24 @@ class Plan:
 
     @property
     def missing(self) -> list[tuple[Item, ...]]:
-        """The shards still to be made."""
+        """The shards that are not there."""
         return [chunk for chunk in self.chunks if not self.folder.has(chunk)]
+
+    @property
+    def overwrite(self) -> bool:
+        """Are its shards made again? Each is replaced when the new one is whole; those of other items stay."""
+        return bool(self.config["overwrite"])
+
+    @property
+    def todo(self) -> list[tuple[Item, ...]]:
+        """The shards that this process is to make."""
+        (k, n), chunks = self.part, enumerate(self.chunks, self.offset)
+        mine = [chunk for place, chunk in chunks if place % n == k and self.wanted(chunk)]
+        return mine if self.overwrite else [chunk for chunk in mine if not self.folder.has(chunk)]
+
+    def wanted(self, chunk: Sequence[Item]) -> bool:
+        """Is this shard to be made, or only others?"""
+        return self.only is None or self.folder.shard_path(chunk).stem in self.only
 
 
 def peak_mb(device: str) -> float:
@@ -97,57 +121,71 @@ def peak_mb(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def first_rows(state: State) -> dict[str, np.ndarray]:
-    """What is kept of a state: x0, eps, kappa (NaN where none was added) and sigma of the first items."""
+def first_rows(state: State, n: int) -> dict[str, np.ndarray]:
+    """What is kept of a state: x0, eps, kappa (NaN where none was added) and sigma of the first n items."""
     kappa = torch.full_like(state.x0, torch.nan) if state.kappa is None else state.kappa
     values = {"x0": state.x0, "eps": state.eps, "kappa": kappa, "sigma": state.level.sigma.expand(len(state.x0))}
-    return {name: value[:N_TRAJECTORY].cpu().numpy() for name, value in values.items()} | {"index": np.array(state.index)}
+    return {name: value[:n].cpu().numpy() for name, value in values.items()} | {"index": np.array(state.index)}
+
+
+Kept = list[dict[str, np.ndarray]]
+"""What some states of a batch looked like on the way, of its first items."""
 
 
 def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bool) -> None:
-    """Sample one shard in batches and keep it; of the first batch, keep what the states looked like on the way.
+    """Sample one shard in batches and keep it; of its first items, keep what the states looked like on the way.
 
     A batch of score distillation is kept from time to time and goes on from there, with the same bits, if the run was killed.
     """
     images, params, parts = [], [], []
-    kept: list[dict[str, np.ndarray]] = []
+    paths: list[Kept] = []
     n_states = plan.job.sampler.n_states
     stride = -(-n_states // N_TRAJECTORY_STATES)
     batches = [items[k : k + plan.batch_size] for k in range(0, len(items), plan.batch_size)]
     for k, batch in enumerate(batches):
-        since, cost, spent = load(plan, batch)
+        since, cost, spent, kept = load(plan, batch)
+        shown = N_TRAJECTORY - k * plan.batch_size if keep_trajectory else 0
         began = saved = time.perf_counter()
         state = since
         if since is not None:
             bar.update(len(batch) * (since.index + 1))
         for state in plan.job.states(batch, cost, since):
-            if keep_trajectory and k == 0 and (state.index % stride == 0 or state.index == n_states - 1):
-                kept.append(first_rows(state))
+            if shown > 0 and (state.index % stride == 0 or state.index == n_states - 1):
+                kept.append(first_rows(state, shown))
             bar.update(len(batch))
             if state.params is not None and time.perf_counter() - saved > CHECKPOINT:
-                save(plan, batch, state, cost, spent + time.perf_counter() - began)
+                save(plan, batch, state, cost, spent + time.perf_counter() - began, kept)
                 saved = time.perf_counter()
         assert state is not None
         spent += time.perf_counter() - began
         parts.append((cost, spent))
         if k < len(batches) - 1 and state.params is not None and state is not since:
-            save(plan, batch, state, cost, spent)
+            save(plan, batch, state, cost, spent, kept)
         images.append(plan.job.pictures(state).cpu().numpy())
         if not plan.job.scene.is_x0:
             assert state.params is not None
             params.append(state.params.cpu().numpy())
-    if kept and kept[0]["index"] == 0:
-        plan.folder.write_arrays("trajectory.npz", **{name: np.stack([rows[name] for rows in kept]) for name in kept[0]})
+        if shown > 0:
+            paths.append(kept)
     rows = {str(use): sum(cost.rows[use] for cost, _ in parts) for use in Use}
     made = np.concatenate(params) if params else None
     spent = sum(seconds for _, seconds in parts)
     plan.folder.write_shard(Shard(tuple(items), np.concatenate(images), rows, spent, peak_mb(plan.job.device), made))
     for batch in batches:
         plan.folder.drop_checkpoint(batch)
+    if paths and all(kept and kept[0]["index"] == 0 for kept in paths):
+        plan.folder.write_arrays("trajectory.npz", **joined(paths))
 
 
-def save(plan: Plan, batch: Sequence[Item], state: State, cost: Cost, seconds: float) -> None:
-    """Keep an unfinished batch, and show what it looks like now."""
+def joined(paths: Sequence[Kept]) -> dict[str, np.ndarray]:
+    """The paths of several batches as one: name -> [states, items, ...]; of the index, which they share, [states]."""
+    stacked = [{name: np.stack([rows[name] for rows in kept]) for name in kept[0]} for kept in paths]
+    whole = {name: np.concatenate([path[name] for path in stacked], axis=1) for name in stacked[0] if name != "index"}
+    return whole | {"index": stacked[0]["index"]}
+
+
+def save(plan: Plan, batch: Sequence[Item], state: State, cost: Cost, seconds: float, kept: Kept) -> None:
+    """Keep an unfinished batch and its path so far, and show what it looks like now."""
     assert state.params is not None
     arrays = {name: getattr(state, name).cpu().numpy() for name in ("x0", "eps", "params")}
     arrays |= {name: getattr(state.level, name).cpu().numpy() for name in "abt"}
@@ -155,21 +193,29 @@ def save(plan: Plan, batch: Sequence[Item], state: State, cost: Cost, seconds: f
         arrays |= {name: getattr(state.memory, name).cpu().numpy() for name in ("first", "second")}
         arrays["n"] = np.array(state.memory.n)
     arrays |= {"index": np.array(state.index), "seconds": np.array(seconds), "rows": np.array([cost.rows[use] for use in Use])}
+    if kept:
+        arrays |= {f"{PATH}{name}": np.stack([rows[name] for rows in kept]) for name in kept[0]}
     plan.folder.write_checkpoint(batch, arrays)
     if not plan.job.scene.is_x0:
         pictures.strip(plan.folder.path / "now.png", images_of(plan.job.model, state.x0).cpu().numpy())
 
 
-def load(plan: Plan, batch: Sequence[Item]) -> tuple[State | None, Cost, float]:
-    """(where an unfinished batch stood, its cost and seconds so far); (None, nothing) where it was not begun."""
+PATH = "path_"
+"""How the arrays of a batch's path are called in what is kept of it unfinished."""
+
+
+def load(plan: Plan, batch: Sequence[Item]) -> tuple[State | None, Cost, float, Kept]:
+    """(where an unfinished batch stood, its cost, seconds and path so far); (None, nothing) where it was not begun."""
     arrays = plan.folder.read_checkpoint(batch)
     if arrays is None:
-        return None, Cost(), 0.0
+        return None, Cost(), 0.0, []
+    paths = {name.removeprefix(PATH): arrays.pop(name) for name in list(arrays) if name.startswith(PATH)}
+    kept = [{name: paths[name][k] for name in paths} for k in range(len(paths["index"]))] if paths else []
     found = {name: torch.from_numpy(array).to(plan.job.device) for name, array in arrays.items()}
     memory = Moments(int(found["n"]), found["first"], found["second"]) if "n" in found else None
     level = Level(found["a"], found["b"], found["t"])
     state = State(int(found["index"]), level, found["x0"], found["eps"], None, found["params"], memory)
-    return state, Cost(dict(zip(Use, arrays["rows"].tolist(), strict=True))), float(arrays["seconds"])
+    return state, Cost(dict(zip(Use, arrays["rows"].tolist(), strict=True))), float(arrays["seconds"]), kept
 
 
 def make_probed(plan: Plan, items: Sequence[Item], bar: tqdm) -> None:
@@ -185,33 +231,100 @@ def make_probed(plan: Plan, items: Sequence[Item], bar: tqdm) -> None:
     plan.folder.write_probed(items, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, spent)
 
 
-def execute(plan: Plan) -> None:
-    """Make what is missing of a run."""
-    missing = [chunk for chunk in plan.chunks[plan.part[0] :: plan.part[1]] if not plan.folder.has(chunk)]
-    if not missing:
-        return
+def execute(plan: Plan) -> list[str]:
+    """Make what is to be made of a run; what became of each shard is noted in the experiment's ledger.
+
+    A shard that fails stops no other one. Returns a line for each. Raises NotWrittenError where nothing can be kept.
+    """
+    todo = plan.todo
+    if not todo:
+        return []
+    for folder in (plan.folder.path, plan.folder.path / "shards"):
+        sweep_up(folder)
     plan.folder.write_text("config.yaml", yaml.safe_dump(dict(plan.config), sort_keys=False))
     keep(plan.folder.path, provenance("sdi_bench.run", sys.argv[1:]))
-    total = sum(len(chunk) for chunk in missing) * plan.job.sampler.n_states
+    ledger, failed = Ledger(plan.folder.path.parent), []
+    total = sum(len(chunk) for chunk in todo) * plan.job.sampler.n_states
     with tqdm(total=total, desc=f"{plan.label:14s}", unit="steps", unit_scale=True, dynamic_ncols=True, mininterval=0.5) as bar:
-        for chunk in missing:
-            if plan.probe is not None:
-                make_probed(plan, chunk, bar)
+        for chunk in todo:
+            about = plan.folder.path.name, plan.folder.shard_path(chunk).stem
+            ledger.note("started", *about)
+            began = time.perf_counter()
+            try:
+                make(plan, chunk, bar)
+            except NotWrittenError as error:
+                with suppress(NotWrittenError):
+                    ledger.note("failed", *about, reason=str(error))
+                raise
+            except KeyboardInterrupt:
+                ledger.note("stopped", *about)
+                raise
+            except Exception as error:
+                reason = line(f"{type(error).__name__}: {error}")
+                ledger.note("failed", *about, reason=reason, trace=traceback.format_exc())
+                failed.append(f"{plan.label}, γ {plan.gamma:g}, shard {about[1]}: {reason}")
                 continue
-            # other items may share the run: the first keep their path
-            first = chunk == plan.chunks[0] and not (plan.folder.path / "trajectory.npz").exists()
-            make_shard(plan, chunk, bar, keep_trajectory=first)
+            ledger.note("finished", *about, seconds=round(time.perf_counter() - began, 3))
+    return failed
 
 
-def finished(folder: RunFolder, chunks: Sequence[Sequence[Item]]) -> tuple[np.ndarray, dict[str, Any]]:
-    """(images, cost: rows by use, seconds, peak_mb) of finished shards."""
+def make(plan: Plan, chunk: Sequence[Item], bar: tqdm) -> None:
+    """One shard."""
+    if plan.overwrite:
+        for k in range(0, len(chunk), plan.batch_size):
+            plan.folder.drop_checkpoint(chunk[k : k + plan.batch_size])
+    if plan.probe is not None:
+        make_probed(plan, chunk, bar)
+        return
+    # other items may share the run: the first keep their path
+    new = plan.overwrite or not (plan.folder.path / "trajectory.npz").exists()
+    make_shard(plan, chunk, bar, keep_trajectory=new and chunk == plan.chunks[0])
+
+
+def arranged(plans: Iterable[Plan], retry: str) -> list[Plan]:
+    """The runs of a sweep, each knowing how many shards come before its own, so that parts share them all evenly.
+
+    retry: failed makes only what the ledger has as failed, stopped or killed; all, whatever is missing.
+    """
+    found: list[Plan] = []
+    known: dict[Path, dict[tuple[str, str], Work]] = {}
+    for plan in plans:
+        offset = found[-1].offset + len(found[-1].chunks) if found else 0
+        only = None
+        if retry == "failed":
+            folder = plan.folder.path
+            ledger = known.setdefault(folder.parent, merged(folder.parent))
+            only = frozenset(shard for (run, shard), work in ledger.items() if run == folder.name and work.lost)
+        found.append(replace(plan, offset=offset, only=only))
+    return found
+
+
+def ask(plans: Iterable[Plan]) -> None:
+    """Note in the ledger which shards a command asks for."""
+    for plan in plans:
+        ledger = Ledger(plan.folder.path.parent)
+        for chunk in plan.todo:
+            about = {"label": plan.label, "n": len(chunk), "steps": plan.job.sampler.n_states}
+            ledger.note("asked", plan.folder.path.name, plan.folder.shard_path(chunk).stem, **about)
+
+
+class Made(NamedTuple):
+    """Finished shards. cost: rows by use, seconds, peak_mb; content: a digest of all that they hold."""
+
+    images: np.ndarray
+    cost: dict[str, Any]
+    content: str
+
+
+def finished(folder: RunFolder, chunks: Sequence[Sequence[Item]]) -> Made:
+    """What finished shards hold. Raises ValueError, naming the file."""
     shards = [folder.read_shard(chunk) for chunk in chunks]
     cost = {
         "rows": {use: sum(shard.rows[use] for shard in shards) for use in shards[0].rows},
         "seconds": sum(shard.seconds for shard in shards),
         "peak_mb": max(shard.peak_mb for shard in shards),
     }
-    return np.concatenate([shard.images for shard in shards]), cost
+    return Made(np.concatenate([shard.images for shard in shards]), cost, digest([shard.sha256 for shard in shards]))
 
 
 @dataclass(frozen=True)
@@ -247,15 +360,18 @@ def every_view(
 
 def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
     """A finished run as a row of the table; its measures are kept in metrics.json."""
-    kept, cost = finished(plan.folder, plan.chunks)
+    kept, cost, content = finished(plan.folder, plan.chunks)
     items, n_views, sights = every_view(plan.job.scene, plan.items, plan.folder, plan.chunks)
     images = kept if sights is None else kept.reshape(-1, *kept.shape[2:])
     clusters = clustered(plan.items, plan.job.model).repeat(n_views)
     held_against = None if truth is None else hashlib.sha256(truth.tobytes()).hexdigest()
     listed = [[item.prompt, item.seed] for item in plan.items]
-    asked = digest([listed, plan.config["metric"], MEASURES_VERSION, sums(), held_against])
-    known = plan.folder.read_json("metrics.json")
-    if known is None or known["asked"] != asked:
+    asked = digest([listed, plan.config["metric"], MEASURES_VERSION, sums(), held_against, content])
+    try:
+        known = plan.folder.read_json("metrics.json")
+    except ValueError:
+        known = None  # damaged: measured again
+    if known is None or known.get("asked") != asked:
         given = samples_of(images, items, clusters, plan.job.model, plan.gamma, truth, sights=sights)
         measures = measure(given, plan.metrics)
         known = {"asked": asked, "n": len(plan.items), "cost": cost, "measures": measures}

@@ -72,7 +72,10 @@ def provenance(module: str, words: Sequence[str]) -> dict[str, Any]:
 def keep(folder: Path, record: dict[str, Any]) -> None:
     """provenance.json of what is made bit by bit: this record, and under `earlier` those of the commands that began it."""
     place = RunFolder(folder)
-    known = place.read_json("provenance.json")
+    try:
+        known = place.read_json("provenance.json")
+    except ValueError as damaged:
+        known = {"lost": str(damaged)}
     earlier = [] if known is None else [*known.pop("earlier", []), known]
     place.write_json("provenance.json", record | {"earlier": earlier})
 

@@ -26,13 +26,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from . import prompts, require
-from .jobs import Plan, execute, summarise
+from .jobs import Plan, arranged, ask, execute, summarise
 from .metrics import Metric
 from .models import Denoiser, ExactModel, HasData
 from .samplers import Distillation, Sampler
 from .sampling import Job
 from .schedules import Schedule
-from .store import RESULTS_VERSION, Listed, RunFolder, digest, writable, write_index
+from .store import RESULTS_VERSION, Listed, NotWrittenError, RunFolder, digest, writable, write_index
 from .texts import line
 
 SETTINGS = (
@@ -50,7 +50,7 @@ SETTINGS = (
         "prompt",
         "prompt_file",
     ),
-    *("n_items", "part", "negative_prompt", "seeds", "results", "overwrite", "batch_size", "device"),
+    *("n_items", "part", "negative_prompt", "seeds", "results", "overwrite", "retry", "batch_size", "device"),
 )
 """What a configuration may hold at its top level."""
 
@@ -183,6 +183,8 @@ def plans_of(
     require.count("batch_size", plain["batch_size"])
     if not isinstance(plain["overwrite"], bool):
         raise ValueError(f"overwrite={plain['overwrite']!r}: must be true or false")
+    if plain["retry"] not in ("all", "failed"):
+        raise ValueError(f"retry={plain['retry']!r}: must be all or failed")
     try:
         torch.empty(0, device=plain["device"])
     except (RuntimeError, AssertionError, TypeError) as error:
@@ -495,7 +497,8 @@ def answer(cfg: DictConfig) -> None:
 def main() -> None:
     """Check the whole sweep, run it, show the table.
 
-    Exit status 2 for bad input, 1 if metrics were asked for and nothing could be measured.
+    Exit status 2 for bad input; 1 if a shard failed, results cannot be kept, or metrics were asked for and nothing could be
+    measured.
     """
     argv = sys.argv[1:]
     flags = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion"}
@@ -507,32 +510,50 @@ def main() -> None:
     warn_as("sdi_bench.run")
     try:
         plans = preflight(argv)
-        unique = {(plan.folder.path, plan.items): plan for pair in plans for plan in reversed(pair)}.values()
-        for plan in unique:
-            if plan.config["overwrite"]:
-                plan.folder.remove()
-        finished = [plan.label for plan in unique if not plan.missing]
+        asked = {(plan.folder.path, plan.items): plan for pair in plans for plan in reversed(pair)}
+        unique = arranged(asked.values(), plans[0][0].config["retry"])
+        finished = [plan.label for plan in unique if not plan.todo and not plan.missing]
         if finished:
             print(f"finished earlier, not run again: {', '.join(finished)}")
         if any(plan.place for plan, *_ in plans):
             runs = [plan for plan, *_ in plans if plan.place]
             entries = [Listed(*plan.place, plan.label, plan.gamma, plan.folder) for plan in runs if plan.place]
             write_index(runs[0].folder.path.parent, entries)
-        for plan in unique:
-            execute(plan)
+        ask(unique)
+        failed = [told for plan in unique for told in execute(plan)]
+        if failed:
+            print(
+                f"sdi_bench.run: {len(failed)} failed; the same command tries these again:",
+                *failed,
+                sep="\n  ",
+                file=sys.stderr,
+            )
+            whole = [pair for pair in plans if not any(plan.missing for plan in pair)]
+            if whole and not any(plan.place or plan.probe for plan, *_ in whole):
+                summarise(whole)
+            sys.exit(1)
         if any(plan.place for plan, *_ in plans):
             print(f"finished; to measure: python -m sdi_bench.evaluate experiment={experiment_of(argv)}")
             return
         if any(plan.missing for plan in unique):
-            print("this part is finished; once the others are, any of them given again shows the table")
+            others = "the same command without retry=failed makes the rest"
+            if parse_part(unique[0].config["part"])[1] > 1:
+                others = "once the other parts are, any of them given again shows the table"
+            print(f"this part is finished; {others}")
             return
         if any(plan.probe for plan in unique):
             print("finished:", *(plan.folder.path for plan in unique), sep="\n  ")
         elif not summarise(plans) and any(word.startswith("metric") for word in argv):
             sys.exit(1)
+    except NotWrittenError as error:
+        print(f"sdi_bench.run: {line(str(error))}", file=sys.stderr)
+        sys.exit(1)
     except (ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"sdi_bench.run: {explain(error, argv)}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:  # a picture that cannot be written; some of Hydra's errors are OSErrors too, and told above
+        print(f"sdi_bench.run: {line(str(error))}", file=sys.stderr)
+        sys.exit(1)
 
 
 def warn_as(name: str) -> None:

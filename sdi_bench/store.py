@@ -3,25 +3,34 @@
 results/<experiment>/<choices>-<hash>/{config.yaml, provenance.json, shards/<hash of items>.npz, trajectory.npz, metrics.json}
 results/<experiment>/index.json: of an experiment of conf/experiments, which run is which row
 
-A run is a set of shards of items. A shard is written whole or not at all: a killed run loses the shard in hand.
+A run is a set of shards of items. A shard is written whole or not at all: a killed run loses the shard in hand. It says which
+items it holds and carries a digest of its content, so that one that was changed or stands in another's place is told.
 """
 
 import hashlib
 import io
 import json
 import os
-import shutil
-from collections.abc import Mapping, Sequence
+import re
+import socket
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import yaml
 from jaxtyping import Float
 
 from .draws import Item
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
 
 RESULTS_VERSION = 2
 """Raised whenever the numbers a configuration gives change: old results are then not mixed with new ones."""
@@ -33,21 +42,81 @@ def digest(value: object, length: int = 12) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
+class NotWrittenError(ValueError):
+    """A file could not be written: the disk is full, or may not be written to. What was there before is still there."""
+
+
+class NotReadError(ValueError):
+    """A file of a results folder is not there, or damaged."""
+
+
+def node() -> str:
+    """This machine, in eight letters."""
+    return digest(socket.gethostname(), 8)
+
+
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that no reader ever sees half of it, and a crash leaves the old one or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(part, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    """Write a file so that no reader ever sees half of it, and a crash leaves the old one or none. Raises NotWrittenError."""
+    part = path.with_name(f".{path.name}.{node()}-{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        why = error.strerror or str(error)
+        raise NotWrittenError(f"{path}: cannot be written ({why}); what was finished before is still there") from error
+
+
+PART = re.compile(r"\..+\.(?:([0-9a-f]{8})-)?(\d+)\.part")
+"""How the half of a file is called that a process writes: the machine and the process are its last words."""
+
+
+def alive(pid: int) -> bool:
+    """Is there such a process on this machine?"""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def sweep_up(folder: Path) -> list[Path]:
+    """Delete what processes of this machine had half written in a folder when they were killed; returns what was deleted."""
+    gone = []
+    for path in folder.glob(".*.part") if folder.is_dir() else ():
+        named = PART.fullmatch(path.name)
+        if named and named[1] in (None, node()) and not alive(int(named[2])):
+            path.unlink(missing_ok=True)
+            gone.append(path)
+    return gone
+
+
+def content(arrays: Mapping[str, np.ndarray]) -> str:
+    """sha256 of named arrays: names, types, shapes and bytes."""
+    whole = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        whole.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        whole.update(array.data if array.size else b"")
+    return whole.hexdigest()
+
+
+DIGEST = "sha256"
+"""The name of a shard's digest among its arrays."""
 
 
 class Shard(NamedTuple):
     """Finished items: images [n, *shape] (of fields [n, views, *shape]) and what they cost together.
 
-    params: [n, *psi], what the images show, where that is not the image itself; read by `read_params`.
+    params: [n, *psi], what the images show, where that is not the image itself; read by `read_params`. sha256: of all that a
+    shard that was read holds.
     """
 
     items: tuple[Item, ...]
@@ -56,6 +125,7 @@ class Shard(NamedTuple):
     seconds: float
     peak_mb: float
     params: np.ndarray | None = None
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,8 +139,38 @@ class RunFolder:
         return self.path / "shards" / f"{digest([[item.prompt, item.seed] for item in items], 16)}.npz"
 
     def has(self, items: Sequence[Item]) -> bool:
-        """True if these items are finished."""
-        return self.shard_path(items).exists()
+        """True if these items are finished: a file that is empty or cut off is none."""
+        return is_zipfile(self.shard_path(items))
+
+    def _read(self, items: Sequence[Item], *names: str) -> tuple[dict[str, np.ndarray], str]:
+        """What a shard holds but its digest, and that. With names only these of its arrays, and the digest goes unchecked.
+
+        Raises ValueError, naming the file, for one that is damaged, was changed since it was written, or holds other items.
+        """
+        path = self.shard_path(items)
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in names or archive.files}
+                listed = json.loads(str(archive["items"]))
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError) as error:
+            raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
+        if listed != [[item.prompt, item.seed] for item in items]:
+            raise ValueError(f"{path}: holds other items than its name says; delete it and run again")
+        if names:
+            return arrays, ""
+        told = arrays.pop(DIGEST, None)
+        found = content(arrays)
+        if told is not None and str(told) != found:  # shards of earlier versions carry none
+            raise ValueError(f"{path}: was changed since it was written; delete it and run again")
+        return arrays, found
+
+    def _keep(self, items: Sequence[Item], arrays: Mapping[str, np.ndarray], cost: Mapping[str, Any], save: Callable) -> None:
+        """Write a shard: named arrays, the first axis the items, and what they cost. Raises NotWrittenError."""
+        listed = [[item.prompt, item.seed] for item in items]
+        whole = {**arrays, "items": np.array(json.dumps(listed)), "cost": np.array(json.dumps(cost))}
+        buffer = io.BytesIO()
+        save(buffer, **whole, **{DIGEST: np.array(content(whole))})
+        write_whole(self.shard_path(items), buffer.getvalue())
 
     def chunks(self) -> list[tuple[Item, ...]]:
         """The items of every finished shard, by seed and prompt; a shard that a larger one repeats is left out."""
@@ -92,34 +192,23 @@ class RunFolder:
         return sorted(kept, key=lambda chunk: [(item.seed, item.prompt or "") for item in chunk])
 
     def write_shard(self, shard: Shard) -> None:
-        """Keep finished items."""
+        """Keep finished items. Raises NotWrittenError."""
         cost = {"rows": dict(shard.rows), "seconds": shard.seconds, "peak_mb": shard.peak_mb}
-        listed = [[item.prompt, item.seed] for item in shard.items]
-        buffer = io.BytesIO()
-        arrays = {"images": shard.images, "items": np.array(json.dumps(listed)), "cost": np.array(json.dumps(cost))}
-        if shard.params is not None:
-            arrays["params"] = shard.params
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        write_whole(self.shard_path(shard.items), buffer.getvalue())
+        arrays = {"images": shard.images} | ({} if shard.params is None else {"params": shard.params})
+        self._keep(shard.items, arrays, cost, np.savez)
 
     def read_shard(self, items: Sequence[Item]) -> Shard:
-        """Finished items. Raises ValueError, naming the file, if it is damaged."""
-        path = self.shard_path(items)
+        """Finished items. Raises ValueError, naming the file, for one that is damaged, was changed, or holds other items."""
+        arrays, found = self._read(items)
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                cost = json.loads(str(archive["cost"]))
-                return Shard(tuple(items), archive["images"], cost["rows"], cost["seconds"], cost["peak_mb"])
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
+            cost = json.loads(str(arrays["cost"]))
+            return Shard(tuple(items), arrays["images"], cost["rows"], cost["seconds"], cost["peak_mb"], sha256=found)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.shard_path(items)}: damaged ({error}); delete it and run again") from error
 
     def read_params(self, items: Sequence[Item]) -> np.ndarray:
         """What finished items are made of. Raises ValueError, naming the file, if it was not kept."""
-        path = self.shard_path(items)
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                return np.asarray(archive["params"])
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise ValueError(f"{path}: holds no parameters of a scene ({error})") from error
+        return self._read(items, "params")[0]["params"]
 
     def checkpoint_path(self, items: Sequence[Item]) -> Path:
         """Where unfinished items are kept."""
@@ -145,20 +234,16 @@ class RunFolder:
         self.checkpoint_path(items).unlink(missing_ok=True)
 
     def write_probed(self, items: Sequence[Item], arrays: Mapping[str, np.ndarray], cost: Mapping[str, Any]) -> None:
-        """Keep what a probe measured of some items: a shard of named arrays, the first axis the items."""
-        listed = [[item.prompt, item.seed] for item in items]
-        buffer = io.BytesIO()
-        extra = {"items": np.array(json.dumps(listed)), "cost": np.array(json.dumps(cost))}
-        np.savez_compressed(buffer, **arrays, **extra)  # type: ignore[arg-type]
-        write_whole(self.shard_path(items), buffer.getvalue())
+        """Keep what a probe measured of some items: named arrays, the first axis the items. Raises NotWrittenError."""
+        self._keep(items, arrays, cost, np.savez_compressed)
 
     def read_probed(self) -> tuple[list[Item], dict[str, np.ndarray]]:
-        """(items, named arrays) of all that a probe measured. Raises ValueError, naming the file, if one is damaged."""
+        """(items, named arrays) of all that a probe measured. Raises ValueError, naming the file, as read_shard does."""
         items: list[Item] = []
         parts: list[dict[str, np.ndarray]] = []
         for chunk in self.chunks():
-            with np.load(self.shard_path(chunk), allow_pickle=False) as archive:
-                parts.append({name: archive[name] for name in archive.files if name not in ("items", "cost")})
+            arrays, _ = self._read(chunk)
+            parts.append({name: array for name, array in arrays.items() if name not in ("items", "cost")})
             items.extend(chunk)
         return items, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -186,13 +271,28 @@ class RunFolder:
         self.write_text(name, json.dumps(value, indent=1) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """A small table, or None if there is none."""
+        """A small table, or None if there is none. Raises ValueError, naming the file, if it is damaged."""
         path = self.path / name
-        return json.loads(path.read_text()) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            found = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
+        if not isinstance(found, dict):
+            raise ValueError(f"{path}: damaged (no table); delete it and run again")
+        return found
 
-    def remove(self) -> None:
-        """Throw the run away."""
-        shutil.rmtree(self.path, ignore_errors=True)
+    def read_config(self) -> dict[str, Any]:
+        """What was chosen. Raises ValueError, naming the file, if it is not there or damaged."""
+        path = self.path / "config.yaml"
+        try:
+            found = yaml.safe_load(path.read_text("utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise NotReadError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+        if not isinstance(found, dict):
+            raise NotReadError(f"{path}: damaged (no settings)")
+        return found
 
 
 @dataclass(frozen=True)
@@ -206,23 +306,35 @@ class Listed:
     folder: RunFolder
 
     def config(self) -> dict[str, Any]:
-        """What was chosen."""
-        found = yaml.safe_load((self.folder.path / "config.yaml").read_text())
-        assert isinstance(found, dict)
-        return found
+        """What was chosen. Raises ValueError, naming the file."""
+        return self.folder.read_config()
 
 
 INDEX = "index.json"
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """While this lasts no other process is in here with the same file; the system lets go of it when a process dies.
+
+    On systems without fcntl there is no lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def write_index(experiment: Path, entries: Sequence[Listed]) -> None:
-    """Remember which runs make up an experiment; the others stay as they are."""
+    """Remember which runs make up an experiment; the others stay as they are. Several processes may do so at once."""
     place = RunFolder(experiment)
-    known = (place.read_json(INDEX) or {"runs": []})["runs"]
     told = {(entry.tier, entry.row, entry.label, entry.gamma) for entry in entries}
-    rows = [row for row in known if (row["tier"], row["row"], row["label"], row["gamma"]) not in told]
-    rows += [{"tier": e.tier, "row": e.row, "label": e.label, "gamma": e.gamma, "folder": e.folder.path.name} for e in entries]
-    place.write_json(INDEX, {"runs": rows})
+    rows = [{"tier": e.tier, "row": e.row, "label": e.label, "gamma": e.gamma, "folder": e.folder.path.name} for e in entries]
+    with locked(experiment / ".index.lock"):
+        known = (place.read_json(INDEX) or {"runs": []})["runs"]
+        others = [row for row in known if (row["tier"], row["row"], row["label"], row["gamma"]) not in told]
+        place.write_json(INDEX, {"runs": [*others, *rows]})
 
 
 def read_index(experiment: Path) -> list[Listed]:
@@ -230,7 +342,11 @@ def read_index(experiment: Path) -> list[Listed]:
     found = RunFolder(experiment).read_json(INDEX)
     if found is None:
         raise ValueError(f"{experiment}: has no {INDEX}; run the experiment first")
-    return [Listed(**row | {"folder": RunFolder(experiment / row["folder"])}) for row in found["runs"]]
+    try:
+        return [Listed(**row | {"folder": RunFolder(experiment / Path(row["folder"]).name)}) for row in found["runs"]]
+    except (KeyError, TypeError) as error:
+        where = experiment / INDEX
+        raise ValueError(f"{where}: damaged ({error}); delete it and give the experiment's command again") from error
 
 
 def writable(folder: Path, field: str) -> None:
@@ -239,5 +355,6 @@ def writable(folder: Path, field: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / ".writable", b"")
         (folder / ".writable").unlink()
-    except OSError as error:
-        raise ValueError(f"{field}={str(folder)!r}: cannot write there ({error.strerror})") from error
+    except (OSError, NotWrittenError) as error:
+        why = error.__cause__ if isinstance(error, NotWrittenError) else error
+        raise ValueError(f"{field}={str(folder)!r}: cannot write there ({getattr(why, 'strerror', why)})") from error

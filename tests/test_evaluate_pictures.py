@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sdi_bench import evaluate, invert, run
+from sdi_bench import evaluate, invert, run, trust
 from sdi_bench.data.world import World
 from sdi_bench.features.effnet import pooled
 from sdi_bench.measure import Clusters
@@ -364,8 +364,8 @@ def test_a_runs_configuration_calls_nothing_but_models_and_scenes(monkeypatch, t
     (tmp_path / "config.yaml").write_text(json.dumps({"model": part, "sampler": {"guidance": {"scale": 1}}}))
     assert command(monkeypatch, str(tmp_path)) == 2
     error = capsys.readouterr().err
-    assert f"its config.yaml would call {target!r}, which is none of" in error and error.count("\n") == 1
-    evaluate.trusted(part, [str(target).split(".")[0]], "here")
+    assert f"its configuration would call {target!r}, which is none of" in error and error.count("\n") == 1
+    trust.trusted(part, [str(target).split(".")[0]], "here")
 
 
 # ---------------------------------------------------------------------------------------------------------- all of it

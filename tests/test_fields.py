@@ -76,8 +76,8 @@ def test_a_killed_field_goes_on_with_the_same_bits(monkeypatch, tmp_path) -> Non
     monkeypatch.setattr(jobs, "CHECKPOINT", 0.0)
     kept, made = jobs.save, []
 
-    def killed(plan, batch, state, cost, seconds) -> None:
-        kept(plan, batch, state, cost, seconds)
+    def killed(plan, batch, state, cost, seconds, path) -> None:
+        kept(plan, batch, state, cost, seconds, path)
         made.append((batch[0].seed, state.index))
         if made[-1] == (2, 4):
             raise KeyboardInterrupt
@@ -93,6 +93,10 @@ def test_a_killed_field_goes_on_with_the_same_bits(monkeypatch, tmp_path) -> Non
     shards = [next(iter((tmp_path / name).glob("3d/*/shards/*.npz"))) for name in ("whole", "broken")]
     assert shards[0].name == shards[1].name
     one, other = (np.load(path) for path in shards)
+    paths = [np.load(next((tmp_path / name).glob("3d/*/trajectory.npz"))) for name in ("whole", "broken")]
+    assert paths[0]["x0"].shape[1] == 4  # of all four items, two batches
+    for name in paths[0].files:
+        np.testing.assert_array_equal(paths[0][name], paths[1][name])
     assert np.array_equal(one["images"], other["images"]) and np.array_equal(one["params"], other["params"])
     rows = [RunFolder(path.parents[1]).read_shard(RunFolder(path.parents[1]).chunks()[0]).rows for path in shards]
     assert rows[0] == rows[1]

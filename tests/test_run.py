@@ -1,5 +1,6 @@
 """The main job: sweeps, the table, what is skipped, what is refused."""
 
+import io
 import json
 import os
 import re
@@ -235,7 +236,13 @@ def test_a_damaged_shard_is_named(monkeypatch, tmp_path, capsys) -> None:
     words = ["sampler=ddim", f"results={tmp_path}", "metric=[contrast]", *SMALL]
     assert command(monkeypatch, *words) == 0
     shard = next(tmp_path.glob("main/digits-ddim-g1*/shards/*.npz"))
-    shard.write_bytes(shard.read_bytes()[:100])
+    whole = shard.read_bytes()
+    for n in (0, 100, len(whole) - 1):  # cut off: made again
+        shard.write_bytes(whole[:n])
+        assert command(monkeypatch, *words) == 0
+        assert sorted(np.load(shard)) == sorted(np.load(io.BytesIO(whole)))
+    at = whole.index(np.load(shard)["images"].tobytes()[:64])
+    shard.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     assert command(monkeypatch, *words) == 2
     assert f"{shard.name}: damaged" in capsys.readouterr().err
 

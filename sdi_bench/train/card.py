@@ -39,6 +39,7 @@ from ..samplers import Ddim
 from ..sampling import Job
 from ..stats import Estimate, clusters_of, jackknife, mean_of, share
 from ..store import RunFolder
+from ..trust import trusted
 from .recipe import Recipe
 
 matplotlib.use("Agg")
@@ -177,7 +178,9 @@ def card(folder: Path, n: int, gammas: Sequence[float], machine: str, device: st
     if made is None or not (folder / RECIPE).exists() or not home.is_dir():
         raise ValueError(f"folder={str(folder)!r}: no finished training; run python -m sdi_bench.train first")
     said = (folder / RECIPE).read_text()
-    recipe: Recipe = built(yaml.safe_load(said))
+    plain = yaml.safe_load(said)
+    trusted(plain, (), f"folder={str(folder)!r}", ("train",))
+    recipe: Recipe = built(plain)
     size, domain = recipe.pictures.size, recipe.pictures
     model = trained(home, size, device=device)
     seen, (held, tune) = domain.of("train"), (in_no_order(domain.of(split)) for split in ("val", "tune"))
