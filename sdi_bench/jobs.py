@@ -65,7 +65,7 @@ class Plan:
     """One run, ready to go: objects, items, and the folder that its choices name.
 
     part: (k, n), which n-th of the sweep's shards. offset: how many of these come before its first. only: the names of the shards
-    to be made; None: all. probe: measured along the path; its arrays are kept, and no images. place: (tier, row) in an experiment.
+    to be made; None: all. probe: measured along the path; its arrays are kept, and no images. place: (tier, row).
     """
 
     label: str
