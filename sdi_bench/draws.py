@@ -24,6 +24,9 @@ LOOK_AHEAD = 10
 """Steps whose draws are made at once, where they are small: it divides the usual numbers of levels, so few are in vain."""
 
 
+MOST_SEED = 2**63 - 1
+
+
 class Purpose(IntEnum):
     """What a draw is for. Numbers are part of the results: append, never renumber."""
 
@@ -45,7 +48,7 @@ class Item:
     seed: int
 
     def __post_init__(self) -> None:
-        require.count("seed", self.seed, least=0)
+        require.count("seed", self.seed, least=0, most=MOST_SEED)
 
     @cached_property
     def key(self) -> int:

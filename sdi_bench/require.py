@@ -4,11 +4,16 @@ import dataclasses
 import math
 from typing import Any, get_type_hints
 
+MOST = 1_000_000
+"""Of what is counted, and is not said otherwise: more would not end, or not fit."""
 
-def count(name: str, value: object, least: int = 1) -> None:
-    """Raise ValueError unless value is a whole number >= least."""
+
+def count(name: str, value: object, least: int = 1, most: int = MOST) -> None:
+    """Raise ValueError unless value is a whole number from least to most."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name}={value!r}: must be a whole number >= {least}")
+    if value > most:
+        raise ValueError(f"{name}={value!r}: must be a whole number <= {most:,}")
 
 
 def number(

@@ -26,10 +26,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from . import prompts, require
+from .draws import MOST_SEED
 from .jobs import Plan, arranged, ask, execute, summarise
 from .metrics import Metric
 from .models import Denoiser, ExactModel, HasData
-from .samplers import Distillation, Sampler
+from .samplers import Ddim, Distillation, Sampler
 from .sampling import Job
 from .schedules import Schedule
 from .store import RESULTS_VERSION, Listed, NotWrittenError, RunFolder, digest, writable, write_index
@@ -88,9 +89,11 @@ OmegaConf.register_new_resolver("text", lambda value: None if value in (None, ""
 
 def parse_seeds(value: object) -> list[int]:
     """`0..31` (both ends), a number, or a list. Raises ValueError, naming the field."""
-    ends = re.fullmatch(r"(\d+)\.\.(\d+)", value.strip()) if isinstance(value, str) else None
+    ends = re.fullmatch(r"(\d{1,19})\.\.(\d{1,19})", value.strip()) if isinstance(value, str) else None
     seeds: list[Any]
     if ends:
+        if int(ends[2]) - int(ends[1]) >= require.MOST:
+            raise ValueError(f"seeds={value!r}: must be at most {require.MOST:,} seeds")
         seeds = list(range(int(ends[1]), int(ends[2]) + 1))
     elif isinstance(value, Sequence) and not isinstance(value, str):
         seeds = list(value)
@@ -99,6 +102,7 @@ def parse_seeds(value: object) -> list[int]:
     good = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
     if not good or not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds={value!r}: must be a range like 0..31, a number >= 0, or a list of distinct ones")
+    require.count("seeds", max(seeds), least=0, most=MOST_SEED)
     return seeds
 
 
@@ -177,7 +181,7 @@ def plans_of(
     lacking = [key for key in SETTINGS if key not in plain and key not in OPTIONAL]
     if lacking:
         raise ValueError(f"~{lacking[0]}: cannot be left out")
-    if not isinstance(plain["results"], str):
+    if not isinstance(plain["results"], str) or not plain["results"]:
         raise ValueError(f"results={plain['results']!r}: must name a folder")
     check_experiment(str(plain["experiment"]))
     require.count("batch_size", plain["batch_size"])
@@ -199,6 +203,8 @@ def plans_of(
         "schedule": (made["schedule"], Schedule),
         "sampler": (made["sampler"], Sampler),
     }
+    if made["reference"] is not None:
+        objects["reference"] = (made["reference"], Ddim)
     objects |= {f"metric.{name}": (metric, Metric) for name, metric in made["metric"].items()}
     for name, (thing, protocol) in objects.items():
         require.fits(name, thing, protocol)
@@ -435,6 +441,7 @@ def preflight(argv: Sequence[str]) -> list[list[Plan]]:
     """Compose and check every job of the sweep before the first network call. Raises what is wrong with the first bad one."""
     plans: list[list[Plan]] = []
     models: dict[str, Shared] = {}
+    ignored: list[dict[str, str]] = []
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         for place, words in sweeps_of(quoted(argv)):
             for overrides, label in labelled(overrides_of(words), place[1] if place else None):
@@ -447,10 +454,28 @@ def preflight(argv: Sequence[str]) -> list[list[Plan]]:
                     )
                 with open_dict(cfg):
                     del cfg.hydra
+                ignored.append(unread(cfg, overrides, choices))
                 plans.append(plans_of(cfg, choices, label, models, place))
+    for key, why in ignored[0].items() if ignored else ():
+        if all(key in job for job in ignored):
+            raise ValueError(why)
     for folder in {plan.folder.path.parent for plan, *_ in plans}:
         writable(folder, "results")
     return plans
+
+
+def unread(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str | None]) -> dict[str, str]:
+    """What is set of grid or guidance though what was chosen has its own: key -> why it is refused."""
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(plain, dict)
+    read = json.dumps([plain.get(key) for key in ("sampler", "probe", "scene", "model")], default=str)
+    found = {}
+    for word in overrides:
+        group = re.split(r"[.=@]", word.lstrip("+~"))[0]
+        if group in ("grid", "guidance") and f"${{{group}" not in read:
+            why = f"sampler={choices['sampler']} does not read {group}; it has its own, sampler.*"
+            found[halves(word)[0]] = f"{word}: {why}"
+    return found
 
 
 def keys_of(node: object, prefix: str = "") -> list[str]:
@@ -466,6 +491,12 @@ def explain(error: BaseException, argv: Sequence[str], config: str = "config") -
     while isinstance(deepest, HydraException) and deepest.__cause__ is not None:
         deepest = deepest.__cause__
     text = " ".join(f"{error} {deepest}".split())
+    if "Config group override must be" in text:
+        for key, value in map(halves, argv):
+            if (conf_dir() / key.lstrip("+")).is_dir() and not re.match(r"[A-Za-z_\[]", value.replace("null", "")):
+                options = sorted(path.stem for path in (conf_dir() / key.lstrip("+")).glob("*.yaml"))
+                none = f"; {key}=[] is none" if key == "metric" else ""
+                return f"{key}={value}: {near_match(value, options)}{none}"
     missing = re.search(r"Could not (?:find|load) '(\w+)/([^']*)'", text)
     if missing:
         options = sorted(path.stem for path in (conf_dir() / missing[1]).glob("*.yaml"))

@@ -203,6 +203,18 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_see
         (["sampler=sds,sdi"], "sampler=sds,sdi: several values need a sweep; add -m"),
         (["prompt=[3,'3']"], "prompt=['3', '3']: must be one prompt or a list of distinct ones"),
         (["device=tpu"], "device='tpu': not to be had here"),
+        (["grid=null"], "grid=null: there are leading, linear"),
+        (["metric=3"], "metric=3: there are "),
+        (["probe=3"], "probe=3: there are kappas"),
+        (["reference=3"], "reference=3: must be a Ddim"),
+        (["results=''"], "results='': must name a folder"),
+        (["retry=some"], "retry='some': must be all or failed"),
+        (["grid.n_levels=99999999999999999999"], "grid.n_levels=99999999999999999999: must be a whole number <= 1,000,000"),
+        (["seeds=99999999999999999999"], "seeds=99999999999999999999: must be a whole number <= 9,223,372,036,854,775,807"),
+        (["seeds=0..99999999999"], "seeds='0..99999999999': must be at most 1,000,000 seeds"),
+        (["sampler=sdi", "sampler.noise.n_steps=99999999999999999999"], "noise.n_steps=99999999999999999999: must be"),
+        (["sampler=sds_dreamfusion", "grid.n_levels=7"], "grid.n_levels=7: sampler=sds_dreamfusion does not read grid"),
+        (["-m", "sampler=sds_dreamfusion", "grid.n_levels=7,8"], "grid.n_levels=7: sampler=sds_dreamfusion does not read grid"),
         (["sampler=sds", "direction@sampler.direction=interval"], "direction=interval: needs noise=inversion"),
     ],
 )
@@ -338,7 +350,8 @@ def test_sds_and_sdi_differ_in_their_noise_only() -> None:
     ],
 )
 def test_every_configuration_is_composed_instantiated_and_runs(tmp_path, choice) -> None:
-    words = [choice, "seeds=0..1", "grid.n_levels=4", "reference.grid.n_levels=3", f"results={tmp_path}"]
+    grid = ["grid.n_levels=4"] if choice != "sampler=sds_dreamfusion" else []  # it has its own
+    words = [choice, "seeds=0..1", *grid, "reference.grid.n_levels=3", f"results={tmp_path}"]
     if "@" in choice:
         words.append("sampler=sdi" if "interval" in choice else "sampler=sds")
     if "exact_root" in choice:

@@ -146,10 +146,10 @@ class Training:
     dtype: str = "bfloat16"
 
     def __post_init__(self) -> None:
-        require.count("n_samples", self.n_samples)
+        require.count("n_samples", self.n_samples, most=10**12)
         require.count("batch", self.batch)
         require.number("rate", self.rate, above=0)
-        require.count("warmup", self.warmup, least=0)
+        require.count("warmup", self.warmup, least=0, most=10**12)
         require.number("ema", self.ema, at_least=0, below=1)
         require.number("decay", self.decay, at_least=0)
         if self.dtype not in ("bfloat16", "float32"):
