@@ -106,7 +106,7 @@ def test_a_verdict_of_an_experiment_is_taken_over(runs, tmp_path) -> None:
 
 
 def test_the_claims_that_ship_name_what_there_is() -> None:
-    from sdi_bench.run import conf_dir
+    from sdi_bench.sweeps import conf_dir
 
     experiments = {path.stem: yaml.safe_load(path.read_text()) for path in (conf_dir() / "experiments").glob("*.yaml")}
     for claim in yaml.safe_load((conf_dir() / "claims.yaml").read_text()):
