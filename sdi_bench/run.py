@@ -6,14 +6,15 @@ python -m sdi_bench.run -m sampler=sds,sdi,ddim
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import hydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from .store import NotWrittenError
-from .sweeps import command_line, conf_dir, explain, job
+from .sweeps import HandedOnError, command_line, conf_dir, explain, job
 from .texts import line
 
 
@@ -29,15 +30,19 @@ def main() -> None:
     try:
         sys.argv[1:], _ = command_line(argv)
         hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(job)()
-    except NotWrittenError as error:
-        print(f"sdi_bench.run: {line(str(error))}", file=sys.stderr)
-        sys.exit(1)
-    except (ValueError, HydraException, OmegaConfBaseException) as error:
-        print(f"sdi_bench.run: {explain(error, argv)}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:  # a picture that cannot be written; some of Hydra's errors are OSErrors too, and told above
-        print(f"sdi_bench.run: {line(str(error))}", file=sys.stderr)
-        sys.exit(1)
+    except HandedOnError as handed:
+        fail(handed.__cause__, argv)
+    except Exception as error:
+        fail(error, argv)
+
+
+def fail(error: BaseException | None, argv: Sequence[str]) -> NoReturn:
+    """End with one line and the exit status: 2 for what the user said, 1 where files cannot be written."""
+    wrong = isinstance(error, ValueError | HydraException | OmegaConfBaseException) and not isinstance(error, NotWrittenError)
+    if error is None or not (wrong or isinstance(error, NotWrittenError | OSError)):
+        raise error or AssertionError
+    print(f"sdi_bench.run: {explain(error, argv) if wrong else line(str(error))}", file=sys.stderr)
+    sys.exit(2 if wrong else 1)
 
 
 def warn_as(name: str) -> None:

@@ -19,6 +19,7 @@ from hydra.core.utils import JobReturn
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from .draws import Item
 from .jobs import Plan, arranged, ask, execute, measured, summarise
 from .plans import Shared, plans_of, unread
 from .store import Listed, NotWrittenError, writable, write_index
@@ -180,38 +181,36 @@ def preflight(argv: Sequence[str]) -> list[list[Plan]]:
 def command_line(argv: Sequence[str]) -> tuple[list[str], bool]:
     """(the command line in Hydra's syntax, whether it is a sweep). Raises ValueError, naming the word.
 
-    Of a sweep each setting is made a choice of two, if both are one value: so Hydra leaves it to the jobs, which are composed one
-    by one, and does not ask whether the default sampler has it.
+    Of a sweep each setting is made a choice, of one value twice if need be: so Hydra leaves it to the jobs, which are composed
+    one by one, and does not ask whether the default sampler has it.
     """
     name = said_of([word for word in argv if word.startswith("experiment=")], "experiment")
     rows = name in experiments() and bool(read_experiment(str(name)).get("tiers"))
     several = rows or bool({"-m", "--multirun"} & set(argv))
-    words, values = [], iter(quoted(argv, sweep=several))
+    words: list[str] = []
+    flags: list[str] = ["-m"] if several and not QUESTIONS & {halves(word)[0] for word in argv} else []
+    values = iter(quoted(argv, sweep=several))
     for word in values:
         if word in TAKE_A_VALUE:
-            words += [word, next(values, "")]
+            flags += [word, next(values, "")]
         elif word.startswith("-") and halves(word)[0] not in FLAGS:
             raise ValueError(f"{word}: no such option; there are {', '.join(FLAGS)}")
-        elif word.startswith("-") or not word:
-            words.append(word)
+        elif word.startswith("-"):
+            flags += [word] if word not in ("-m", "--multirun") else []
         else:
-            words.append(word if word.startswith("~") else as_choice(word, several))
-    if rows and not {"-m", "--multirun"} & set(argv) and not QUESTIONS & {halves(word)[0] for word in argv}:
-        words.insert(0, "-m")
-    return words, several
+            words.append(as_choice(word, several))
+    return [*flags, *words], several
 
 
 def as_choice(word: str, several: bool) -> str:
-    """A word of a sweep, its one value twice; FIXED and Hydra's own settings stay. Raises ValueError for several values without a
-    sweep.
-    """
-    override = OverridesParser.create().parse_override(word)
+    """A word of a sweep, its one value twice; FIXED and Hydra's own settings stay. Raises ValueError for a sweep without -m."""
+    override = OverridesParser.create().parse_override(word)  # raises what is wrong with an empty word too
     if override.is_sweep_override():
         if not several:
             raise ValueError(f"{word}: several values need a sweep; add -m")
         return word
     key, value = halves(word)
-    fixed = not several or "=" not in word or key.lstrip("+") in FIXED or key.lstrip("+").startswith("hydra")
+    fixed = not several or word[0] == "~" or "=" not in word or key.lstrip("+") in FIXED or key.lstrip("+").startswith("hydra")
     return word if fixed else f"{key}={value or EMPTY},{value or EMPTY}"
 
 
@@ -301,17 +300,17 @@ def sweep(asked: Sequence[Asked], composed: Compose, launch: Launch, shards: int
     Returns the exit status. A launcher that breaks off, as when a worker is killed, is started again as long as that helps.
     """
     plans = checked(asked, composed)
-    origin: dict[Path, tuple[Asked, bool]] = {}
+    origin: dict[tuple[Path, tuple[Item, ...]], tuple[Asked, bool]] = {}
     for one, pair in zip(asked, plans, strict=True):
         for k, plan in enumerate(pair):
-            origin.setdefault(plan.folder.path, (one, k > 0))
+            origin.setdefault((plan.folder.path, plan.items), (one, k > 0))
     runs = unique(plans)
     begin(plans, runs)
     failed: list[str] = []
     while True:
         jobs, left = [], 0
         for plan in runs:
-            todo, (one, reference) = plan.todo, origin[plan.folder.path]
+            todo, (one, reference) = plan.todo, origin[plan.folder.path, plan.items]
             left += len(todo)
             size = shards or len(todo) or 1
             jobs += [told(one, plan, reference, todo[k : k + size]) for k in range(0, len(todo), size)]
@@ -342,25 +341,39 @@ OPEN: dict[str, Shared] = {}
 """The model that this process has open."""
 
 
+class HandedOnError(BaseException):
+    """Carries an error past Hydra, which would print it in its own way."""
+
+
 def job(cfg: DictConfig) -> Any:
     """One job of Hydra's: of a sweep of ours the shards it names, else a whole command of one run.
 
-    Returns a line for each shard that failed; under a sweeper that tunes, the value of `objective`. Raises SystemExit with the
-    exit status where it is the whole command.
+    Returns a line for each shard that failed; under a sweeper that tunes, the value of `objective`. A command of its own raises
+    HandedOnError, or SystemExit with the exit status unless it is 0.
     """
-    whole = HydraConfig.get()
+    hydra = HydraConfig.get()
     settings = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    said = settings.pop(JOB, None)
-    choices = dict(whole.runtime.choices)
-    key = json.dumps(settings["model"], sort_keys=True, default=str)
+    said, choices = settings.pop(JOB, None), dict(hydra.runtime.choices)
+    key = json.dumps(settings.get("model"), sort_keys=True, default=str)
     for other in OPEN.keys() - {key}:
         del OPEN[other]
     if said is not None:
         place = said["place"] and tuple(said["place"])
         plan = plans_of(settings, choices, str(said["label"]), OPEN, place)[int(said["reference"])]
         return execute(replace(plan, part=(0, 1), only=frozenset(map(str, said["shards"]))))
-    overrides = list(whole.overrides.task)
-    raw = dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
+    tuned = hydra.mode is not None and hydra.mode.name == "MULTIRUN"
+    try:
+        return alone(settings, dict(OmegaConf.to_container(cfg, resolve=False)), choices, list(hydra.overrides.task), tuned)  # type: ignore[arg-type]
+    except Exception as error:
+        if tuned:
+            raise
+        raise HandedOnError from error
+
+
+def alone(
+    settings: dict[str, Any], raw: Mapping[str, Any], choices: dict[str, str | None], overrides: list[str], tuned: bool
+) -> float | None:
+    """A whole command of one run. raw: the settings, their interpolations as they stand. Returns the objective if tuned."""
     for why in unread(raw, overrides, choices).values():
         raise ValueError(why)
     plans = [plans_of(settings, choices, labels([overrides])[0], OPEN)]
@@ -368,8 +381,8 @@ def job(cfg: DictConfig) -> Any:
     runs = unique(plans)
     begin(plans, runs)
     failed = [text for plan in runs for text in execute(plan)]
-    if whole.mode is not None and whole.mode.name == "MULTIRUN":
-        return measured(plans[0][0], settings["objective"]) if not failed else float("nan")
+    if tuned:
+        return float("nan") if failed else measured(plans[0][0], settings["objective"])
     status = conclude(plans, runs, failed, any(word.startswith("metric") for word in overrides))
     if status:
         sys.exit(status)

@@ -26,7 +26,8 @@ def line(text: str, most: int = 10**6) -> str:
 
 def near_match(word: str, known: Sequence[str]) -> str:
     """What may have been meant, or what there is."""
-    near = difflib.get_close_matches(word, known, n=1)
+    lower = {key.lower(): key for key in reversed(known)}
+    near = [lower[key] for key in difflib.get_close_matches(word.lower(), lower, n=1)]
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(key for key in known if '.' not in key)}"
 
 

@@ -38,13 +38,13 @@ def test_the_readme_names_every_choice() -> None:
 
 
 def test_every_sweep_the_readme_shows_is_accepted(tmp_path, monkeypatch) -> None:
-    from sdi_bench import run
+    from sdi_bench import sweeps
 
     commands = [line for block in blocks(README, "bash") for line in block.splitlines() if "sdi_bench.run" in line]
     assert len(commands) >= 4
     for line in commands:
         words = shlex.split(line.split("sdi_bench.run")[1], comments=True)
-        assert run.preflight([*words, f"results={tmp_path}"])
+        assert sweeps.preflight([*words, f"results={tmp_path}"])
 
 
 def test_adding_a_sampler_is_what_contributing_says(tmp_path) -> None:
