@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import shlex
 import sys
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
@@ -358,6 +360,8 @@ def job(cfg: DictConfig) -> Any:
     for other in OPEN.keys() - {key}:
         del OPEN[other]
     if said is not None:
+        if choices["hydra/launcher"] != "basic" and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))  # workers share the cores
         place = said["place"] and tuple(said["place"])
         plan = plans_of(settings, choices, str(said["label"]), OPEN, place)[int(said["reference"])]
         return execute(replace(plan, part=(0, 1), only=frozenset(map(str, said["shards"]))))

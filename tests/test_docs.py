@@ -48,7 +48,7 @@ def test_every_sweep_the_readme_shows_is_accepted(tmp_path, monkeypatch) -> None
 
 
 def test_adding_a_sampler_is_what_contributing_says(tmp_path) -> None:
-    for name in ("sdi_bench", "conf"):
+    for name in ("sdi_bench", "conf", "hydra_plugins"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     sampler, oracle = blocks(CONTRIBUTING, "python")
     (tmp_path / "sdi_bench/samplers/midpoint.py").write_text(sampler)

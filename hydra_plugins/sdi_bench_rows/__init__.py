@@ -1,9 +1,11 @@
 """hydra/sweeper=rows: Hydra's own sweeper, each of whose jobs is composed on its own, with tiers of rows beside params."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -36,8 +38,15 @@ class Rows(Sweeper):
         status = sweeps.sweep(
             asked,
             lambda overrides: loader.load_sweep_config(self.config, list(overrides)),
-            lambda jobs: self.launcher.launch([list(job) for job in jobs], initial_job_idx=0),
+            self.launch,
             self.said["shards"] if in_turn else self.said["shards"] or 1,
         )
         if status:
             sys.exit(status)
+
+    def launch(self, jobs: Sequence[Sequence[str]]) -> list[JobReturn]:
+        """What came of each job, in the order given."""
+        size, made = self.said["max_batch_size"] or len(jobs), []
+        for k in range(0, len(jobs), size):
+            made += self.launcher.launch([list(job) for job in jobs[k : k + size]], initial_job_idx=k)
+        return made
