@@ -174,8 +174,9 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
             if len(rows):
                 parts.append(f"{tier}: {title}\n\n{block(rows.sort_values('gamma', kind='stable'), shown)}")
     if chosen:
-        own = pd.concat([test[(test["run"] == run) & (test["gamma"] == gamma)] for run, gamma in chosen.items()])
-        said = ", ".join(f"{run} {gamma:g}" for run, gamma in chosen.items())
+        found = {run: test[(test["run"] == run) & (test["gamma"] == gamma)] for run, gamma in chosen.items()}
+        own = pd.concat(list(found.values()))
+        said = ", ".join(f"{run} {gamma:g}{'' if len(found[run]) else ' (not run on these)'}" for run, gamma in chosen.items())
         columns = {
             "kd_effnet": "KD real",
             "rprec": "rprec",

@@ -53,13 +53,9 @@ def identities(names: Sequence[str], proven: str) -> list[dict[str, Any]]:
     return found
 
 
-PRIORS = {"builtin": "windows", "guided": "builtin"}
-"""How tiers name a model -> the model: what the earlier experiments call builtin was model=windows."""
-
-
 def prior(experiment: str, tier: str) -> str:
     """The model of a tier of an experiment that judged claims."""
-    return {"guided": "builtin", "trained": "trained"}.get(experiment, "digits" if "digits" in tier else "windows")
+    return "digits" if "digits" in tier else "trained" if experiment == "trained" else "builtin"
 
 
 def evaluated(experiment: str, says: str, results: Path) -> list[dict[str, Any]]:
@@ -105,7 +101,7 @@ def asked(said: Mapping[str, Any], tier: str, other: Mapping[str, str]) -> dict[
     """What a row is about: on, what, measure, expects."""
     names = [side.get("kappa", side["row"]) for side in (said["a"], other)]
     about = {
-        "on": PRIORS.get(tier.split()[-1], tier.split()[-1]),
+        "on": {"guided": "builtin"}.get(tier.split()[-1], tier.split()[-1]),
         "what": f"{names[0]} - {names[1]}, γ {float(said.get('gamma', 1.0)):g}",
     }
     return about | {"measure": f"log {said['array']}" if said.get("log") else said["array"], "expects": said["expects"]}

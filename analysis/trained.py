@@ -1,4 +1,4 @@
-"""python -m analysis.trained: tables and figures of the experiment `trained`, the trained prior beside model=windows.
+"""python -m analysis.trained: tables and figures of the experiment `trained`, the trained prior beside the built-in one.
 
 python -m sdi_bench.run experiment=trained         # an hour: samples, fields, probes
 python -m sdi_bench.evaluate experiment=trained    # minutes: measures.csv, differences.csv, claims.csv
@@ -37,7 +37,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "results" / "trained"
 TITLES = {
     "tune": "the trained prior over guidance, on 144 tuning captions",
     "furniture": "the trained prior, 256 val captions of names it knows (sdi, ism: 128), each sampler on the same items",
-    "furniture, builtin": "the earlier built-in prior (model=windows) on these items",
+    "furniture, builtin": "the built-in prior on these items",
     "objects": "text to 3D by the trained prior: 20 prompts, one seed, 48 pictures around each object",
 }
 
@@ -67,11 +67,11 @@ BESIDE = {
     "sharpness": "sharpness (log ratio)",
     "saturation": "saturation (log ratio)",
 }
-MODELS = {"furniture": "trained", "furniture, builtin": "windows"}
-"""tier -> model; the second was measured before model=builtin was another prior."""
+MODELS = {"furniture": "trained", "furniture, builtin": "builtin"}
+"""tier -> model."""
 
 SHOWN = {
-    "furniture, builtin": [("ddim", 1.0), ("sds", 1.0), ("sdi, t_min .2", 1.0)],
+    "furniture, builtin": [("ddim", 1.0), ("sds", 1.0), ("sdi", 1.0), ("ddim", 3.0), ("sds", 3.0), ("sdi", 3.0), ("ism", 3.0)],
     "furniture": [
         ("ddim", 1.0),
         ("sds", 1.0),

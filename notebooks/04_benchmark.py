@@ -17,12 +17,11 @@
 # The samplers on the built-in text-to-image prior at 32 pixels: all that is shown here is read from the committed tables in
 # `results/benchmark2d`, so it takes seconds; nothing is sampled. How the tables are made:
 #
-#     python -m sdi_bench.run experiment=benchmark2d          # hours: samples
+#     python -m sdi_bench.run experiment=benchmark2d          # an hour: samples
 #     python -m sdi_bench.evaluate experiment=benchmark2d     # minutes: measures.csv, differences.csv, claims.csv
 #     python -m analysis.benchmark2d                          # seconds: tables.txt, gamma.png, kappa.png
 #
-# The criteria (which claims, which margins) are in `conf/experiment/benchmark2d.yaml`, which says what was added after the
-# first run and why. `±` is half of a 95 % interval, over clusters: a concept with its views and seeds is one.
+# The criteria (which claims, which margins) are in `conf/experiment/benchmark2d.yaml`, written down before the first run. `±` is half of a 95 % interval, over clusters: a concept with its views and seeds is one.
 
 # %%
 import os
@@ -48,13 +47,13 @@ from analysis.benchmark2d import (
     pairs,
     prepare_curves,
     prepare_kappas,
-    read,
 )
 from analysis.claims import outcome
 from analysis.plot import FOLDER as UNDERSTANDING
+from sdi_bench.evaluate import TABLES, read_table
 
 pd.options.display.max_colwidth = None
-measures, differences, claims = (read(FOLDER / f"{name}.csv") for name in ("measures", "differences", "claims"))
+measures, differences, claims = (read_table(FOLDER / f"{name}.csv") for name in TABLES)
 overview = measures.groupby("tier", sort=False).agg(
     runs=("results", "nunique"), items=("n", "max"), measures=("measure", "nunique")
 )
@@ -62,30 +61,29 @@ display(overview.join(measures.groupby("tier")["gamma"].unique().map(sorted).ren
 
 # %% [markdown]
 # A **tier** is a set of runs that share their items: `test` has one item for each val picture, for distances between laws;
-# `test512` fewer items for the dear samplers; `seeds` many seeds of few prompts, for every choice of noise; `tune` other
+# `test256` fewer, for SDI too and at guidance 3; `seeds` four seeds of few prompts, for every choice of noise; `tune` other
 # prompts, for the curve over guidance; `floor` is DDIM again on other seeds: what no sampler can be told to beat.
 #
 # ## How good are the pictures?
 #
-# At guidance 1, where this prior samples well. Distances: less is better, precision to coverage: more is. *rprec*: the share
-# of pictures that suit their own prompt best of 100. The look is a log ratio to real pictures of the same captions: 0 is as
-# they are. Compare each row with `ddim`, and `floor` with `ddim` for what chance does. Two cautions: distances and retrieval
-# also reward a sampler that copies training pictures (*novelty*, where it has been measured, tells), and `sdi, t_min .2` is
-# SDI with a bound that is ours, not the paper's.
+# Distances: less is better, precision to coverage: more is. *rprec*: the share of pictures that suit their own prompt best of
+# 100. The look is a log ratio to real pictures of the same captions: 0 is as they are. Compare each row with `ddim`, and
+# `floor` with `ddim` for what chance does. A caution: distances and retrieval also reward a sampler that copies training
+# pictures (*novelty*, where it has been measured, tells).
 
 # %%
-for tier in ("test", "test512", "floor"):
-    rows = measures[(measures["tier"] == tier) & (measures["gamma"] == 1)]
+for tier in ("test", "test256", "floor"):
+    rows = measures[measures["tier"] == tier].sort_values("gamma", kind="stable")
     for title, columns in BLOCKS[tier].items() if len(rows) else ():
         print(f"{tier}: {title}\n\n{block(rows, columns)}\n\n")
 
 # %% [markdown]
 # ## Every choice of noise
 #
-# The same prompts and seeds, one row a sampler or a kappa.
+# The same prompts and seeds, one row a sampler or a kappa, at guidance 3.
 
 # %%
-rows = measures[(measures["tier"] == "seeds") & (measures["gamma"] == 1)]
+rows = measures[(measures["tier"] == "seeds") & (measures["gamma"] == 3)]
 for title, columns in list(BLOCKS["seeds"].items())[: 1 if QUICK else None]:
     print(f"{title}\n\n{block(rows, columns)}\n\n")
 

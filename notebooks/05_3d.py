@@ -87,8 +87,7 @@ display(Image(filename=str(sheet(chain, rows, Path("chain.png"), shown=(0, -1)))
 # %% [markdown]
 # ## A text prior, on the same terms
 #
-# `experiment=benchmark3d` runs 20 prompts with five seeds each on an earlier text prior (`model=windows`), which cuts pictures
-# up and joins them anew. There SDS blurs what it cannot decide and SDI decides, not always for what was asked. Tables,
+# `experiment=benchmark3d` runs 20 prompts on the built-in text prior, which cuts pictures up and joins them anew. Tables,
 # intervals and claims: `results/benchmark3d/tables.txt`.
 
 # %%

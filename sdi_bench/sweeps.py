@@ -421,7 +421,7 @@ def explain(error: BaseException, argv: Sequence[str], config: str = "config") -
         own = " a folder of your own within results/ is name=" if missing[1] == "experiment" else ""
         return f"{missing[1]}={missing[2]}: {near_match(missing[2], options)}{own}"
     unknown = re.search(r"Could not override '([^'=]+)", text)
-    if unknown and isinstance(error, ConfigCompositionException):
+    if unknown and isinstance(error, ConfigCompositionException) and not unknown[1].startswith("hydra."):
         if "@sampler." in unknown[1]:
             sampler, part = said_of(argv, "sampler") or "ddim", unknown[1].split("@")[0]
             return f"{unknown[1]}: sampler={sampler} has no {part}; sds, sdi, ism and sds_dreamfusion have"

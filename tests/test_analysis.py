@@ -22,7 +22,7 @@ PUBLISHED = ROOT / "results" / "benchmark2d"
 def fixture() -> dict[str, pd.DataFrame]:
     """Two samplers, three gammas, a curve with its lowest KD at 2 for ddim and at 1 for sdi."""
     rows = []
-    for tier, run, gamma in product(("test512", "tune"), ("ddim", "sdi"), (1.0, 2.0, 7.5)):
+    for tier, run, gamma in product(("test256", "tune"), ("ddim", "sdi"), (1.0, 2.0, 7.5)):
         for measure in ("kd_effnet", "rprec", "sharpness", "saturation"):
             point = abs(gamma - (2 if run == "ddim" else 1)) / 10
             rows.append(
@@ -57,7 +57,7 @@ def test_the_tables_say_what_the_csv_say() -> None:
 
 def test_best_is_where_the_measure_is_lowest_on_the_tuning_prompts_alone() -> None:
     measures = fixture()["measures"]
-    measures.loc[(measures["tier"] == "test512") & (measures["gamma"] == 7.5), "point"] = -9.0
+    measures.loc[(measures["tier"] == "test256") & (measures["gamma"] == 7.5), "point"] = -9.0
     assert benchmark2d.best(measures, "kd_effnet") == {"ddim": 2.0, "sdi": 1.0}
 
 
@@ -117,7 +117,7 @@ def test_the_trained_prior_stands_beside_the_builtin_one(tmp_path) -> None:
             rows.append(about | {"point": 0.1 if model == "trained" else -0.1, "low": -0.2, "high": 0.2})
     table = trained.prepare_beside(pd.DataFrame([*rows, rows[0] | {"tier": "kappas"}, rows[0] | {"measure": "tclip"}]))
     assert len(table) == 2 * 2 * 2 * len(trained.BESIDE) and set(table["run"]) == {"sds", "sdi"}
-    assert (table.groupby("model")["point"].first() == pd.Series({"trained": 0.1, "windows": -0.1})).all()
+    assert (table.groupby("model")["point"].first() == pd.Series({"trained": 0.1, "builtin": -0.1})).all()
     trained.draw_beside(table, tmp_path / "beside.png")
     with Image.open(tmp_path / "beside.png") as picture:
         assert picture.size[0] > 1000
@@ -129,7 +129,7 @@ def test_all_samplers_have_the_items_that_are_shown() -> None:
 
 def test_tables_of_the_trained_prior_have_a_block_for_what_was_measured() -> None:
     found = fixture()
-    measures = found["measures"].assign(tier=found["measures"]["tier"].map({"test512": "furniture", "tune": "tune"}))
+    measures = found["measures"].assign(tier=found["measures"]["tier"].map({"test256": "furniture", "tune": "tune"}))
     text = trained.tables(measures, found["differences"].assign(tier="furniture"), found["claims"])
     assert "tune: the trained prior over guidance" in text and text.count("rows c/u/inv/oth") == 4  # text and look, two tiers
     assert "PSNR" not in text and "furniture: differences from ddim at the same gamma" in text
