@@ -264,6 +264,7 @@ def test_sixty_prompts_through_a_run_and_its_page_in_3d(monkeypatch, tmp_path, c
     monkeypatch.setattr(prompts, "read", lambda source: PROMPTS)  # a file's would be stripped
     words = ["experiment=3d_paper", f"model.path={checkpoint}", "prompt_file=all of them", "grid.n_levels=2"]
     words += ["scene.resolutions=[4]", "scene.n_samples=2", "scene.n_views=2", "noise@sampler.noise=fresh"]
+    words += ["~sampler.noise.tau", "~sampler.noise.entropy"]  # what the experiment says of inversion
     assert command(monkeypatch, *words, "metric=[clipped]", f"results={tmp_path}") == 0, capsys.readouterr().err
     (folder,) = [path.parent for path in tmp_path.glob("3d_paper/*/shards")]
     made = {path.stem for path in folder.glob("*.gif")}
