@@ -57,9 +57,8 @@ class Guidance:
                 axis.tick_params(labelsize=8)
                 if measure in ("contrast", "sharpness", "saturation"):
                     axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
-        figure.legend(
-            *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(styles), fontsize=9, frameon=False
-        )
+            named = axes[0].get_legend_handles_labels()
+            below.legend(*named, loc="outside lower center", ncols=len(styles), fontsize=9, frameon=False)
         save(figure, path)
 
     def pictures(self, block: plt.Figure, runs: Runs, tier: str) -> None:
