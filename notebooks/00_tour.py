@@ -169,7 +169,7 @@ display(Image("noises.png"))
 
 # %%
 from sdi_bench.jobs import execute, summarise
-from sdi_bench.run import preflight
+from sdi_bench.sweeps import preflight
 
 asked = "-m model=digits sampler=sds,sdi,ddim results=results seeds=" + ("0..3" if QUICK else "0..31")
 plans = preflight(asked.split())

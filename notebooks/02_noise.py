@@ -42,8 +42,8 @@ from analysis.plot import FOLDER, named
 from analysis.runs import Runs, interval
 from sdi_bench.evaluate import experiment
 from sdi_bench.jobs import execute
-from sdi_bench.run import preflight
 from sdi_bench.store import Listed, write_index
+from sdi_bench.sweeps import preflight
 
 pd.options.display.float_format = "{:.3g}".format
 

@@ -50,9 +50,9 @@ from sdi_bench.models import builtin
 from sdi_bench.pictures import side_by_side
 from sdi_bench.predictor import Predictor
 from sdi_bench.probes.base import rms
-from sdi_bench.run import preflight
 from sdi_bench.schedules import scaled_linear
 from sdi_bench.store import Listed, write_index
+from sdi_bench.sweeps import preflight
 
 pd.options.display.float_format = "{:.3g}".format
 prompts = ["a brown sofa, side view", "a gray armchair, front view", "owl, twemoji emoji", "octopus, noto emoji"]

@@ -21,7 +21,8 @@
 #     python -m sdi_bench.evaluate experiment=benchmark2d     # minutes: measures.csv, differences.csv, claims.csv
 #     python -m analysis.benchmark2d                          # seconds: tables.txt, gamma.png, kappa.png
 #
-# The criteria (which claims, which margins) are in `conf/experiments/benchmark2d.yaml`, written down before the first run. `±` is half of a 95 % interval, over clusters: a concept with its views and seeds is one.
+# The criteria (which claims, which margins) are in `conf/experiment/benchmark2d.yaml`, written down before the first run.
+# `±` is half of a 95 % interval, over clusters: a concept with its views and seeds is one.
 
 # %%
 import os

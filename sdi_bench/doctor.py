@@ -153,7 +153,7 @@ def data(results: Path, clip: str | None) -> Iterator[Line]:
 
 def main_job(results: Path, clip: str | None) -> Iterator[Line]:
     """The main job loads, and accepts its own settings."""
-    from .run import preflight
+    from .sweeps import preflight
 
     with tempfile.TemporaryDirectory() as place:
         preflight(["-m", "sampler=sds,sdi,ddim", f"results={place}"])

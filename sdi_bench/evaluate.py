@@ -53,13 +53,16 @@ from .metrics import Metric, Sights, UndefinedError
 from .models.base import Denoiser
 from .picture_files import Folder, places, read_folder
 from .pictures import name_of
+from .plans import built
 from .provenance import provenance
-from .run import built, conf_dir, experiment_of, explain, literal, preflight, quoted, read_experiment, stoppable, warn_as
+from .run import stoppable, warn_as
 from .scenes import Image, Scene
 from .sizes import Pictures, sizes, together
 from .stats import UNTOLD, equivalent, holm, in_words
 from .store import RunFolder, writable, write_whole
+from .sweeps import conf_dir, experiments, explain, preflight, read_experiment
 from .trust import settings_of
+from .words import literal, quoted
 
 OBJECTS = "objects"
 """Real pictures: of the training objects, from the eight angles around them."""
@@ -527,15 +530,16 @@ def main() -> None:
     warn_as("sdi_bench.evaluate")
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = compose("evaluate", quoted(words))
+            # the main job has a group of this name; here it is a setting like any other
+            cfg = compose("evaluate", quoted([re.sub("^experiment=", "name=", word) for word in words]))
         settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-        name, output = settings["experiment"], settings["output"]
+        name, output = settings["name"], settings["output"]
         for key in ("recursive", "uint8"):
             if not isinstance(settings[key], bool):
                 raise ValueError(f"{key}={settings[key]!r}: must be true or false")
         if name is not None:
-            if experiment_of([f"experiment={name}"]) is None:
-                known = ", ".join(sorted(path.stem for path in (conf_dir() / "experiments").glob("*.yaml")))
+            if name not in experiments():
+                known = ", ".join(experiments())
                 raise ValueError(f"experiment={name!r}: must be one of {known}")
             if "tiers" not in read_experiment(name):
                 raise ValueError(f"experiment={name!r}: has no rows; the main job measures it, or name its folders here")

@@ -19,11 +19,14 @@ from torch import Tensor
 from . import pictures, require
 from .data.cameras import DISTANCE
 from .jobs import slug
+from .plans import built
 from .provenance import provenance
-from .run import built, conf_dir, explain, quoted, stoppable
+from .run import stoppable
 from .scenes import View, Volume
 from .store import RunFolder, writable, write_whole
+from .sweeps import conf_dir, explain
 from .trust import settings_of
+from .words import quoted
 
 
 def sights(

@@ -20,12 +20,15 @@ from .measure import Clusters, clustered
 from .metrics.spectrum import luma
 from .models.base import HasCodec, images_of
 from .picture_files import read
+from .plans import built, parse_prompts, parse_seeds
 from .predictor import Predictor
 from .provenance import provenance
-from .run import built, conf_dir, explain, parse_prompts, parse_seeds, quoted, stoppable, warn_as
+from .run import stoppable, warn_as
 from .samplers import Ddim
 from .samplers.ddim import round_trip
 from .store import RunFolder, writable
+from .sweeps import conf_dir, explain
+from .words import quoted
 
 
 def read_image(path: str, shape: tuple[int, ...]) -> Tensor:

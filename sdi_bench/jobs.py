@@ -381,6 +381,15 @@ def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
     return Entry(plan.label, items, images, known["measures"], clusters, cost, plan.folder.path, n_views)
 
 
+def measured(run: Plan, name: object) -> float:
+    """What a finished run got by one of its metrics, for a sweeper that tunes. Raises ValueError if it was not measured."""
+    items, _, _ = every_view(run.job.scene, run.items)
+    found = entry_of(run, fresh_data(run.job.model, items, N_TRUTH, seed=0)).measures
+    if name not in found or "point" not in found[str(name)]:
+        raise ValueError(f"objective={name!r}: must be a metric that was measured; there are {', '.join(found) or 'none'}")
+    return float(found[str(name)]["point"])
+
+
 def slug(item: Item) -> str:
     """An item as a file's name: how its prompt begins, in ASCII letters and digits, its seed, and a hash of both.
 

@@ -1,7 +1,7 @@
 """The only reader and writer of results/, pictures apart.
 
 results/<experiment>/<choices>-<hash>/{config.yaml, provenance.json, shards/<hash of items>.npz, trajectory.npz, metrics.json}
-results/<experiment>/index.json: of an experiment of conf/experiments, which run is which row
+results/<experiment>/index.json: of an experiment of conf/experiment, which run is which row
 
 A run is a set of shards of items. A shard is written whole or not at all: a killed run loses the shard in hand. It says which
 items it holds and carries a digest of its content, so that one that was changed or stands in another's place is told.

@@ -1,8 +1,10 @@
 """What people write, as a line to print and in figures, where it is drawn as it stands."""
 
+import difflib
 import textwrap
 import unicodedata
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,13 @@ def line(text: str, most: int = 10**6) -> str:
         return plain
     head = 2 * most // 3
     return f"{plain[:head]}…{plain[head + 1 - most :]}"
+
+
+def near_match(word: str, known: Sequence[str]) -> str:
+    """What may have been meant, or what there is."""
+    lower = {key.lower(): key for key in reversed(known)}
+    near = [lower[key] for key in difflib.get_close_matches(word.lower(), lower, n=1)]
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(key for key in known if '.' not in key)}"
 
 
 def wrapped(text: str, width: int, most: int) -> str:

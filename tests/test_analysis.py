@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from analysis import benchmark2d, sanity, trained  # noqa: E402
 from analysis.text import lines  # noqa: E402
+from sdi_bench.evaluate import TABLES, read_table  # noqa: E402
 from sdi_bench.prompts import read  # noqa: E402
 
 PUBLISHED = ROOT / "results" / "benchmark2d"
@@ -72,7 +73,7 @@ def test_the_figures_are_drawn(tmp_path) -> None:
 
 @pytest.mark.skipif(not (PUBLISHED / "measures.csv").exists(), reason="not published yet")
 def test_the_published_tables_come_from_the_published_csv() -> None:
-    frames = {name: benchmark2d.read(PUBLISHED / f"{name}.csv") for name in ("measures", "differences", "claims")}
+    frames = {name: read_table(PUBLISHED / f"{name}.csv") for name in TABLES}
     assert (PUBLISHED / "tables.txt").read_text() == benchmark2d.tables(**frames)
     assert frames["measures"]["command"].str.startswith("python -m sdi_bench.run experiment=benchmark2d tier=").all()
 
@@ -117,7 +118,7 @@ def test_the_trained_prior_stands_beside_the_builtin_one(tmp_path) -> None:
             rows.append(about | {"point": 0.1 if model == "trained" else -0.1, "low": -0.2, "high": 0.2})
     table = trained.prepare_beside(pd.DataFrame([*rows, rows[0] | {"tier": "kappas"}, rows[0] | {"measure": "tclip"}]))
     assert len(table) == 2 * 2 * 2 * len(trained.BESIDE) and set(table["run"]) == {"sds", "sdi"}
-    assert (table.groupby("model")["point"].first() == pd.Series({"trained": 0.1, "builtin": -0.1})).all()
+    assert table.groupby("model")["point"].first().to_dict() == {"trained": 0.1, "builtin": -0.1}
     trained.draw_beside(table, tmp_path / "beside.png")
     with Image.open(tmp_path / "beside.png") as picture:
         assert picture.size[0] > 1000

@@ -106,9 +106,10 @@ def test_a_verdict_of_an_experiment_is_taken_over(runs, tmp_path) -> None:
 
 
 def test_the_claims_that_ship_name_what_there_is() -> None:
-    from sdi_bench.run import conf_dir
+    from sdi_bench.sweeps import conf_dir, read_experiment
+    from sdi_bench.sweeps import experiments as sweeps_there
 
-    experiments = {path.stem: yaml.safe_load(path.read_text()) for path in (conf_dir() / "experiments").glob("*.yaml")}
+    experiments = {name: read_experiment(name) for name in sweeps_there()}
     for claim in yaml.safe_load((conf_dir() / "claims.yaml").read_text()):
         assert {"identity", "evaluated", "probe"} & set(claim), claim["says"]
         for experiment, says in claim.get("evaluated", {}).items():

@@ -12,10 +12,10 @@ from sdi_bench import Empirical, Gaussian
 from sdi_bench.draws import Item, items_of
 from sdi_bench.models.base import Denoiser
 from sdi_bench.predictor import Cost, Use
-from sdi_bench.run import conf_dir
 from sdi_bench.samplers import Sampler
 from sdi_bench.sampling import Job
 from sdi_bench.schedules import scaled_linear
+from sdi_bench.sweeps import conf_dir
 
 N_LEVELS = 6
 DIGITS = Empirical.of()

@@ -15,7 +15,7 @@ from rounding import rounding
 from torch import Tensor
 
 import sdi_bench as sb
-from sdi_bench import invert, run
+from sdi_bench import invert, run, sweeps
 from sdi_bench.coordinates import Epsilon, FlowVelocity, Sample, Velocity, noisy
 from sdi_bench.data.cameras import VIEWS
 from sdi_bench.draws import Item, PhiloxDraws, Purpose
@@ -553,7 +553,7 @@ def test_the_main_job_keeps_and_measures_images_and_the_path_in_latents(folders,
 
 def test_the_run_has_the_checkpoint_s_schedule_unless_one_is_chosen_and_is_named_by_content(folders, tmp_path) -> None:
     def plan(*words: str) -> Any:
-        return run.preflight([*words, "model=diffusers", *SMALL, f"results={tmp_path}"])[0][0]
+        return sweeps.preflight([*words, "model=diffusers", *SMALL, f"results={tmp_path}"])[0][0]
 
     moved = shutil.copytree(folders["pixel"], tmp_path / "moved")
     first, again = plan(f"model.path={folders['pixel']}"), plan(f"model.path={moved}")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdi_bench import doctor, run
+from sdi_bench import doctor, sweeps
 from sdi_bench.data import shipped
 from sdi_bench.doctor import BAD, NOTE, OK, Line
 
@@ -267,7 +267,7 @@ def test_a_main_job_that_would_not_start_is_told(monkeypatch) -> None:
     def refuse(argv: list[str]) -> None:
         raise ValueError("device='cpu': not to be had here")
 
-    monkeypatch.setattr(run, "preflight", refuse)
+    monkeypatch.setattr(sweeps, "preflight", refuse)
     monkeypatch.setattr(doctor, "CHECKS", (("program", BAD, doctor.main_job),))
     assert doctor.report(HERE, None)["program"] == [
         Line(BAD, "main job", "fails: ValueError: device='cpu': not to be had here")

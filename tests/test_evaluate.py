@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from sdi_bench import evaluate, run
+from sdi_bench import evaluate, run, sweeps
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item
 from sdi_bench.measure import Samples, clustered, compared, diverged, measure, rounded
@@ -226,10 +226,10 @@ def test_an_experiment_is_measured_tier_by_tier(monkeypatch, tmp_path) -> None:
     """A small one of the same form: its rows, its floor of other seeds, its claims, its commands."""
     conf = tmp_path / "conf"
     conf.mkdir()
-    for path in run.conf_dir().iterdir():
-        if path.name != "experiments":
+    for path in sweeps.conf_dir().iterdir():
+        if path.name != "experiment":
             (conf / path.name).symlink_to(path)
-    (conf / "experiments").mkdir()
+    (conf / "experiment").mkdir()
     claim = {"says": "caching is DDIM", "a": "previous", "b": "ddim", "gamma": 1, "tier": "test", "expects": {"rms": "equal"}}
     small = {
         "common": "model=digits metric=[] reference=null grid.n_levels=4 prompt=[3,8]",
@@ -248,8 +248,9 @@ def test_an_experiment_is_measured_tier_by_tier(monkeypatch, tmp_path) -> None:
             "floor": {"all": "seeds=100..105", "metrics": ["contrast"], "rows": {"ddim": "sampler=ddim"}},
         },
     }
-    (conf / "experiments" / "small.yaml").write_text(yaml.safe_dump(small, sort_keys=False))
-    for module in (run, evaluate):
+    said = "# @package _global_\n" + yaml.safe_dump({"hydra": {"mode": "MULTIRUN", "sweeper": small}}, sort_keys=False)
+    (conf / "experiment" / "small.yaml").write_text(said)
+    for module in (run, sweeps, evaluate):
         monkeypatch.setattr(module, "conf_dir", lambda: conf)
     for row in ("ddim", "fine", "previous"):
         monkeypatch.setattr(sys, "argv", ["run", "experiment=small", f"row={row}", f"results={tmp_path}"])

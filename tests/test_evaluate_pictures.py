@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sdi_bench import evaluate, invert, run, trust
+from sdi_bench import evaluate, invert, trust
 from sdi_bench.data.world import World
 from sdi_bench.features.effnet import pooled
 from sdi_bench.measure import Clusters
 from sdi_bench.metrics import Sharpness, UndefinedError
 from sdi_bench.metrics.base import Context
 from sdi_bench.sizes import by_size, sizes, together
+from sdi_bench.words import literal
 
 BYTES = np.round((World.open().where("val").pixels(64)[:24] + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
 
@@ -312,7 +313,7 @@ def test_folders_and_files_of_any_name(monkeypatch, tmp_path, capsys, name: str)
     found = pd.read_csv(tmp_path / table)
     assert list(found["run"]) == [name] * 2 and list(found["point"]) == [0, 0]
     if name != "real=val":  # the name of a setting is taken for that, but after --
-        assert command(monkeypatch, name, "metric=[rms]", f"paired={run.literal(name)}") == 0, capsys.readouterr().err
+        assert command(monkeypatch, name, "metric=[rms]", f"paired={literal(name)}") == 0, capsys.readouterr().err
 
 
 def test_invert_reads_what_others_read_from_any_path(monkeypatch, tmp_path, capsys) -> None:

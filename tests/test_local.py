@@ -16,9 +16,9 @@ from sdi_bench.models import builtin, local
 from sdi_bench.models.local import Local, Support, WeightedImages
 from sdi_bench.models.words import Words
 from sdi_bench.noise import Fresh, Previous
-from sdi_bench.run import conf_dir
 from sdi_bench.samplers import Annealed, Ddim, Distillation
 from sdi_bench.sampling import sample
+from sdi_bench.sweeps import conf_dir
 
 rng = np.random.default_rng(0)
 IMAGES = rng.integers(0, 256, (40, 3, 8, 8)).astype(np.uint8)

@@ -17,8 +17,8 @@ from sdi_bench.models.mosaic import Mosaic
 from sdi_bench.models.patch_mixture import COARSE, PatchMixture, PatchPyramid, ramp, shipped_pyramid
 from sdi_bench.models.words import Words
 from sdi_bench.predictor import Predictor
-from sdi_bench.run import conf_dir
 from sdi_bench.schedules import cosine
+from sdi_bench.sweeps import conf_dir
 
 N = 30
 CAPTIONS = [f"{('red', 'green', 'old blue')[i % 3]} {('cat', 'dog', 'chair', 'lamp', 'cup')[i % 5]}" for i in range(N)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdi_bench import jobs, prompts, run
+from sdi_bench import jobs, prompts, run, sweeps
 from sdi_bench.data.build.prompts import lists
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item
@@ -86,35 +86,35 @@ def test_more_items_of_a_list_extend_the_run_and_parts_make_the_whole(monkeypatc
     assert len(list(folder.glob("shards/*.npz"))) == 3
 
 
-EXPERIMENTS = sorted(path.stem for path in (run.conf_dir() / "experiments").glob("*.yaml"))
-
-
 def words_for(name: str, results: Path) -> list[str]:
     here = ["model=builtin", "prompt=[a chair]", "prompt_file=null"] if name == "3d_paper" else []  # no checkpoint here
     return [f"experiment={name}", f"results={results}", *here]
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", sweeps.experiments())
 def test_every_kind_of_job_in_an_experiment_is_accepted(name: str, tmp_path, monkeypatch) -> None:
     """Of the jobs that choose the same objects and set the same numbers, one."""
-    sweeps, met, places = run.sweeps_of(words_for(name, tmp_path)), set(), []
-    some: list = []
-    for place, words in sweeps:
-        jobs = run.overrides_of(words)
-        places += [(place, label, run.said_of(job, "guidance.scale")) for job, label in run.labelled(jobs, place and place[1])]
-        pairs = [run.halves(word) for word in jobs[0]]
-        kind = frozenset(key if "." in key else (key, value) for key, value in pairs if key != "prompt")
-        if kind not in met:
-            met.add(kind)
-            some.append((place, jobs[0]))
-    assert len(set(places)) == len(places)  # by these a run is found again
-    monkeypatch.setattr(run, "sweeps_of", lambda argv: some)
-    assert len(run.preflight(words_for(name, tmp_path))) == len(some)
+    every, met, some = sweeps.jobs_of, set(), []
+
+    def few(words, said, loader=None):
+        asked = every(words, said, loader)
+        places = [(one.place, one.label, sweeps.said_of(one.overrides, "guidance.scale")) for one in asked]
+        assert len(set(places)) == len(places)  # by these a run is found again
+        for one in asked:
+            pairs = [sweeps.halves(word) for word in one.overrides]
+            kind = frozenset(key if "." in key else (key, value) for key, value in pairs if key != "prompt")
+            if kind not in met:
+                met.add(kind)
+                some.append(one)
+        return some
+
+    monkeypatch.setattr(sweeps, "jobs_of", few)
+    assert len(sweeps.preflight(words_for(name, tmp_path))) == (len(some) or 1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", sweeps.experiments())
 def test_every_job_of_an_experiment_is_accepted(name: str, tmp_path) -> None:
-    plans = run.preflight(words_for(name, tmp_path))
+    plans = sweeps.preflight(words_for(name, tmp_path))
     places = [(plan.place, plan.label, plan.gamma) for plan, *_ in plans]
     assert len(set(places)) == len(places)

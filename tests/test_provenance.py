@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdi_bench import evaluate, invert, provenance, run
+from sdi_bench import evaluate, invert, provenance, run, sweeps
 from sdi_bench.store import RESULTS_VERSION
+from sdi_bench.words import quoted
 
 DIGITS = ("model=digits", "sampler=ddim", "grid.n_levels=3", "reference=null", "metric=[]")
 AWKWARD = ["it's a sofa", 'a "quoted" sofa', "a, b", "$5 & `x`; {y} | z*", "back\\slash", "größe 椅子"]
@@ -70,15 +71,15 @@ def test_a_shell_reads_the_command_as_it_was_typed(words: list[str]) -> None:
 @pytest.mark.parametrize("prompt", AWKWARD)
 def test_words_that_were_made_ready_for_hydra_are_ready(prompt: str) -> None:
     """The command is stored as Hydra was given it: pasted back, it must come out the same."""
-    ready = run.quoted([f"prompt={prompt}", "-m", "seeds=0..3"])
-    assert run.quoted(ready) == ready
+    ready = quoted([f"prompt={prompt}", "-m", "seeds=0..3"])
+    assert quoted(ready) == ready
 
 
 def test_the_stored_command_finds_its_own_results(monkeypatch, tmp_path) -> None:
     ran(monkeypatch, *DIGITS, f"results={tmp_path}/it is here", "prompt=[3,7]", "seeds=0..1")
     words = shlex.split(record(only(tmp_path / "it is here"))["command"])
     assert words[:3] == ["python", "-m", "sdi_bench.run"]
-    ((plan,),) = run.preflight(words[3:])
+    ((plan,),) = sweeps.preflight(words[3:])
     assert plan.folder.path == only(tmp_path / "it is here") and not plan.missing
 
 

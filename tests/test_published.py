@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from sdi_bench import run
+from sdi_bench.evaluate import TABLES, read_table
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = ROOT / "results" / "published"
@@ -51,5 +52,5 @@ def test_the_readme_quotes_the_tables(name: str, end: str) -> None:
 def test_the_tables_are_their_csvs(name: str) -> None:
     sys.path.insert(0, str(ROOT))
     benchmark = importlib.import_module(f"analysis.{name}")
-    tables = (benchmark.read(benchmark.FOLDER / f"{table}.csv") for table in ("measures", "differences", "claims"))
+    tables = (read_table(benchmark.FOLDER / f"{table}.csv") for table in TABLES)
     assert benchmark.tables(*tables) == (ROOT / "results" / name / "tables.txt").read_text()

@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from sdi_bench import jobs, run
+from sdi_bench import jobs, run, sweeps
 from sdi_bench.predictor import Cost
+from sdi_bench.words import quoted
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["seeds=0..7", "prompt=[3,8]", "grid.n_levels=6", "reference.grid.n_levels=12"]
@@ -219,7 +220,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_see
     ],
 )
 def test_bad_input_is_one_line_and_nothing_runs(monkeypatch, tmp_path, capsys, words, said) -> None:
-    monkeypatch.setattr(run, "execute", lambda plan: pytest.fail("something ran"))
+    monkeypatch.setattr(sweeps, "execute", lambda plan: pytest.fail("something ran"))
     results = [] if any(word.startswith("results=") for word in words) else [f"results={tmp_path}"]
     assert command(monkeypatch, *words, *results) == 2
     error = capsys.readouterr().err
@@ -281,11 +282,11 @@ def test_prompt_file_negative_prompt_and_one_seed(monkeypatch, tmp_path) -> None
 def test_a_prompt_may_hold_a_comma(tmp_path, flags) -> None:
     said = "a driver's red sofa, side view"
     words = [*flags, f"prompt={said}", "negative_prompt=owl, blue", "seeds=0", f"results={tmp_path}"]
-    ((plan, _),) = run.preflight(run.quoted(words))
+    ((plan, _),) = sweeps.preflight(quoted(words))
     assert [item.prompt for item in plan.items] == [said]
     assert plan.job.sampler.guidance.negative == "owl, blue"
-    assert run.quoted(run.quoted(words)) == run.quoted(words)
-    assert len(run.preflight(["-m", "model=digits", "prompt=3,8", f"results={tmp_path}"])) == 2
+    assert quoted(quoted(words)) == quoted(words)
+    assert len(sweeps.preflight(["-m", "model=digits", "prompt=3,8", f"results={tmp_path}"])) == 2
 
 
 def test_seeds_can_be_swept_and_whole_numbers_name_the_same_run(monkeypatch, tmp_path, capsys) -> None:
@@ -299,13 +300,13 @@ def test_seeds_can_be_swept_and_whole_numbers_name_the_same_run(monkeypatch, tmp
 
 def test_dreamfusion_and_its_reference_share_their_guidance(tmp_path) -> None:
     for words, scale in (([], 100.0), (["guidance.scale=7.5"], 7.5)):
-        plan, reference = run.preflight(["model=digits", "sampler=sds_dreamfusion", f"results={tmp_path}", *words])[0]
+        plan, reference = sweeps.preflight(["model=digits", "sampler=sds_dreamfusion", f"results={tmp_path}", *words])[0]
         assert plan.job.sampler.guidance == reference.job.sampler.guidance
         assert plan.job.sampler.guidance.scale == scale
 
 
 @pytest.mark.parametrize(
-    "schedule", sorted({path.stem for path in (run.conf_dir() / "schedule").glob("*.yaml")} - {"diffusers"})
+    "schedule", sorted({path.stem for path in (sweeps.conf_dir() / "schedule").glob("*.yaml")} - {"diffusers"})
 )
 @pytest.mark.parametrize("noise", ["fresh", "fixed", "inversion", "interval", "mixed", "previous", "zero"])
 def test_no_noise_is_nan_on_any_schedule(tmp_path, schedule: str, noise: str) -> None:
@@ -318,7 +319,7 @@ def test_no_noise_is_nan_on_any_schedule(tmp_path, schedule: str, noise: str) ->
         "prompt=3",
         "grid.n_levels=50",
     ]
-    plan, _ = run.preflight([*words, f"results={tmp_path}"])[0]
+    plan, _ = sweeps.preflight([*words, f"results={tmp_path}"])[0]
     *_, last = plan.job.states(plan.items, Cost())
     assert bool(last.x0.isfinite().all())
 
@@ -330,7 +331,7 @@ def test_points_of_a_plane_are_drawn_too(monkeypatch, tmp_path) -> None:
 
 
 def test_sds_and_sdi_differ_in_their_noise_only() -> None:
-    texts = [(run.conf_dir() / "sampler" / f"{name}.yaml").read_text() for name in ("sds", "sdi")]
+    texts = [(sweeps.conf_dir() / "sampler" / f"{name}.yaml").read_text() for name in ("sds", "sdi")]
     lines = [pair for pair in zip(*(text.splitlines() for text in texts), strict=True) if pair[0] != pair[1]]
     assert lines == [("  - /noise@noise: fresh", "  - /noise@noise: inversion")]
     assert yaml.safe_load(texts[0]).keys() == yaml.safe_load(texts[1]).keys()
@@ -342,9 +343,9 @@ def test_sds_and_sdi_differ_in_their_noise_only() -> None:
         f"{folder.name}={path.stem}"
         if folder.name not in ("noise", "update", "direction")
         else f"{folder.name}@sampler.{folder.name}={path.stem}"
-        for folder in sorted(run.conf_dir().iterdir())
+        for folder in sorted(sweeps.conf_dir().iterdir())
         if folder.is_dir()
-        and folder.name not in ("hydra", "metric", "experiments", "figure", "recipe")  # tests/test_plot.py, tests/test_train.py
+        and folder.name not in ("hydra", "metric", "experiment", "figure", "recipe")  # tests/test_plot.py, tests/test_train.py
         for path in sorted(folder.glob("*.yaml"))
         if path.stem != "diffusers"  # needs a folder: tests/test_diffusers_folder.py
     ],
@@ -371,7 +372,7 @@ def test_every_configuration_is_composed_instantiated_and_runs(tmp_path, choice)
     if choice == "probe=root_count":
         words = [w for w in words if not w.startswith(("model", "prompt"))]
         words += ["model=mixture", "model.centres=[[-1],[1]]", "model.labels=[a,b]", "model.widths=[0.2,0.2]"]
-    for plan in run.preflight(words)[0]:
+    for plan in sweeps.preflight(words)[0]:
         if plan.probe is not None:
             found = plan.probe.measure(plan.job, plan.items, Cost())
             assert all(len(value) == len(plan.items) for value in found.values())

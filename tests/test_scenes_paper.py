@@ -9,8 +9,8 @@ import torch
 from sdi_bench.data.cameras import Camera
 from sdi_bench.scenes import View, Voxel
 
-SAID = (Path(__file__).parent.parent / "conf" / "experiments" / "3d_paper.yaml").read_text()
-WEIGHTS = {name: float(value) for name, value in re.findall(r"scene\.(sparse|solid)=([\d.]+)", SAID)}
+SAID = (Path(__file__).parent.parent / "conf" / "experiment" / "3d_paper.yaml").read_text()
+WEIGHTS = {name: float(value) for name, value in re.findall(r"(sparse|solid): ([\d.]+)", SAID)}
 N_PIXELS, N_LATENTS = 512 * 512, 4 * 64 * 64
 
 

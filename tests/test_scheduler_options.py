@@ -15,7 +15,7 @@ from pipeline_rows import SD, U32, items_of, opened, tiny
 from torch import Tensor
 
 import sdi_bench as sb
-from sdi_bench import run
+from sdi_bench import sweeps
 from sdi_bench.coordinates import FlowVelocity, Velocity, noisy
 from sdi_bench.draws import PhiloxDraws
 from sdi_bench.models import DiffusersFolder, Network, diffusers_folder
@@ -215,7 +215,7 @@ def test_the_command_visits_the_pipeline_s_levels_unless_others_are_chosen(tmp_p
     small = ["model=diffusers", f"model.path={tmp_path / 'mine'}", "prompt=a cat", "seeds=0", f"results={tmp_path}"]
 
     def sigmas(*words: str) -> list[float]:
-        job = run.preflight([*small, "grid.n_levels=6", *words])[0][0].job
+        job = sweeps.preflight([*small, "grid.n_levels=6", *words])[0][0].job
         return [float(level.sigma) for level in job.sampler.grid.levels(job.schedule)]
 
     theirs = pipe.scheduler.sigmas[:-1].tolist()

@@ -20,12 +20,13 @@ from omegaconf import OmegaConf
 
 from analysis.figures import style
 from analysis.report import draw, prepare
-from sdi_bench import jobs, pictures, prompts, run, sampling, texts
+from sdi_bench import jobs, pictures, plans, prompts, run, sampling, sweeps, texts
 from sdi_bench.draws import Item
 from sdi_bench.grids import UniformT
 from sdi_bench.models import DiffusersFolder, Empirical
 from sdi_bench.samplers import Ddim
 from sdi_bench.store import RunFolder
+from sdi_bench.words import literal, quoted, unquoted
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -41,7 +42,9 @@ def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 def arrives(*words: str) -> list[object]:
     """What a command line's first setting is in each of its jobs, by Hydra's and OmegaConf's own reading."""
     parser = OverridesParser.create()
-    values = [parser.parse_override(job[0]).value() for job in run.overrides_of(words)]
+    said, several = sweeps.command_line(words)
+    jobs = [one.overrides for one in sweeps.jobs_of([word for word in said if word[0] != "-"], {})] if several else [said]
+    values = [parser.parse_override(job[0]).value() for job in jobs]
     return [OmegaConf.to_container(OmegaConf.create([value]), resolve=True)[0] for value in values]  # type: ignore[index]
 
 
@@ -52,22 +55,22 @@ def test_sixty_prompts_arrive_as_they_stand_alone_in_lists_and_in_sweeps() -> No
     assert len(set(PROMPTS)) >= 60
     for prompt in PROMPTS:
         assert arrives(f"prompt={prompt}") == [prompt]
-    assert arrives(f"prompt=[{','.join(map(run.literal, PROMPTS))}]") == [PROMPTS]
-    assert arrives("-m", f"prompt={','.join(map(run.literal, PROMPTS))}") == PROMPTS
-    assert [run.unquoted(run.literal(prompt)) for prompt in PROMPTS] == PROMPTS
+    assert arrives(f"prompt=[{','.join(map(literal, PROMPTS))}]") == [PROMPTS]
+    assert arrives("-m", f"prompt={','.join(map(literal, PROMPTS))}") == PROMPTS
+    assert [unquoted(literal(prompt)) for prompt in PROMPTS] == PROMPTS
     for prompt in PROMPTS:  # as guidance.negative reads negative_prompt
-        value = OverridesParser.create().parse_override(f"x={run.literal(prompt)}").value()
+        value = OverridesParser.create().parse_override(f"x={literal(prompt)}").value()
         assert OmegaConf.to_container(OmegaConf.create({"x": value, "y": "${text:${x}}"}), resolve=True)["y"] == prompt  # type: ignore[index,call-overload]
 
 
 @given(st.text(st.sampled_from([*"\\'\"$${}[](),=: #%~*?!\n\taé", "\u2028"]), max_size=12))
 @settings(max_examples=30, deadline=None, derandomize=True)
 def test_any_text_arrives_and_quoting_again_changes_nothing(text: str) -> None:
-    word = f"prompt={run.literal(text)}"
+    word = f"prompt={literal(text)}"
     assert arrives(word) == arrives("-m", word) == [text]
-    assert run.unquoted(run.literal(text)) == text
-    once = run.quoted([f"results={text}", f"prompt={text}"])
-    assert run.quoted(once) == once
+    assert unquoted(literal(text)) == text
+    once = quoted([f"results={text}", f"prompt={text}"])
+    assert quoted(once) == once
 
 
 @pytest.mark.parametrize(
@@ -96,28 +99,28 @@ def test_what_is_hydras_and_what_is_taken_as_it_stands(words: list[str], found: 
 
 
 def test_other_settings_are_hydras_and_what_is_no_text_is_named() -> None:
-    assert run.quoted(["seeds=[0,1]", "grid.n_levels=3", "-m"]) == ["seeds=[0,1]", "grid.n_levels=3", "-m"]
+    assert quoted(["seeds=[0,1]", "grid.n_levels=3", "-m"]) == ["seeds=[0,1]", "grid.n_levels=3", "-m"]
     with pytest.raises(ValueError, match=r"prompt='a\\udcff': is not text in UTF-8"):
-        run.quoted(["prompt=a\udcff"])
+        quoted(["prompt=a\udcff"])
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["experiment=benchmrk2d"], "experiment='benchmrk2d': did you mean benchmark2d?"),
-        (["experiment=3D"], "experiment='3D': did you mean 3d?"),
-        (["experiment=understandng"], "experiment='understandng': did you mean understanding?"),
-        (["experiment=../../x"], "experiment='../../x': must be the name of a folder within results/"),
-        (["experiment=/x"], "experiment='/x': must be the name of a folder within results/"),
-        (["experiment="], "experiment='': must be the name of a folder within results/"),
-        ([f"experiment={'é' * 128}"], f"experiment='{'é' * 128}': must be the name of a folder within results/"),
+        (["experiment=benchmrk2d"], "experiment=benchmrk2d: did you mean benchmark2d?"),
+        (["experiment=3D"], "experiment=3D: did you mean 3d?"),
+        (["+experiment=understandng"], "experiment=understandng: did you mean understanding?"),
+        (["name=../../x"], "name='../../x': must be the name of a folder within results/"),
+        (["name=/x"], "name='/x': must be the name of a folder within results/"),
+        (["name="], "name='': must be the name of a folder within results/"),
+        ([f"name={'é' * 128}"], f"name='{'é' * 128}': must be the name of a folder within results/"),
         (["results=null"], "results=None: must name a folder"),
         (["~schedule"], "~schedule: cannot be left out"),
         (["~seeds"], "~seeds: cannot be left out"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_runs(monkeypatch, tmp_path, capsys, words, said) -> None:
-    monkeypatch.setattr(run, "execute", lambda plan: pytest.fail("something ran"))
+    monkeypatch.setattr(sweeps, "execute", lambda plan: pytest.fail("something ran"))
     results = [] if words[0].startswith("results=") else [f"results={tmp_path}"]
     assert command(monkeypatch, "model=digits", *words, *results) == 2
     error = capsys.readouterr().err
@@ -153,9 +156,9 @@ for word in {list(cases)!r}:
         assert line.startswith(f"sdi_bench.run: {said}")
 
 
-def test_a_name_of_ones_own_is_no_near_match() -> None:
-    for name in ("mine", "2d", "benchmark2d-2", "trained_small", "my_trained", "a/b", "sofa's, é"):
-        run.check_experiment(name)
+def test_a_name_of_ones_own_is_any_folder_within_results() -> None:
+    for name in ("mine", "2d", "benchmark2d", "my_trained", "a/b", "sofa's, é"):
+        plans.check_name(name)
 
 
 def test_a_setting_of_the_noise_is_swept_over_samplers_that_have_one(monkeypatch, tmp_path) -> None:
@@ -243,10 +246,10 @@ def check_page(folder: Path) -> None:
 def test_sixty_prompts_through_a_run_and_its_page_in_2d(monkeypatch, tmp_path, checkpoint, capsys) -> None:
     results, said = tmp_path / "it's, [a] = ${b} é", drawn(monkeypatch)
     words = [f"results={results}", "model=diffusers", f"model.path={checkpoint}", "sampler=ddim", "grid.n_levels=2", "seeds=0"]
-    words += ["reference=null", "metric=[clipped]", "negative_prompt=it's ${x}, $5", "guidance.scale=2", "experiment=é, 'x'"]
+    words += ["reference=null", "metric=[clipped]", "negative_prompt=it's ${x}, $5", "guidance.scale=2", "name=é, 'x'"]
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Glyph")
-        assert command(monkeypatch, *words, f"prompt=[{','.join(map(run.literal, PROMPTS))}]") == 0, capsys.readouterr().err
+        assert command(monkeypatch, *words, f"prompt=[{','.join(map(literal, PROMPTS))}]") == 0, capsys.readouterr().err
     (folder,) = [path.parent for path in results.glob("*/*/metrics.json")]
     assert folder.parent.name == "é, 'x'"
     config = yaml.safe_load((folder / "config.yaml").read_text())
@@ -261,6 +264,7 @@ def test_sixty_prompts_through_a_run_and_its_page_in_3d(monkeypatch, tmp_path, c
     monkeypatch.setattr(prompts, "read", lambda source: PROMPTS)  # a file's would be stripped
     words = ["experiment=3d_paper", f"model.path={checkpoint}", "prompt_file=all of them", "grid.n_levels=2"]
     words += ["scene.resolutions=[4]", "scene.n_samples=2", "scene.n_views=2", "noise@sampler.noise=fresh"]
+    words += ["~sampler.noise.tau", "~sampler.noise.entropy"]  # what the experiment says of inversion
     assert command(monkeypatch, *words, "metric=[clipped]", f"results={tmp_path}") == 0, capsys.readouterr().err
     (folder,) = [path.parent for path in tmp_path.glob("3d_paper/*/shards")]
     made = {path.stem for path in folder.glob("*.gif")}

@@ -26,8 +26,8 @@ from sdi_bench.models.trained import Trained, trained
 from sdi_bench.noise import Zero
 from sdi_bench.predictor import Cost, Predictor
 from sdi_bench.probes import Kappas
-from sdi_bench.run import conf_dir
 from sdi_bench.sampling import Job
+from sdi_bench.sweeps import conf_dir
 from sdi_bench.train import __main__ as command
 from sdi_bench.train import card, fit, parts, stages
 from sdi_bench.train.recipe import Domain, Recipe, Text, Training, Unet, Vae

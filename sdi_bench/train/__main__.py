@@ -13,9 +13,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .. import require
 from ..models.trained import RECIPE
+from ..plans import built
 from ..provenance import keep, provenance
-from ..run import built, conf_dir, explain, near_match, quoted, stoppable
+from ..run import stoppable
 from ..store import writable
+from ..sweeps import conf_dir, explain
+from ..texts import near_match
+from ..words import quoted
 
 SETTINGS = ("recipe", "folder", "device", "minutes")
 

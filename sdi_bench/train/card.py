@@ -33,8 +33,8 @@ from ..levels import Level
 from ..measure import Samples, clustered, measure, rounded
 from ..metrics.novelty import to_nearest
 from ..models.trained import RECIPE, SHIPPED, Trained, trained
+from ..plans import built
 from ..predictor import Cost
-from ..run import built
 from ..samplers import Ddim
 from ..sampling import Job
 from ..stats import Estimate, clusters_of, jackknife, mean_of, share

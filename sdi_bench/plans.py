@@ -1,0 +1,240 @@
+"""From a composed configuration to plans: every object made, every setting checked, nothing computed."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from pydoc import ErrorDuringImport, locate
+from typing import Any
+
+import torch
+
+from . import prompts, require
+from .draws import MOST_SEED
+from .jobs import Plan
+from .metrics import Metric
+from .models import Denoiser, ExactModel, HasData
+from .samplers import Ddim, Distillation, Sampler
+from .sampling import Job
+from .schedules import Schedule
+from .store import RESULTS_VERSION, RunFolder, digest
+from .texts import near_match
+
+SETTINGS = (
+    *("model", "schedule", "grid", "guidance", "scene", "sampler", "metric", "reference", "probe"),
+    *("name", "prompt", "prompt_file", "n_items", "part", "negative_prompt", "seeds", "results", "overwrite", "retry"),
+    *("batch_size", "device", "tier", "row", "objective"),
+)
+"""What a configuration may hold at its top level."""
+
+OPTIONAL = ("metric", "probe")
+"""And what it may lack."""
+
+
+def parse_seeds(value: object) -> list[int]:
+    """`0..31` (both ends), a number, or a list. Raises ValueError, naming the field."""
+    ends = re.fullmatch(r"(\d{1,19})\.\.(\d{1,19})", value.strip()) if isinstance(value, str) else None
+    seeds: list[Any]
+    if ends:
+        if int(ends[2]) - int(ends[1]) >= require.MOST:
+            raise ValueError(f"seeds={value!r}: must be at most {require.MOST:,} seeds")
+        seeds = list(range(int(ends[1]), int(ends[2]) + 1))
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        seeds = list(value)
+    else:
+        seeds = [value]
+    good = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
+    if not good or not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds={value!r}: must be a range like 0..31, a number >= 0, or a list of distinct ones")
+    require.count("seeds", max(seeds), least=0, most=MOST_SEED)
+    return seeds
+
+
+def parse_prompts(prompt: object, prompt_file: str | None, known: Sequence[str]) -> list[str | None]:
+    """The prompts asked for; "" is unconditional. Raises ValueError, naming the field."""
+    if prompt_file is not None:
+        if prompt is not None:
+            raise ValueError(f"prompt_file={prompt_file!r}: give prompt or prompt_file, not both")
+        return list(prompts.read(prompt_file))
+    if prompt is None:
+        chosen: list[Any] = list(known)
+        if not chosen:
+            raise ValueError("prompt=null: this model needs a prompt")
+    else:
+        chosen = list(prompt) if isinstance(prompt, Sequence) and not isinstance(prompt, str) else [prompt]
+    words = [str(p) for p in chosen]
+    if (
+        not words
+        or len(set(words)) < len(words)
+        or not all(isinstance(p, str | int) and not isinstance(p, bool) for p in chosen)
+    ):
+        raise ValueError(f"prompt={prompt!r}: must be one prompt or a list of distinct ones")
+    return [word or None for word in words]
+
+
+def as_floats(value: object) -> object:
+    """The same plain data with whole numbers as floats, so that 1 and 1.0 name the same run."""
+    if isinstance(value, Mapping):
+        return {key: as_floats(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_floats(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def check_name(name: object) -> None:
+    """Raise ValueError unless this names a folder within results/."""
+    parts = PurePosixPath(str(name)).parts
+    if not parts or parts[0] == "/" or ".." in parts or max(len(part.encode()) for part in parts) > 255:
+        raise ValueError(f"name={name!r}: must be the name of a folder within results/, of at most 255 bytes")
+
+
+def parse_part(value: object) -> tuple[int, int]:
+    """`1/4`: the second of four processes that share a sweep. Raises ValueError, naming the field."""
+    found = re.fullmatch(r"(\d+)/(\d+)", "0/1" if value is None else str(value))
+    if found is None or not int(found[1]) < int(found[2]):
+        raise ValueError(f"part={value!r}: must be k/n with k < n, like 0/2 and 1/2 for two processes that share the work")
+    return int(found[1]), int(found[2])
+
+
+def without_image(sampler: Mapping[str, Any]) -> dict[str, Any]:
+    """A sampler's configuration; the image, which is what a sampler samples unless something else is said, goes unsaid."""
+    image = {"_target_": "sdi_bench.scenes.Image"}
+    return {key: value for key, value in sampler.items() if key != "scene" or value != image}
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A model of a sweep, and its fingerprint: it takes a while, and nothing changes while all is checked."""
+
+    model: Denoiser
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the model."""
+        return self.model.fingerprint
+
+
+def plans_of(
+    plain: dict[str, Any],
+    choices: Mapping[str, str | None],
+    label: str,
+    models: dict[str, Shared] | None = None,
+    place: tuple[str, str] | None = None,
+) -> list[Plan]:
+    """[the run, its paired reference if it has one]. All is checked, nothing computed. Raises ValueError, naming the field.
+
+    plain: the configuration, composed and resolved. choices: of its groups.
+    models: those that the plans of a sweep share, by their configuration; what is new is added. place: see Plan.
+    """
+    for key in plain:
+        if key not in SETTINGS:
+            raise ValueError(f"{key}: no such setting; {near_match(key, SETTINGS)}")
+    lacking = [key for key in SETTINGS if key not in plain and key not in OPTIONAL]
+    if lacking:
+        raise ValueError(f"~{lacking[0]}: cannot be left out")
+    if not isinstance(plain["results"], str) or not plain["results"]:
+        raise ValueError(f"results={plain['results']!r}: must name a folder")
+    check_name(plain["name"])
+    require.count("batch_size", plain["batch_size"])
+    if not isinstance(plain["overwrite"], bool):
+        raise ValueError(f"overwrite={plain['overwrite']!r}: must be true or false")
+    if plain["retry"] not in ("all", "failed"):
+        raise ValueError(f"retry={plain['retry']!r}: must be all or failed")
+    try:
+        torch.empty(0, device=plain["device"])
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(f"device={plain['device']!r}: not to be had here") from error
+    plain["metric"] = plain.get("metric") or {}
+    made = {key: built(plain[key]) for key in ("schedule", "sampler", "metric", "reference")}
+    models, key = {} if models is None else models, json.dumps(plain["model"], sort_keys=True, default=str)
+    shared = models[key] = models.get(key) or Shared(built(plain["model"]))
+    model = shared.model
+    objects: dict[str, tuple[object, Any]] = {
+        "model": (model, Denoiser),
+        "schedule": (made["schedule"], Schedule),
+        "sampler": (made["sampler"], Sampler),
+    }
+    if made["reference"] is not None:
+        objects["reference"] = (made["reference"], Ddim)
+    objects |= {f"metric.{name}": (metric, Metric) for name, metric in made["metric"].items()}
+    for name, (thing, protocol) in objects.items():
+        require.fits(name, thing, protocol)
+    if isinstance(model, ExactModel) and not isinstance(model, HasData) and plain["device"] != "cpu":
+        raise ValueError(f"device={plain['device']!r}: this model runs on the CPU")
+    asked = parse_prompts(plain["prompt"], plain["prompt_file"], model.prompts)
+    items = tuple(prompts.items(asked, parse_seeds(plain["seeds"])))
+    if plain["n_items"] is not None:
+        require.count("n_items", plain["n_items"])
+        items = items[: plain["n_items"]]
+    if choices["scene"] != "image" and not isinstance(made["sampler"], Distillation):
+        raise ValueError(f"scene={choices['scene']}: sampler={choices['sampler']} samples images only; use sds, sdi or ism")
+    sampler, reference, part = made["sampler"], made["reference"], parse_part(plain["part"])
+    probe = built(plain["probe"]) if plain.get("probe") else None
+    if probe is not None:
+        reference = None  # nothing is sampled that it could be held against
+    wanted = [(sampler, label, [choices["sampler"], choices.get("noise@sampler.noise")])]
+    if reference is not None:
+        wanted.append((reference, f"ddim-{reference.n_states}", [f"ddim-{reference.n_states}"]))
+    plans = []
+    for sampler, title, kind in wanted:
+        where = ("path", "device", "prompts")  # no choices: the fingerprint and the items say what is there
+        chosen: dict[str, Any] = {
+            **{group: {k: v for k, v in plain[group].items() if k not in where} for group in ("model", "schedule")},
+            "fingerprint": shared.fingerprint,
+            "sampler": without_image(plain["reference" if sampler is reference else "sampler"]),
+            "prompts": asked if plain["prompt_file"] is None else digest(asked),
+            "results_version": RESULTS_VERSION,
+        }
+        if probe is not None:
+            chosen["probe"], kind = plain["probe"], [*kind, choices["probe"]]
+        words = [*filter(None, [choices["model"], *kind]), f"g{sampler.guidance.scale:g}"]
+        path = Path(plain["results"]) / str(plain["name"]) / f"{'-'.join(words)}-{digest(as_floats(chosen))}"
+        job = Job(model, sampler, made["schedule"], plain["device"])
+        job.check(items)
+        if probe is not None:
+            probe.check(job)
+        config = plain | chosen
+        if "path" in plain["model"]:
+            config["model"] = chosen["model"] | {"path": plain["model"]["path"]}  # to find it again, and measure
+        kept = (RunFolder(path), config, plain["batch_size"], part, probe, place)
+        plans.append(Plan(title, job, items, made["metric"], *kept))
+    return plans
+
+
+def built(node: Any) -> Any:
+    """What plain data describes: its `_target_`s called. Hydra's own way would take `${` in a text for an interpolation.
+
+    Raises ValueError for what cannot be made.
+    """
+    if isinstance(node, list):
+        return [built(part) for part in node]
+    if not isinstance(node, Mapping):
+        return node
+    parts = {key: built(part) for key, part in node.items()}
+    if "_target_" not in parts:
+        return parts
+    target = parts.pop("_target_")
+    try:
+        made = locate(str(target))
+        if made is None:
+            raise ImportError("there is no such thing")
+        return made(**parts)  # type: ignore[operator]
+    except (TypeError, AttributeError, ImportError, ErrorDuringImport, KeyError, OverflowError) as error:
+        raise ValueError(f"{target}: {error}") from error
+
+
+def unread(plain: Mapping[str, Any], overrides: Sequence[str], choices: Mapping[str, str | None]) -> dict[str, str]:
+    """What is set of grid or guidance though what was chosen has its own: the setting -> why it is refused.
+
+    plain: the configuration, composed, its interpolations as they stand.
+    """
+    read = json.dumps([plain.get(key) for key in ("sampler", "probe", "scene", "model")], default=str)
+    found = {}
+    for word in overrides:
+        group = re.split(r"[.=@]", word.lstrip("+~"))[0]
+        if group in ("grid", "guidance") and f"${{{group}" not in read:
+            why = f"sampler={choices['sampler']} does not read {group}; it has its own, sampler.*"
+            found[word.partition("=")[0]] = f"{word}: {why}"
+    return found
