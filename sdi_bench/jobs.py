@@ -3,7 +3,6 @@
 import hashlib
 import re
 import resource
-import sys
 import time
 import traceback
 import unicodedata
@@ -231,10 +230,11 @@ def make_probed(plan: Plan, items: Sequence[Item], bar: tqdm) -> None:
     plan.folder.write_probed(items, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, spent)
 
 
-def execute(plan: Plan) -> list[str]:
+def execute(plan: Plan, argv: Sequence[str] = ()) -> list[str]:
     """Make what is to be made of a run; what became of each shard is noted in the experiment's ledger.
 
-    A shard that fails stops no other one. Returns a line for each. Raises NotWrittenError where nothing can be kept.
+    argv: the command line, for provenance.json. A shard that fails stops no other one. Returns a line for each. Raises
+    NotWrittenError where nothing can be kept.
     """
     todo = plan.todo
     if not todo:
@@ -242,7 +242,7 @@ def execute(plan: Plan) -> list[str]:
     for folder in (plan.folder.path, plan.folder.path / "shards"):
         sweep_up(folder)
     plan.folder.write_text("config.yaml", yaml.safe_dump(dict(plan.config), sort_keys=False))
-    keep(plan.folder.path, provenance("sdi_bench.run", sys.argv[1:]))
+    keep(plan.folder.path, provenance("sdi_bench.run", list(argv)))
     ledger, failed = Ledger(plan.folder.path.parent), []
     total = sum(len(chunk) for chunk in todo) * plan.job.sampler.n_states
     with tqdm(total=total, desc=f"{plan.label:14s}", unit="steps", unit_scale=True, dynamic_ncols=True, mininterval=0.5) as bar:

@@ -13,6 +13,7 @@ import hydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from . import sweeps
 from .store import NotWrittenError
 from .sweeps import HandedOnError, command_line, conf_dir, explain, job
 from .texts import line
@@ -28,6 +29,7 @@ def main() -> None:
     warn_as("sdi_bench.run")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, and are a line
     try:
+        sweeps.TYPED[:] = argv
         sys.argv[1:], _ = command_line(argv)
         hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(job)()
     except HandedOnError as handed:

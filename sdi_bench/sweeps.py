@@ -189,6 +189,7 @@ def command_line(argv: Sequence[str]) -> tuple[list[str], bool]:
     name = said_of([word for word in argv if word.startswith("experiment=")], "experiment")
     rows = name in experiments() and bool(read_experiment(str(name)).get("tiers"))
     several = rows or bool({"-m", "--multirun"} & set(argv))
+    argv = [*argv, *instead(argv)] if name else argv
     words: list[str] = []
     flags: list[str] = ["-m"] if several and not QUESTIONS & {halves(word)[0] for word in argv} else []
     values = iter(quoted(argv, sweep=several))
@@ -202,6 +203,13 @@ def command_line(argv: Sequence[str]) -> tuple[list[str], bool]:
         else:
             words.append(as_choice(word, several))
     return [*flags, *words], several
+
+
+def instead(argv: Sequence[str]) -> list[str]:
+    """What a command line takes back of an experiment: prompt and prompt_file stand for each other."""
+    said = {halves(word)[0] for word in argv}
+    pairs = (("prompt", "prompt_file"), ("prompt_file", "prompt"))
+    return [f"{other}=null" for key, other in pairs if key in said and other not in said]
 
 
 def as_choice(word: str, several: bool) -> str:
@@ -281,7 +289,10 @@ def conclude(plans: Sequence[Sequence[Plan]], runs: Sequence[Plan], failed: Sequ
 
 
 JOB = "job"
-"""The setting by which a sweep tells a job what to make: {reference, shards, label, place}."""
+"""The setting by which a sweep tells a job what to make: {reference, shards, label, place, argv}."""
+
+TYPED: list[str] = []
+"""The command line as it was typed, for provenance.json."""
 
 
 def told(one: Asked, plan: Plan, reference: bool, shards: Sequence[Sequence[Any]]) -> list[str]:
@@ -289,6 +300,7 @@ def told(one: Asked, plan: Plan, reference: bool, shards: Sequence[Sequence[Any]
     names = ",".join(literal(plan.folder.shard_path(chunk).stem) for chunk in shards)
     place = "null" if one.place is None else f"[{','.join(map(literal, one.place))}]"
     said = {"reference": str(reference).lower(), "shards": f"[{names}]", "label": literal(one.label), "place": place}
+    said["argv"] = f"[{','.join(map(literal, TYPED))}]"
     return [*one.overrides, *(f"+{JOB}.{key}={value}" for key, value in said.items())]
 
 
@@ -364,7 +376,7 @@ def job(cfg: DictConfig) -> Any:
             torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))  # workers share the cores
         place = said["place"] and tuple(said["place"])
         plan = plans_of(settings, choices, str(said["label"]), OPEN, place)[int(said["reference"])]
-        return execute(replace(plan, part=(0, 1), only=frozenset(map(str, said["shards"]))))
+        return execute(replace(plan, part=(0, 1), only=frozenset(map(str, said["shards"]))), list(map(str, said["argv"])))
     tuned = hydra.mode is not None and hydra.mode.name == "MULTIRUN"
     try:
         return alone(settings, dict(OmegaConf.to_container(cfg, resolve=False)), choices, list(hydra.overrides.task), tuned)  # type: ignore[arg-type]
@@ -384,7 +396,7 @@ def alone(
     writable(plans[0][0].folder.path.parent, "results")
     runs = unique(plans)
     begin(plans, runs)
-    failed = [text for plan in runs for text in execute(plan)]
+    failed = [text for plan in runs for text in execute(plan, TYPED)]
     if tuned:
         return float("nan") if failed else measured(plans[0][0], settings["objective"])
     status = conclude(plans, runs, failed, any(word.startswith("metric") for word in overrides))

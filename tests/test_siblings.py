@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 
 import sdi_bench as sb
 from analysis.report import draw, prepare
-from sdi_bench import evaluate, run
+from sdi_bench import evaluate, run, sweeps
 from sdi_bench.captions import captions
 from sdi_bench.models import DiffusersFolder
 from sdi_bench.picture_files import Folder, read_folder
@@ -82,9 +82,12 @@ def test_a_page_of_runs_without_measures(monkeypatch, tmp_path) -> None:
     assert "1 · 0" in draw(prepare(tmp_path / "main"))
 
 
-def test_a_prompt_stands_for_an_experiments_file_of_prompts() -> None:
-    ((_, words),) = run.sweeps_of(["experiment=3d_paper", "prompt=a cat"])
-    assert "prompt=a cat" in words and not any(word.startswith("prompt_file=") for word in words)
+def test_a_prompt_stands_for_an_experiments_file_of_prompts(tmp_path) -> None:
+    for experiment in ("3d", "3d_paper"):
+        words = [f"experiment={experiment}", "model=builtin", "grid.n_levels=2", f"results={tmp_path}"]
+        for one, n in (("prompt=a red sofa", 1), ("prompt_file=val16", 16)):
+            ((plan, *_),) = sweeps.preflight([*words, one])
+            assert len({item.prompt for item in plan.items}) == n
 
 
 # ------------------------------------------------------------------------------------------------- prompts of pictures

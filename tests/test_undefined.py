@@ -418,7 +418,7 @@ def test_differences_of_too_few_have_no_p_and_change_no_other_s() -> None:
     a, b = (flat(rng.standard_normal((n, 1, 4, 4)), paired=np.zeros((n, 1, 4, 4))) for n in (30, 4))
     far = [flat(3 * one.images, paired=one.paired) for one in (a, b)]
     pairs = [evaluate.against(*both, Rms(), 0.1) for both in ((far[0], a), (far[1], b))]
-    found = evaluate.verdicts([{"measure": "rms"} | pair for pair in pairs])
+    found = evaluate.verdicts(pd.DataFrame([{"measure": "rms"} | pair for pair in pairs]))
     assert list(found["verdict"]) == ["higher", UNTOLD]
     assert (
         found["p_holm"][0] == found["p"][0]
