@@ -27,7 +27,7 @@ CONF = sdi_bench.sweeps.conf_dir()
 CONFIGURED = {
     path.stem: instantiate(OmegaConf.select(node := OmegaConf.load(path), "model", default=node), _convert_="all")
     for path in sorted((CONF / "model").glob("*.yaml"))
-    if path.stem not in ("diffusers", "trained", "builtin_3d")  # networks: test_diffusers_folder.py, test_train.py; builtin again
+    if path.stem not in ("diffusers", "trained", "builtin_3d")  # networks are tested elsewhere; the last is builtin again
 }
 
 
