@@ -399,12 +399,15 @@ SAID = ("p_holm", "verdict")
 """What is said of a pair among all of them."""
 
 
-def experiment(name: str, settings: Mapping[str, Any], earlier: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+def experiment(
+    name: str, settings: Mapping[str, Any], earlier: Mapping[str, pd.DataFrame] | None = None
+) -> dict[str, pd.DataFrame]:
     """measures: of all rows; differences: from the tier's baseline at the same gamma; claims. Unfinished rows are left out.
 
     earlier: tables of the same experiment. A tier that is not asked for, or of which no run is here, keeps the rows that they
     have of its runs as they would be made today (the same folder, the same number of items). p-values are by Holm over all.
     """
+    earlier = earlier or {table: pd.DataFrame() for table in TABLES}
     said = read_experiment(name)
     words = [f"experiment={name}", f"results={literal(settings['results'])}", *settings["also"]]
     margins = said["criteria"]["margins"]
