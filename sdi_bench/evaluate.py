@@ -467,8 +467,8 @@ def of_before(tier: str, plans: Sequence[Plan], earlier: Mapping[str, pd.DataFra
     """The rows of earlier tables that are about these runs of a tier, and the comparisons among them."""
     runs = {(plan.folder.path.name, len(plan.items)): (plan.label, float(plan.gamma)) for plan in plans}
     known = earlier["measures"]
-    if known.empty:
-        return dict(earlier)
+    if known.empty:  # comparisons of runs that no table has are not believed
+        return {table: pd.DataFrame() for table in TABLES}
     measures = known[[row["tier"] == tier and (row["results"], row["n"]) in runs for row in known.to_dict("records")]]
     there = {runs[pair] for pair in zip(measures["results"], measures["n"], strict=True)}
     found = {"measures": measures}

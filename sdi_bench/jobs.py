@@ -64,7 +64,7 @@ class Plan:
     """One run, ready to go: objects, items, and the folder that its choices name.
 
     part: (k, n), which n-th of the sweep's shards. offset: how many of these come before its own. only: the names of those to
-    be made; None: all. probe: measured along the path; its arrays are kept, and no images. place: (tier, row) if of one.
+    be made; None: all. probe: measured along the path; its arrays are kept, and no images. place: of an experiment.
     """
 
     label: str

@@ -116,6 +116,11 @@ class Shared:
         return self.model.fingerprint
 
 
+def model_key(plain: Mapping[str, Any]) -> str:
+    """What tells the model of a configuration from others."""
+    return json.dumps(plain.get("model"), sort_keys=True, default=str)
+
+
 def plans_of(
     plain: dict[str, Any],
     choices: Mapping[str, str | None],
@@ -148,7 +153,7 @@ def plans_of(
         raise ValueError(f"device={plain['device']!r}: not to be had here") from error
     plain["metric"] = plain.get("metric") or {}
     made = {key: built(plain[key]) for key in ("schedule", "sampler", "metric", "reference")}
-    models, key = {} if models is None else models, json.dumps(plain["model"], sort_keys=True, default=str)
+    models, key = {} if models is None else models, model_key(plain)
     shared = models[key] = models.get(key) or Shared(built(plain["model"]))
     model = shared.model
     objects: dict[str, tuple[object, Any]] = {

@@ -30,6 +30,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, and are a line
     try:
         sweeps.TYPED[:] = argv
+        sweeps.OPEN.clear()
         sys.argv[1:], _ = command_line(argv)
         hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(job)()
     except HandedOnError as handed:

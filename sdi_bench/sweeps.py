@@ -1,7 +1,6 @@
 """A command line as jobs: checked as a whole before the first network call, made by whatever launcher, one table at the end."""
 
 import itertools
-import json
 import os
 import re
 import shlex
@@ -23,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from .draws import Item
 from .jobs import Plan, arranged, ask, execute, measured, summarise
-from .plans import Shared, plans_of, unread
+from .plans import Shared, model_key, plans_of, unread
 from .store import Listed, NotWrittenError, writable, write_index
 from .texts import line, near_match
 from .words import halves, literal, quoted, said_of, shown, unquoted
@@ -153,10 +152,12 @@ def plain(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
     return dict(OmegaConf.to_container(own, resolve=resolve))  # type: ignore[arg-type]
 
 
-def checked(asked: Sequence[Asked], composed: Compose) -> list[list[Plan]]:
-    """The plans of a sweep, [the run, its reference if it has one] each. Raises what is wrong with the first bad one."""
+def checked(asked: Sequence[Asked], composed: Compose, models: dict[str, Shared]) -> list[list[Plan]]:
+    """The plans of a sweep, [the run, its reference if it has one] each. Raises what is wrong with the first bad one.
+
+    models: those that are open; what is new is added.
+    """
     plans: list[list[Plan]] = []
-    models: dict[str, Shared] = {}
     ignored: list[dict[str, str]] = []
     for one in asked:
         settings, raw, choices = taken(composed(one.overrides))
@@ -177,7 +178,7 @@ def preflight(argv: Sequence[str]) -> list[list[Plan]]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         name = said_of(words, "experiment")
         asked = jobs_of(words, read_experiment(name) if name else {}) if several else [Asked(words, labels([words])[0])]
-        return checked(asked, lambda overrides: compose("config", list(overrides), return_hydra_config=True))
+        return checked(asked, lambda overrides: compose("config", list(overrides), return_hydra_config=True), {})
 
 
 def command_line(argv: Sequence[str]) -> tuple[list[str], bool]:
@@ -313,7 +314,7 @@ def sweep(asked: Sequence[Asked], composed: Compose, launch: Launch, shards: int
 
     Returns the exit status. A launcher that breaks off, as when a worker is killed, is started again as long as that helps.
     """
-    plans = checked(asked, composed)
+    plans = checked(asked, composed, OPEN)
     origin: dict[tuple[Path, tuple[Item, ...]], tuple[Asked, bool]] = {}
     for one, pair in zip(asked, plans, strict=True):
         for k, plan in enumerate(pair):
@@ -368,8 +369,7 @@ def job(cfg: DictConfig) -> Any:
     hydra = HydraConfig.get()
     settings = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     said, choices = settings.pop(JOB, None), dict(hydra.runtime.choices)
-    key = json.dumps(settings.get("model"), sort_keys=True, default=str)
-    for other in OPEN.keys() - {key}:
+    for other in OPEN.keys() - {model_key(settings)}:
         del OPEN[other]
     if said is not None:
         if choices["hydra/launcher"] != "basic" and "OMP_NUM_THREADS" not in os.environ:
@@ -430,7 +430,7 @@ def explain(error: BaseException, argv: Sequence[str], config: str = "config") -
     missing = re.search(r"Could not (?:find|load) '(\w+)/([^']*)'", text)
     if missing:
         options = sorted(path.stem for path in (conf_dir() / missing[1]).glob("*.yaml"))
-        own = " a folder of your own within results/ is name=" if missing[1] == "experiment" else ""
+        own = " (a folder of your own within results/: name=)" if missing[1] == "experiment" else ""
         return f"{missing[1]}={missing[2]}: {near_match(missing[2], options)}{own}"
     unknown = re.search(r"Could not override '([^'=]+)", text)
     if unknown and isinstance(error, ConfigCompositionException) and not unknown[1].startswith("hydra."):

@@ -222,6 +222,12 @@ def test_verdicts_adjust_over_all_that_is_claimed_together() -> None:
     np.testing.assert_allclose(apart["p_holm"][3:], 3 * found["p"][1])
 
 
+def test_comparisons_of_runs_that_no_table_has_are_not_kept() -> None:
+    row = {"tier": "test", "a": "sds", "b": "ddim", "gamma": 1.0, "point": 0.1}
+    earlier = {"measures": pd.DataFrame(), "differences": pd.DataFrame([row]), "claims": pd.DataFrame([row])}
+    assert all(frame.empty for frame in evaluate.of_before("test", [], earlier).values())
+
+
 def test_an_experiment_is_measured_tier_by_tier(monkeypatch, tmp_path) -> None:
     """A small one of the same form: its rows, its floor of other seeds, its claims, its commands."""
     conf = tmp_path / "conf"
