@@ -17,8 +17,8 @@ import matplotlib
 import pandas as pd
 import yaml
 
+from sdi_bench.command_line import conf_dir
 from sdi_bench.store import write_whole
-from sdi_bench.sweeps import conf_dir
 from sdi_bench.texts import near_match
 
 from .runs import Runs

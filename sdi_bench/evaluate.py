@@ -33,9 +33,11 @@ from tqdm import tqdm
 
 from . import prompts
 from .captions import captions
+from .command_line import conf_dir, experiments, options, read_experiment
 from .compare import ROW_USES, any_measured, cell, clustering, framed, missing
 from .data.world import SIZE, SPLITS, World
 from .draws import Item
+from .explain import explain
 from .jobs import Plan, every_view, finished
 from .measure import (
     N_TRUTH,
@@ -60,7 +62,7 @@ from .scenes import Image, Scene
 from .sizes import Pictures, sizes, together
 from .stats import UNTOLD, equivalent, holm, in_words
 from .store import RunFolder, writable, write_whole
-from .sweeps import conf_dir, experiments, explain, preflight, read_experiment
+from .sweeps import preflight
 from .trust import settings_of
 from .words import literal, quoted
 
@@ -520,7 +522,7 @@ def sorted_out(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def usage() -> str:
     """What --help shows."""
-    names = ", ".join(sorted(path.stem for path in (conf_dir() / "metric").glob("*.yaml")))
+    names = ", ".join(options("metric"))
     return f"{__doc__}\nSettings (conf/evaluate.yaml):\n\n{(conf_dir() / 'evaluate.yaml').read_text()}\nMetrics: {names}"
 
 

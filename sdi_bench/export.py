@@ -17,14 +17,15 @@ from PIL import Image
 from torch import Tensor
 
 from . import pictures, require
+from .command_line import conf_dir
 from .data.cameras import DISTANCE
+from .explain import explain
 from .jobs import slug
 from .plans import built
 from .provenance import provenance
 from .run import stoppable
 from .scenes import View, Volume
 from .store import RunFolder, writable, write_whole
-from .sweeps import conf_dir, explain
 from .trust import settings_of
 from .words import quoted
 

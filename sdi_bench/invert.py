@@ -14,8 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from . import pictures, require
+from .command_line import conf_dir
 from .compare import cell, clustering, distance, framed
 from .draws import Item, PhiloxDraws, Purpose
+from .explain import explain
 from .measure import Clusters, clustered
 from .metrics.spectrum import luma
 from .models.base import HasCodec, images_of
@@ -27,7 +29,6 @@ from .run import stoppable, warn_as
 from .samplers import Ddim
 from .samplers.ddim import round_trip
 from .store import RunFolder, writable
-from .sweeps import conf_dir, explain
 from .words import quoted
 
 

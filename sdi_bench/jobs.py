@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from tqdm import tqdm
 
 from . import pictures
@@ -33,7 +32,7 @@ from .provenance import keep, provenance
 from .samplers import State
 from .sampling import Job
 from .scenes import Scene, Solid, Wording, surface
-from .store import NotWrittenError, RunFolder, Shard, digest, sweep_up, write_whole
+from .store import NotReadError, NotWrittenError, RunFolder, Shard, digest, sweep_up, write_whole
 from .texts import line
 from .update import Moments
 
@@ -241,7 +240,7 @@ def execute(plan: Plan, argv: Sequence[str] = ()) -> list[str]:
         return []
     for folder in (plan.folder.path, plan.folder.path / "shards"):
         sweep_up(folder)
-    plan.folder.write_text("config.yaml", yaml.safe_dump(dict(plan.config), sort_keys=False))
+    plan.folder.write_config(plan.config)
     keep(plan.folder.path, provenance("sdi_bench.run", list(argv)))
     ledger, failed = Ledger(plan.folder.path.parent), []
     total = sum(len(chunk) for chunk in todo) * plan.job.sampler.n_states
@@ -266,6 +265,16 @@ def execute(plan: Plan, argv: Sequence[str] = ()) -> list[str]:
                 continue
             ledger.note("finished", *about, seconds=round(time.perf_counter() - began, 3))
     return failed
+
+
+def mend(plan: Plan) -> None:
+    """Say again what a run is, if it has begun and what said so was lost or damaged."""
+    if not plan.folder.path.is_dir():
+        return
+    try:
+        plan.folder.read_config()
+    except NotReadError:
+        plan.folder.write_config(plan.config)
 
 
 def make(plan: Plan, chunk: Sequence[Item], bar: tqdm) -> None:

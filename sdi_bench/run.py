@@ -14,8 +14,10 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from . import sweeps
+from .command_line import conf_dir, words_of
+from .explain import explain
 from .store import NotWrittenError
-from .sweeps import HandedOnError, command_line, conf_dir, explain, job
+from .sweeps import HandedOnError, job
 from .texts import line
 
 
@@ -31,7 +33,7 @@ def main() -> None:
     try:
         sweeps.TYPED[:] = argv
         sweeps.OPEN.clear()
-        sys.argv[1:], _ = command_line(argv)
+        sys.argv[1:], _ = words_of(argv)
         hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(job)()
     except HandedOnError as handed:
         fail(handed.__cause__, argv)

@@ -108,8 +108,35 @@ def content(arrays: Mapping[str, np.ndarray]) -> str:
     return whole.hexdigest()
 
 
-DIGEST = "sha256"
-"""The name of a shard's digest among its arrays."""
+DIGEST, RUN = "sha256", "run"
+"""The names under which a file says what it held when it was written, and of which run it is."""
+
+
+def sealed(arrays: Mapping[str, np.ndarray], run: str) -> dict[str, np.ndarray]:
+    """Named arrays, the run's name, and a digest of these."""
+    whole = {**arrays, RUN: np.array(run)}
+    return whole | {DIGEST: np.array(content(whole))}
+
+
+def unsealed(path: Path, run: str, *names: str) -> tuple[dict[str, np.ndarray], str]:
+    """(arrays of a file, the digest of all of them). With names only these, and the digest goes unchecked.
+
+    Raises ValueError, naming the file, for one that is damaged, was changed since it was written, or is another run's. Files of
+    earlier versions say neither.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            told = {name: str(archive[name]) for name in (DIGEST, RUN) if name in archive.files}
+            arrays = {name: archive[name] for name in names or archive.files if name != DIGEST}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError) as error:
+        raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
+    if told.get(RUN, run) != run:
+        raise ValueError(f"{path}: is of another run, {told[RUN]}; delete it and run again")
+    found = "" if names else content(arrays)
+    if not names and told.get(DIGEST, found) != found:
+        raise ValueError(f"{path}: was changed since it was written; delete it and run again")
+    arrays.pop(RUN, None)
+    return arrays, found
 
 
 class Shard(NamedTuple):
@@ -148,20 +175,13 @@ class RunFolder:
         Raises ValueError, naming the file, for one that is damaged, was changed since it was written, or holds other items.
         """
         path = self.shard_path(items)
+        arrays, found = unsealed(path, self.path.name, *names, *(["items"] if names else []))
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in names or archive.files}
-                listed = json.loads(str(archive["items"]))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError) as error:
+            listed = json.loads(str(arrays["items"]))
+        except (ValueError, KeyError) as error:
             raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
         if listed != [[item.prompt, item.seed] for item in items]:
             raise ValueError(f"{path}: holds other items than its name says; delete it and run again")
-        if names:
-            return arrays, ""
-        told = arrays.pop(DIGEST, None)
-        found = content(arrays)
-        if told is not None and str(told) != found:  # shards of earlier versions carry none
-            raise ValueError(f"{path}: was changed since it was written; delete it and run again")
         return arrays, found
 
     def _keep(self, items: Sequence[Item], arrays: Mapping[str, np.ndarray], cost: Mapping[str, Any], save: Callable) -> None:
@@ -169,7 +189,7 @@ class RunFolder:
         listed = [[item.prompt, item.seed] for item in items]
         whole = {**arrays, "items": np.array(json.dumps(listed)), "cost": np.array(json.dumps(cost))}
         buffer = io.BytesIO()
-        save(buffer, **whole, **{DIGEST: np.array(content(whole))})
+        save(buffer, **sealed(whole, self.path.name))
         write_whole(self.shard_path(items), buffer.getvalue())
 
     def chunks(self) -> list[tuple[Item, ...]]:
@@ -218,15 +238,14 @@ class RunFolder:
     def write_checkpoint(self, items: Sequence[Item], arrays: Mapping[str, np.ndarray]) -> None:
         """Keep where a batch stands."""
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        np.savez(buffer, **sealed(arrays, self.path.name))  # type: ignore[arg-type]
         write_whole(self.checkpoint_path(items), buffer.getvalue())
 
     def read_checkpoint(self, items: Sequence[Item]) -> dict[str, np.ndarray] | None:
-        """Where a batch stood; None if it was never kept, or is damaged: it is then begun again."""
+        """Where a batch stood; None if it was never kept, or is damaged or another run's: it is then begun again."""
         try:
-            with np.load(self.checkpoint_path(items), allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, KeyError, BadZipFile):
+            return unsealed(self.checkpoint_path(items), self.path.name)[0]
+        except ValueError:
             return None
 
     def drop_checkpoint(self, items: Sequence[Item]) -> None:
@@ -250,17 +269,12 @@ class RunFolder:
     def write_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """Keep named arrays (trajectory.npz: what the states of the first items looked like on the way)."""
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(buffer, **sealed(arrays, self.path.name))  # type: ignore[arg-type]
         write_whole(self.path / name, buffer.getvalue())
 
     def read_arrays(self, name: str) -> dict[str, np.ndarray]:
-        """Named arrays. Raises ValueError, naming the file, if it is damaged or not there."""
-        path = self.path / name
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                return {key: archive[key] for key in archive.files}
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise ValueError(f"{path}: damaged ({error})") from error
+        """Named arrays. Raises ValueError, naming the file, if it is not there, damaged, was changed, or is another run's."""
+        return unsealed(self.path / name, self.path.name)[0]
 
     def write_text(self, name: str, text: str) -> None:
         """Keep a small text file."""
@@ -283,8 +297,13 @@ class RunFolder:
             raise ValueError(f"{path}: damaged (no table); delete it and run again")
         return found
 
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Keep what was chosen. Raises NotWrittenError."""
+        whole = {**config, RUN: self.path.name}
+        self.write_text("config.yaml", yaml.safe_dump(whole | {DIGEST: digest(whole, 64)}, sort_keys=False))
+
     def read_config(self) -> dict[str, Any]:
-        """What was chosen. Raises ValueError, naming the file, if it is not there or damaged."""
+        """What was chosen. Raises NotReadError, naming the file, if it is gone, damaged, was changed, or is another run's."""
         path = self.path / "config.yaml"
         try:
             found = yaml.safe_load(path.read_text("utf-8"))
@@ -292,6 +311,11 @@ class RunFolder:
             raise NotReadError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
         if not isinstance(found, dict):
             raise NotReadError(f"{path}: damaged (no settings)")
+        told = found.pop(DIGEST, None)
+        if told is not None and told != digest(found, 64):
+            raise NotReadError(f"{path}: was changed since it was written; the run's command writes it again")
+        if found.pop(RUN, self.path.name) != self.path.name:
+            raise NotReadError(f"{path}: is of another run; the run's command writes it again")
         return found
 
 

@@ -106,8 +106,8 @@ def test_a_verdict_of_an_experiment_is_taken_over(runs, tmp_path) -> None:
 
 
 def test_the_claims_that_ship_name_what_there_is() -> None:
-    from sdi_bench.sweeps import conf_dir, read_experiment
-    from sdi_bench.sweeps import experiments as sweeps_there
+    from sdi_bench.command_line import conf_dir, read_experiment
+    from sdi_bench.command_line import experiments as sweeps_there
 
     experiments = {name: read_experiment(name) for name in sweeps_there()}
     for claim in yaml.safe_load((conf_dir() / "claims.yaml").read_text()):

@@ -9,13 +9,13 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from sdi_bench import Empirical, Gaussian
+from sdi_bench.command_line import conf_dir
 from sdi_bench.draws import Item, items_of
 from sdi_bench.models.base import Denoiser
 from sdi_bench.predictor import Cost, Use
 from sdi_bench.samplers import Sampler
 from sdi_bench.sampling import Job
 from sdi_bench.schedules import scaled_linear
-from sdi_bench.sweeps import conf_dir
 
 N_LEVELS = 6
 DIGITS = Empirical.of()

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from sdi_bench import evaluate, run, sweeps
+from sdi_bench import command_line, evaluate, run
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item
 from sdi_bench.measure import Samples, clustered, compared, diverged, measure, rounded
@@ -232,7 +232,7 @@ def test_an_experiment_is_measured_tier_by_tier(monkeypatch, tmp_path) -> None:
     """A small one of the same form: its rows, its floor of other seeds, its claims, its commands."""
     conf = tmp_path / "conf"
     conf.mkdir()
-    for path in sweeps.conf_dir().iterdir():
+    for path in command_line.conf_dir().iterdir():
         if path.name != "experiment":
             (conf / path.name).symlink_to(path)
     (conf / "experiment").mkdir()

@@ -9,6 +9,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from sdi_bench.command_line import conf_dir
 from sdi_bench.grids import UniformT
 from sdi_bench.guidance import Guidance
 from sdi_bench.levels import Level
@@ -18,7 +19,6 @@ from sdi_bench.models.words import Words
 from sdi_bench.noise import Fresh, Previous
 from sdi_bench.samplers import Annealed, Ddim, Distillation
 from sdi_bench.sampling import sample
-from sdi_bench.sweeps import conf_dir
 
 rng = np.random.default_rng(0)
 IMAGES = rng.integers(0, 256, (40, 3, 8, 8)).astype(np.uint8)

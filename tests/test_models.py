@@ -23,7 +23,7 @@ from sdi_bench.models.local import Prior
 from sdi_bench.models.mixture import DIGITS
 from sdi_bench.schedules import RectifiedFlow, linear, scaled_linear
 
-CONF = sdi_bench.sweeps.conf_dir()
+CONF = sdi_bench.command_line.conf_dir()
 CONFIGURED = {
     path.stem: instantiate(OmegaConf.select(node := OmegaConf.load(path), "model", default=node), _convert_="all")
     for path in sorted((CONF / "model").glob("*.yaml"))

@@ -10,6 +10,7 @@ import yaml
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
+from sdi_bench.command_line import conf_dir
 from sdi_bench.guidance import Guidance
 from sdi_bench.levels import Level
 from sdi_bench.models import builtin, mosaic
@@ -18,7 +19,6 @@ from sdi_bench.models.patch_mixture import COARSE, PatchMixture, PatchPyramid, r
 from sdi_bench.models.words import Words
 from sdi_bench.predictor import Predictor
 from sdi_bench.schedules import cosine
-from sdi_bench.sweeps import conf_dir
 
 N = 30
 CAPTIONS = [f"{('red', 'green', 'old blue')[i % 3]} {('cat', 'dog', 'chair', 'lamp', 'cup')[i % 5]}" for i in range(N)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdi_bench import jobs, prompts, run, sweeps
+from sdi_bench import command_line, jobs, prompts, run, sweeps
 from sdi_bench.data.build.prompts import lists
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item
@@ -91,17 +91,17 @@ def words_for(name: str, results: Path) -> list[str]:
     return [f"experiment={name}", f"results={results}", *here]
 
 
-@pytest.mark.parametrize("name", sweeps.experiments())
+@pytest.mark.parametrize("name", command_line.experiments())
 def test_every_kind_of_job_in_an_experiment_is_accepted(name: str, tmp_path, monkeypatch) -> None:
     """Of the jobs that choose the same objects and set the same numbers, one."""
-    every, met, some = sweeps.jobs_of, set(), []
+    every, met, some = command_line.jobs_of, set(), []
 
     def few(words, said, loader=None):
         asked = every(words, said, loader)
-        places = [(one.place, one.label, sweeps.said_of(one.overrides, "guidance.scale")) for one in asked]
+        places = [(one.place, one.label, words.said_of(one.overrides, "guidance.scale")) for one in asked]
         assert len(set(places)) == len(places)  # by these a run is found again
         for one in asked:
-            pairs = [sweeps.halves(word) for word in one.overrides]
+            pairs = [words.halves(word) for word in one.overrides]
             kind = frozenset(key if "." in key else (key, value) for key, value in pairs if key != "prompt")
             if kind not in met:
                 met.add(kind)
@@ -113,7 +113,7 @@ def test_every_kind_of_job_in_an_experiment_is_accepted(name: str, tmp_path, mon
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sweeps.experiments())
+@pytest.mark.parametrize("name", command_line.experiments())
 def test_every_job_of_an_experiment_is_accepted(name: str, tmp_path) -> None:
     plans = sweeps.preflight(words_for(name, tmp_path))
     places = [(plan.place, plan.label, plan.gamma) for plan, *_ in plans]

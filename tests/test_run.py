@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from sdi_bench import jobs, run, sweeps
+from sdi_bench import command_line, jobs, run, sweeps
 from sdi_bench.predictor import Cost
 from sdi_bench.words import quoted
 
@@ -306,7 +306,7 @@ def test_dreamfusion_and_its_reference_share_their_guidance(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", sorted({path.stem for path in (sweeps.conf_dir() / "schedule").glob("*.yaml")} - {"diffusers"})
+    "schedule", sorted({path.stem for path in (command_line.conf_dir() / "schedule").glob("*.yaml")} - {"diffusers"})
 )
 @pytest.mark.parametrize("noise", ["fresh", "fixed", "inversion", "interval", "mixed", "previous", "zero"])
 def test_no_noise_is_nan_on_any_schedule(tmp_path, schedule: str, noise: str) -> None:
@@ -331,7 +331,7 @@ def test_points_of_a_plane_are_drawn_too(monkeypatch, tmp_path) -> None:
 
 
 def test_sds_and_sdi_differ_in_their_noise_only() -> None:
-    texts = [(sweeps.conf_dir() / "sampler" / f"{name}.yaml").read_text() for name in ("sds", "sdi")]
+    texts = [(command_line.conf_dir() / "sampler" / f"{name}.yaml").read_text() for name in ("sds", "sdi")]
     lines = [pair for pair in zip(*(text.splitlines() for text in texts), strict=True) if pair[0] != pair[1]]
     assert lines == [("  - /noise@noise: fresh", "  - /noise@noise: inversion")]
     assert yaml.safe_load(texts[0]).keys() == yaml.safe_load(texts[1]).keys()
@@ -343,7 +343,7 @@ def test_sds_and_sdi_differ_in_their_noise_only() -> None:
         f"{folder.name}={path.stem}"
         if folder.name not in ("noise", "update", "direction")
         else f"{folder.name}@sampler.{folder.name}={path.stem}"
-        for folder in sorted(sweeps.conf_dir().iterdir())
+        for folder in sorted(command_line.conf_dir().iterdir())
         if folder.is_dir()
         and folder.name not in ("hydra", "metric", "experiment", "figure", "recipe")  # tests/test_plot.py, tests/test_train.py
         for path in sorted(folder.glob("*.yaml"))

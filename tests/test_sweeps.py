@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdi_bench import ledger, sweeps
+from sdi_bench import ledger
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["model=digits", "grid.n_levels=4", "reference=null", "metric=[contrast]", "prompt=3"]
@@ -36,25 +36,25 @@ def table(done: subprocess.CompletedProcess) -> str:
 
 
 def test_jobs_are_all_combinations_each_with_what_tells_it_apart() -> None:
-    words, several = sweeps.command_line(["sampler=sdi,ism", "sampler.noise.t_min=0.2", "-m", "seeds=0,1"])
+    words, several = command_line.words_of(["sampler=sdi,ism", "sampler.noise.t_min=0.2", "-m", "seeds=0,1"])
     assert several and words == ["-m", "sampler=sdi,ism", "sampler.noise.t_min=0.2,0.2", "seeds=0,1"]
-    asked = sweeps.jobs_of(words[1:], {"params": {"grid.n_levels": "5,6", "seeds": "7"}})
+    asked = command_line.jobs_of(words[1:], {"params": {"grid.n_levels": "5,6", "seeds": "7"}})
     labels = {f"{name} n_levels={n} seeds={seed}" for name in ("sdi", "ism") for n in (5, 6) for seed in (0, 1)}
     assert len(asked) == 8 and {one.label for one in asked} == labels
     assert all("sampler.noise.t_min=0.2" in one.overrides for one in asked)
     with pytest.raises(ValueError, match="must be a list of values"):
-        sweeps.jobs_of(["guidance.scale=interval(1,3)"], {})
+        command_line.jobs_of(["guidance.scale=interval(1,3)"], {})
 
 
 @pytest.mark.parametrize(
     "word", ["reference=null", "metric=[]", "prompt='a, b'", "prompt=", "+model.boosts.camera=2.0", "seeds=0..3"]
 )
 def test_a_word_of_one_value_is_one_job_that_says_the_same(word: str) -> None:
-    (said,), several = sweeps.command_line([word])
+    (said,), several = command_line.words_of([word])
     assert not several
-    (_, twice), _ = sweeps.command_line(["-m", word])
-    (one,) = sweeps.jobs_of([twice], {})
-    parse = sweeps.OverridesParser.create().parse_override
+    (_, twice), _ = command_line.words_of(["-m", word])
+    (one,) = command_line.jobs_of([twice], {})
+    parse = OverridesParser.create().parse_override
     assert parse(one.overrides[0]).value() == parse(said).value()
 
 

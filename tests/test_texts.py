@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from analysis.figures import style
 from analysis.report import draw, prepare
-from sdi_bench import jobs, pictures, plans, prompts, run, sampling, sweeps, texts
+from sdi_bench import command_line, jobs, pictures, plans, prompts, run, sampling, texts
 from sdi_bench.draws import Item
 from sdi_bench.grids import UniformT
 from sdi_bench.models import DiffusersFolder, Empirical
@@ -42,8 +42,8 @@ def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 def arrives(*words: str) -> list[object]:
     """What a command line's first setting is in each of its jobs, by Hydra's and OmegaConf's own reading."""
     parser = OverridesParser.create()
-    said, several = sweeps.command_line(words)
-    jobs = [one.overrides for one in sweeps.jobs_of([word for word in said if word[0] != "-"], {})] if several else [said]
+    said, several = command_line.words_of(words)
+    jobs = [one.overrides for one in command_line.jobs_of([word for word in said if word[0] != "-"], {})] if several else [said]
     values = [parser.parse_override(job[0]).value() for job in jobs]
     return [OmegaConf.to_container(OmegaConf.create([value]), resolve=True)[0] for value in values]  # type: ignore[index]
 

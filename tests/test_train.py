@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from rounding import U32
 
 import sdi_bench as sb
+from sdi_bench.command_line import conf_dir
 from sdi_bench.data.shipped import HERE
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item, PhiloxDraws
@@ -27,7 +28,6 @@ from sdi_bench.noise import Zero
 from sdi_bench.predictor import Cost, Predictor
 from sdi_bench.probes import Kappas
 from sdi_bench.sampling import Job
-from sdi_bench.sweeps import conf_dir
 from sdi_bench.train import __main__ as command
 from sdi_bench.train import card, fit, parts, stages
 from sdi_bench.train.recipe import Domain, Recipe, Text, Training, Unet, Vae

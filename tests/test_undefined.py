@@ -15,7 +15,7 @@ from scipy import stats as scipy_stats
 
 from analysis import benchmark2d, benchmark3d, trained
 from analysis.report import plots, tables
-from sdi_bench import compare, evaluate, run, sweeps
+from sdi_bench import compare, evaluate, run
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item, items_of
 from sdi_bench.measure import Samples, clustered, compared, measure
@@ -29,7 +29,7 @@ from sdi_bench.stats import UNTOLD, Statistic, clusters_of, difference, equivale
 WANT_FILES = {"fid", "kid", "clip_fid", "clip_score", "clip_score_b", "clip_iqa", "reward"}
 if importlib.util.find_spec("cleanfid") is None:
     WANT_FILES |= {"frechet"}
-NAMES = sorted(path.stem for path in (sweeps.conf_dir() / "metric").glob("*.yaml") if path.stem not in WANT_FILES)
+NAMES = sorted(path.stem for path in (command_line.conf_dir() / "metric").glob("*.yaml") if path.stem not in WANT_FILES)
 METRICS = evaluate.chosen(NAMES)
 
 OBJECTS = ("fire extinguisher", "grand piano", "teddy bear", "motorbike", "cactus", "table")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from sdi_bench import prompts
 from sdi_bench.draws import Item
@@ -97,9 +96,9 @@ def open_run(path: Path) -> Run:
     """A run, with the images of its first shard. Raises ValueError, naming the file, for what can't be read."""
     folder = RunFolder(path)
     try:
-        config, made = yaml.safe_load((path / "config.yaml").read_text()), folder.read_json("provenance.json") or {}
+        config, made = folder.read_config(), folder.read_json("provenance.json") or {}
         float(config["sampler"]["guidance"]["scale"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path.name}: its config.yaml or provenance.json cannot be read") from error
     items = first_chunk(config, folder.chunks())
     if config.get("probe"):

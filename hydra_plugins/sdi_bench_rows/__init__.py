@@ -30,10 +30,10 @@ class Rows(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Raises SystemExit with the exit status, unless it is 0."""
-        from sdi_bench import sweeps  # at a sweep, not when Hydra looks for plugins
+        from sdi_bench import command_line, sweeps  # at a sweep, not when Hydra looks for plugins
 
         loader = self.hydra_context.config_loader
-        asked = sweeps.jobs_of(arguments, self.said, loader)
+        asked = command_line.jobs_of(arguments, self.said, loader)
         in_turn = self.config.hydra.runtime.choices["hydra/launcher"] == "basic"
         status = sweeps.sweep(
             asked,

@@ -12,12 +12,13 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .. import require
+from ..command_line import conf_dir
+from ..explain import explain
 from ..models.trained import RECIPE
 from ..plans import built
 from ..provenance import keep, provenance
 from ..run import stoppable
 from ..store import writable
-from ..sweeps import conf_dir, explain
 from ..texts import near_match
 from ..words import quoted
 
