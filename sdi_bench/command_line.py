@@ -2,7 +2,7 @@
 
 import itertools
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,15 @@ def words_of(argv: Sequence[str]) -> tuple[list[str], bool]:
     argv = [*argv, *instead(argv)] if name else argv
     words: list[str] = []
     flags: list[str] = ["-m"] if several and not QUESTIONS & {halves(word)[0] for word in argv} else []
-    values = iter(quoted(argv, sweep=several))
+    values: Iterator[str] = iter(quoted(argv, sweep=several))
     for word in values:
         if word in TAKE_A_VALUE:
-            flags += [word, next(values, "")]
+            value, known = next(values, ""), ANSWERS.get(word)
+            if word in ("--info", "-i") and value not in INFO:  # may stand alone
+                values, value = itertools.chain([value] if value else [], values), "all"
+            if not value or value not in (known or (value,)):
+                raise ValueError(f"{word} {value}: must be followed by {', '.join(known or ('a value',))}")
+            flags += [word, value]
         elif word.startswith("-") and halves(word)[0] not in FLAGS:
             raise ValueError(f"{word}: no such option; there are {', '.join(FLAGS)}")
         elif word.startswith("-"):
@@ -89,6 +94,10 @@ FLAGS = (
     *("-h", "-m", "-r", "-sc"),
 )
 """Hydra's options."""
+
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+ANSWERS = {"--cfg": ("job", "hydra", "all"), "-c": ("job", "hydra", "all"), "--info": INFO, "-i": INFO}
+"""What may follow an option, where not everything may."""
 
 QUESTIONS = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
 """Those that ask something and run nothing."""

@@ -152,9 +152,9 @@ def plans_of(
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device={plain['device']!r}: not to be had here") from error
     plain["metric"] = plain.get("metric") or {}
-    made = {key: built(plain[key]) for key in ("schedule", "sampler", "metric", "reference")}
+    made = {key: built(plain[key], key) for key in ("schedule", "sampler", "metric", "reference")}
     models, key = {} if models is None else models, model_key(plain)
-    shared = models[key] = models.get(key) or Shared(built(plain["model"]))
+    shared = models[key] = models.get(key) or Shared(built(plain["model"], "model"))
     model = shared.model
     objects: dict[str, tuple[object, Any]] = {
         "model": (model, Denoiser),
@@ -176,7 +176,7 @@ def plans_of(
     if choices["scene"] != "image" and not isinstance(made["sampler"], Distillation):
         raise ValueError(f"scene={choices['scene']}: sampler={choices['sampler']} samples images only; use sds, sdi or ism")
     sampler, reference, part = made["sampler"], made["reference"], parse_part(plain["part"])
-    probe = built(plain["probe"]) if plain.get("probe") else None
+    probe = built(plain["probe"], "probe") if plain.get("probe") else None
     if probe is not None:
         reference = None  # nothing is sampled that it could be held against
     wanted = [(sampler, label, [choices["sampler"], choices.get("noise@sampler.noise")])]
@@ -208,16 +208,16 @@ def plans_of(
     return plans
 
 
-def built(node: Any) -> Any:
+def built(node: Any, name: str = "") -> Any:
     """What plain data describes: its `_target_`s called. Hydra's own way would take `${` in a text for an interpolation.
 
-    Raises ValueError for what cannot be made.
+    name: of the setting. Raises ValueError for what cannot be made, naming the setting if its type is wrong.
     """
     if isinstance(node, list):
-        return [built(part) for part in node]
+        return [built(part, name) for part in node]
     if not isinstance(node, Mapping):
         return node
-    parts = {key: built(part) for key, part in node.items()}
+    parts = {key: built(part, f"{name}.{key}" if name else str(key)) for key, part in node.items()}
     if "_target_" not in parts:
         return parts
     target = parts.pop("_target_")
@@ -225,6 +225,7 @@ def built(node: Any) -> Any:
         made = locate(str(target))
         if made is None:
             raise ImportError("there is no such thing")
+        require.types(made, parts, name)
         return made(**parts)  # type: ignore[operator]
     except (TypeError, AttributeError, ImportError, ErrorDuringImport, KeyError, OverflowError) as error:
         raise ValueError(f"{target}: {error}") from error

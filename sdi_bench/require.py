@@ -2,7 +2,10 @@
 
 import dataclasses
 import math
-from typing import Any, get_type_hints
+from collections.abc import Mapping
+from functools import cache
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 MOST = 1_000_000
 """Of what is counted, and is not said otherwise: more would not end, or not fit."""
@@ -37,6 +40,33 @@ def number(
             if math.isfinite(bound)
         ]
         raise ValueError(f"{name}={value!r}: must be a finite number" + (" " + " and ".join(bounds) if bounds else ""))
+
+
+PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+"""Types of settings, and how they are called."""
+
+
+@cache
+def plain_types(made: Any) -> dict[str, tuple[type, ...]]:
+    """Argument -> what it may be, of what is called with settings; only those that are numbers, text, or true or false."""
+    try:
+        hints = get_type_hints(made.__init__ if isinstance(made, type) else made)
+    except (TypeError, NameError, AttributeError):
+        return {}  # not from here
+    kinds = {name: get_args(hint) if isinstance(hint, UnionType) else (hint,) for name, hint in hints.items()}
+    return {name: each for name, each in kinds.items() if name != "return" and all(kind in PLAIN for kind in each)}
+
+
+def types(made: Any, values: Mapping[str, Any], name: str = "") -> None:
+    """Raise ValueError, naming the setting, unless all values are of the types with which `made` is declared."""
+    for key, kinds in plain_types(made).items():
+        if key not in values:
+            continue
+        value = values[key]
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not (type(value) in kinds or (whole and float in kinds)):
+            wanted = " or ".join(PLAIN[kind] for kind in kinds)
+            raise ValueError(f"{f'{name}.' if name else ''}{key}={value!r}: must be {wanted}")
 
 
 def fits(name: str, value: object, kind: Any) -> None:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from . import require
 from .levels import Level
 
 
@@ -108,17 +109,26 @@ class TableSchedule:
         return Level(a, torch.where(a > 0, sigma * a, 1.0), place / self.n_train)
 
 
+def _check_betas(n_train: int, beta_start: float, beta_end: float) -> None:
+    """Raise ValueError, naming the field, unless the betas rise within (0, 1)."""
+    require.count("n_train", n_train, least=2)
+    require.number("beta_start", beta_start, above=0, below=1)
+    require.number("beta_end", beta_end, at_least=beta_start, below=1)
+
+
 def _from_betas(betas: Tensor) -> TableSchedule:
     return TableSchedule((1 - betas).cumprod(0))
 
 
 def linear(n_train: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> TableSchedule:
     """Betas linear in t (DDPM, arXiv 2006.11239). sigma from 0.01 to 157."""
+    _check_betas(n_train, beta_start, beta_end)
     return _from_betas(torch.linspace(beta_start, beta_end, n_train, dtype=torch.float64))
 
 
 def scaled_linear(n_train: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> TableSchedule:
     """Square roots of the betas linear in t (Stable Diffusion, arXiv 2112.10752). sigma from 0.029 to 14.6."""
+    _check_betas(n_train, beta_start, beta_end)
     return _from_betas(torch.linspace(beta_start**0.5, beta_end**0.5, n_train, dtype=torch.float64) ** 2)
 
 
@@ -128,12 +138,18 @@ def cosine(n_train: int = 1000, beta_max: float = 0.999) -> TableSchedule:
     def alpha_bar(t: float) -> float:
         return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
 
+    require.count("n_train", n_train, least=2)
+    require.number("beta_max", beta_max, above=0, below=1)
     betas = [min(1 - alpha_bar((i + 1) / n_train) / alpha_bar(i / n_train), beta_max) for i in range(n_train)]
     return _from_betas(torch.tensor(betas, dtype=torch.float64))
 
 
 def sigmoid(n_train: int = 1000, start: float = -3.0, end: float = 3.0, clip: float = 1e-9) -> TableSchedule:
     """alpha_bar falls as a sigmoid from t = 0 to 1, clipped from below (arXiv 2212.11972). sigma to 3e4."""
+    require.count("n_train", n_train, least=2)
+    require.number("start", start)
+    require.number("end", end, above=start)
+    require.number("clip", clip, above=0, below=1)
     t = torch.arange(1, n_train + 1, dtype=torch.float64) / n_train
     top, bottom = torch.tensor([-start, -end], dtype=torch.float64).sigmoid()
     alpha_bar = ((-(t * (end - start) + start)).sigmoid() - bottom) / (top - bottom)
@@ -160,8 +176,10 @@ class Karras:
     n_train: int = 1000
 
     def __post_init__(self) -> None:
-        if not 0 < self.sigma_min < self.sigma_max:
-            raise ValueError(f"sigma_min={self.sigma_min}: must lie in (0, sigma_max={self.sigma_max})")
+        require.number("sigma_max", self.sigma_max, above=0)
+        require.number("sigma_min", self.sigma_min, above=0, below=self.sigma_max)
+        require.number("rho", self.rho, above=0)
+        require.count("n_train", self.n_train, least=2)
 
     @property
     def lowest(self) -> Level:
@@ -199,10 +217,9 @@ class RectifiedFlow:
     visits: Visits | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.t_min < 1:
-            raise ValueError(f"t_min={self.t_min}: must lie in (0, 1)")
-        if not self.shift > 0:
-            raise ValueError(f"shift={self.shift}: must be > 0")
+        require.number("t_min", self.t_min, above=0, below=1)
+        require.number("shift", self.shift, above=0)
+        require.count("n_train", self.n_train, least=2)
 
     @property
     def lowest(self) -> Level:
