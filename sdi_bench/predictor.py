@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .guidance import Guidance, Prompt
 from .levels import Level, expand
-from .models.base import Denoiser, Prediction, Rules, rules_of
+from .models.base import Denoiser, HasOutput, Prediction, Rules, rules_of
 from .schedules import Schedule
 
 
@@ -100,6 +100,10 @@ class Predictor:
             self.cost.add(use or (Use.UNCONDITIONAL if base else Use.CONDITIONAL), x.shape[0])
         raw = self.model.predict(x, level, conds)
         x0, eps = guidance.combine(raw.x0), guidance.combine(raw.eps)
+        if self.rules.guided is not None and len(conds) > 1 and isinstance(self.model, HasOutput):
+            output = self.model.parametrisation
+            told = output.encode(raw.x0[1], raw.eps[1], level)
+            x0, eps = output.decode(self.rules.guided(output.encode(x0, eps, level), told), x, level)
         if self.rules.bound is None:
             return Guided(x0, eps, raw)
         bounded = self.rules.bound(x0)

@@ -24,8 +24,8 @@ from torch import Tensor
 import sdi_bench as sb
 from sdi_bench.draws import Item, PhiloxDraws, Purpose
 from sdi_bench.models import DiffusersFolder
-from sdi_bench.models.diffusers_folder import KINDS
-from sdi_bench.models.prints import switches_of
+from sdi_bench.models.checkpoints.families import KINDS
+from sdi_bench.models.checkpoints.prints import switches_of
 from sdi_bench.predictor import Cost
 from sdi_bench.samplers import Sampler
 from sdi_bench.sampling import Job

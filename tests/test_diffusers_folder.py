@@ -20,8 +20,11 @@ from sdi_bench.coordinates import Epsilon, FlowVelocity, Sample, Velocity, noisy
 from sdi_bench.data.cameras import VIEWS
 from sdi_bench.draws import Item, PhiloxDraws, Purpose
 from sdi_bench.levels import Level
-from sdi_bench.models import DiffusersFolder, HasCodec, diffusers_folder, scheduler
-from sdi_bench.models.diffusers_folder import Latents, Pixels, schedule_of
+from sdi_bench.models import DiffusersFolder, HasCodec
+from sdi_bench.models.checkpoints import opening, scheduler
+from sdi_bench.models.checkpoints.families.pixels import Pixels
+from sdi_bench.models.checkpoints.latents import Latents
+from sdi_bench.models.checkpoints.opening import schedule_of
 from sdi_bench.predictor import Cost, Predictor
 from sdi_bench.sampling import Job
 from sdi_bench.scenes import View, Voxel
@@ -200,12 +203,12 @@ BUGS: dict[str, tuple[str, Plant]] = {
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_seen(bug: str, folders, tmp_path, monkeypatch) -> None:
     name, plant = BUGS[bug]
-    diffusers_folder.opened.cache_clear()
+    opening.opened.cache_clear()
     plant(monkeypatch)
     name, *v = name.split(", ")
     folder = tiny_pipelines.save(name, tmp_path, prediction_type="v_prediction") if v else folders[name]
     assert gap(DiffusersFolder.of(folder), sb.Guidance(3.0), GRIDS[name], monkeypatch) > 10 * TOLERANCE
-    diffusers_folder.opened.cache_clear()
+    opening.opened.cache_clear()
 
 
 # -------------------------------------------------------------------------------------------------------------------- V1
@@ -317,7 +320,7 @@ def test_a_row_is_a_batch_of_one_and_conditions_are_one_by_one(folders, name: st
 
 
 def test_a_prompt_is_encoded_once(folders, monkeypatch) -> None:
-    model = diffusers_folder.opened.__wrapped__(folders["sdxl"], torch.float32, "cpu", None)
+    model = opening.opened.__wrapped__(folders["sdxl"], torch.float32, "cpu", None)
     calls, encode = [], model.pipe.encode_prompt
     monkeypatch.setattr(model.pipe, "encode_prompt", lambda **args: calls.append(args["prompt"]) or encode(**args))
     sampler = sb.Ddim(sb.UniformT(3), sb.Guidance(2.0, negative="a bird"))
@@ -377,7 +380,7 @@ def test_images_are_encoded_into_what_is_decoded(folders, name: str, monkeypatch
 
 
 def test_latents_with_a_mean_and_a_deviation_each(folders) -> None:
-    model = diffusers_folder.opened.__wrapped__(folders["sdxl"], torch.float32, "cpu", None)
+    model = opening.opened.__wrapped__(folders["sdxl"], torch.float32, "cpu", None)
     model.pipe.vae.register_to_config(latents_mean=[0.0, 1.0, 2.0, 3.0], latents_std=[1.0, 2.0, 3.0, 4.0], scaling_factor=0.5)
     scale, shift = model.affine(torch.zeros((), dtype=torch.float64))
     assert scale.flatten().tolist() == [2.0, 4.0, 6.0, 8.0] and shift.flatten().tolist() == [0.0, 1.0, 2.0, 3.0]
@@ -514,8 +517,8 @@ def test_networks_and_schedules_that_need_more_are_refused(tmp_path) -> None:
 
 
 def test_a_text_model_without_transformers_says_so(folders, monkeypatch) -> None:
-    diffusers_folder.opened.cache_clear()
-    monkeypatch.setattr(diffusers_folder, "find_spec", lambda name: None)
+    opening.opened.cache_clear()
+    monkeypatch.setattr(opening, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"a StableDiffusionPipeline needs the package transformers \(pip install"):
         DiffusersFolder.of(folders["sd"])
 
@@ -584,7 +587,7 @@ def test_a_picture_is_inverted_through_latents(folders, tmp_path, monkeypatch, c
 
 def test_a_field_is_seen_through_the_encoder_and_its_gradient_comes_back(folders) -> None:
     """In float64, so that central differences hold: h² of the third derivative and 1e-16 / h of rounding."""
-    model = diffusers_folder.opened.__wrapped__(folders["sd"], torch.float64, "cpu", None)
+    model = opening.opened.__wrapped__(folders["sd"], torch.float64, "cpu", None)
     model.pipe.vae.to(torch.float64)
     scene = Voxel(resolutions=[4], n_samples=5, smooth=0.0, dtype=torch.float64)
     view = View.of([VIEWS[1], VIEWS[4]])

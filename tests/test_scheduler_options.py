@@ -12,16 +12,19 @@ import pytest
 import tiny_pipelines
 import torch
 from pipeline_rows import SD, U32, items_of, opened, tiny
+from sdi_bench.models.checkpoints.scheduler import Clip, Threshold
 from torch import Tensor
 
 import sdi_bench as sb
 from sdi_bench import sweeps
 from sdi_bench.coordinates import FlowVelocity, Velocity, noisy
 from sdi_bench.draws import PhiloxDraws
-from sdi_bench.models import DiffusersFolder, Network, diffusers_folder
+from sdi_bench.models import DiffusersFolder, Network
 from sdi_bench.models.base import NO_RULES
-from sdi_bench.models.diffusers_folder import StableDiffusion, schedule_of
-from sdi_bench.models.scheduler import Clip, Threshold
+from sdi_bench.models.checkpoints import opening
+from sdi_bench.models.checkpoints.families.stable_diffusion import StableDiffusion
+from sdi_bench.models.checkpoints.families.stable_diffusion_xl import StableDiffusionXL
+from sdi_bench.models.checkpoints.opening import schedule_of
 from sdi_bench.predictor import Cost, Predictor
 from sdi_bench.samplers import distillation
 from sdi_bench.sampling import Job
@@ -302,7 +305,7 @@ def test_folders_whose_configuration_says_more_get_one_line(name: str, changes: 
 def checked(**parts: Any) -> None:
     """A Stable Diffusion with other parts, opened."""
     pipe = tiny("sd")
-    diffusers_folder.StableDiffusion(type(pipe)(**{**pipe.components, **parts}), torch.float32, "cpu", {}).check()
+    StableDiffusion(type(pipe)(**{**pipe.components, **parts}), torch.float32, "cpu", {}).check()
 
 
 def unet(**more: Any) -> Any:
@@ -500,8 +503,8 @@ def test_a_network_of_flow_velocity_is_sampled_on_the_flow() -> None:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_sd3_in_half_precision_without_accelerate(dtype: str, tmp_path, monkeypatch) -> None:
-    real = diffusers_folder.find_spec
-    monkeypatch.setattr(diffusers_folder, "find_spec", lambda name: None if name == "accelerate" else real(name))
+    real = opening.find_spec
+    monkeypatch.setattr(opening, "find_spec", lambda name: None if name == "accelerate" else real(name))
     model = DiffusersFolder.of(tiny_pipelines.save("sd3", tmp_path / "sd3"), dtype=dtype)
     assert {p.dtype for p in model.network.parameters()} == {model.dtype} and model.pipe.vae.dtype == torch.float32
     assert sb.sample(model, sb.Ddim(sb.Own(3)), ["a cat"]).isfinite().all()
@@ -526,7 +529,7 @@ def test_autoencoder_tiny_encodes_and_decodes() -> None:
 def test_no_prompt_of_sdxl_is_zeros_where_it_says_so(zeros: bool) -> None:
     pipe = tiny_pipelines.sdxl()
     pipe.register_to_config(force_zeros_for_empty_prompt=zeros)
-    model = diffusers_folder.StableDiffusionXL(pipe, torch.float32, "cpu", {})
+    model = StableDiffusionXL(pipe, torch.float32, "cpu", {})
     hidden, pooled = model.texts(None)
     assert bool((hidden == 0).all() and (pooled == 0).all()) is zeros
 

@@ -1,7 +1,7 @@
 """Models: exact ones, any network through one wrapper, and any diffusers folder."""
 
 from .base import Denoiser, ExactModel, HasCodec, HasData, HasExactRoot, Prediction
-from .diffusers_folder import DiffusersFolder
+from .checkpoints import DiffusersFolder
 from .gaussian import Gaussian, Normal
 from .mixture import Empirical, Mixture
 from .network import Network, Reparametrised

@@ -83,12 +83,14 @@ class Rules:
     keeps_eps: what it leaves alone beside: eps (DDIM), or x, so that eps is found again from x and x0 (solvers of an ODE).
     end: the level at which a sample is left, as the picture a·x0 + b·eps; None: at sigma = 0, where the picture is x0.
     variance: of an ancestral step, as diffusers names it.
+    guided: (guided output of the network, the conditional one) -> what goes on, where guidance is not 1; None: the guided one.
     """
 
     bound: Callable[[Tensor], Tensor] | None = None
     keeps_eps: bool = True
     end: Level | None = None
     variance: str = "fixed_small"
+    guided: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 NO_RULES = Rules()

@@ -16,7 +16,9 @@ from ..data.shipped import HERE, shipped, sums
 from ..data.world import World
 from ..guidance import Prompt
 from . import builtin
-from .diffusers_folder import DiffusersFolder, StableDiffusion, folder_of
+from .checkpoints import DiffusersFolder
+from .checkpoints.families.stable_diffusion import StableDiffusion
+from .checkpoints.opening import folder_of
 from .local import WeightedImages
 
 SHIPPED = "trained"
@@ -34,9 +36,9 @@ class Trained(StableDiffusion):
     has them: both are measured against the same. defaults: the prompts that are sampled when none is asked for.
     """
 
-    concepts: tuple[str, ...]
-    real: WeightedImages = field(repr=False, compare=False)
-    defaults: tuple[str, ...]
+    concepts: tuple[str, ...] = field(kw_only=True)
+    real: WeightedImages = field(repr=False, compare=False, kw_only=True)
+    defaults: tuple[str, ...] = field(kw_only=True)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -84,7 +86,8 @@ def trained(
     domain = yaml.safe_load((folder / RECIPE).read_text())["pictures"]
     table = World.open().where("train", domain.get("domain")).table
     concepts = tuple(sorted(domain.get("concepts") or set(table["concept"])))
-    return Trained(base.pipe, base.dtype, base.device, base.at_first, concepts, builtin.weighted_images(size), tuple(prompts))
+    parts = (base.pipe, base.dtype, base.device, base.at_first)
+    return Trained(*parts, concepts=concepts, real=builtin.weighted_images(size), defaults=tuple(prompts))
 
 
 @cache

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..coordinates import Epsilon, FlowVelocity, Parametrisation, Sample, Velocity
-from ..levels import Level
-from ..schedules import RectifiedFlow, Schedule, TableSchedule
-from .base import Rules
+from ...coordinates import Epsilon, FlowVelocity, Parametrisation, Sample, Velocity
+from ...levels import Level
+from ...schedules import RectifiedFlow, Schedule, TableSchedule
+from ..base import Rules
 
 OUTPUTS: dict[str, Parametrisation] = {"epsilon": Epsilon(), "sample": Sample(), "v_prediction": Velocity()}
 """diffusers' prediction_type on a table -> what the output means."""
@@ -28,6 +28,10 @@ SHAPED = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use
 
 PROBED = 10
 """Levels by which it is found how a scheduler hands timesteps on."""
+
+
+Choose = Callable[[Any, int], None]
+"""Has a scheduler choose so many levels."""
 
 
 class Taught(NamedTuple):
@@ -80,22 +84,22 @@ class Said:
         raise ValueError(f"{field}={self.scheduler.config.get(field)!r} of {type(self.scheduler).__name__}: {would_do}")
 
 
-def taught_by(scheduler: Any, tokens: int) -> Taught:
+def taught_by(scheduler: Any, choose: Choose, mu: float | None) -> Taught:
     """All that is taken from a scheduler. Raises ValueError in one line, naming the field or the class, for what is not known.
 
-    tokens: of a latent in a transformer, by which dynamic shifting goes.
+    choose: how the pipeline has its scheduler choose levels. mu: by how much it shifts time for a usual number of them.
     """
     said = Said(scheduler)
     if scheduler.config.get("predict_epsilon", True) is False and said("prediction_type") == "epsilon":
         said.refuse("predict_epsilon", "an old name that diffusers ignores; write prediction_type=sample instead")
     if is_flow(scheduler):
-        return taught_flow(said, tokens)
+        return taught_flow(said, choose, mu)
     if not hasattr(scheduler, "alphas_cumprod"):
         raise ValueError(
             f"{type(scheduler).__name__}: has no table of alphas_cumprod, and is not FlowMatchEulerDiscreteScheduler; "
             "save the pipeline with one that has, such as DDIMScheduler, if its network was trained on one"
         )
-    return taught_table(said)
+    return taught_table(said, choose)
 
 
 def is_flow(scheduler: Any) -> bool:
@@ -114,7 +118,7 @@ def is_flow(scheduler: Any) -> bool:
     return all(flows)
 
 
-def taught_table(said: Said) -> Taught:
+def taught_table(said: Said, choose: Choose) -> Taught:
     """Of a scheduler with a table of alpha_bar."""
     scheduler, output = said.scheduler, said("prediction_type", "epsilon")
     if output not in OUTPUTS:
@@ -128,7 +132,7 @@ def taught_table(said: Said) -> Taught:
         said.refuse("interpolation_type", "asks the network at timesteps that are not those of its sigmas; use linear")
     linear = is_exploding(scheduler) and not shaped
     try:
-        schedule = TableSchedule(scheduler.alphas_cumprod, linear, partial(visited, scheduler, None))
+        schedule = TableSchedule(scheduler.alphas_cumprod, linear, partial(visited, scheduler, choose))
     except ValueError as error:
         told = {name: said(name) for name in ("beta_schedule", "rescale_betas_zero_snr") if said(name) is not None}
         raise ValueError(f"{type(scheduler).__name__} with {told}: its {error}") from error
@@ -138,10 +142,10 @@ def taught_table(said: Said) -> Taught:
     elif said("clip_sample"):
         bound = Clip(said("clip_sample_range", 1.0))
     rules = Rules(bound, not hasattr(scheduler, "sigmas"), end_of(scheduler), said("variance_type") or "fixed_small")
-    return Taught(schedule, OUTPUTS[output], rules, asked_of(said, schedule, None))
+    return Taught(schedule, OUTPUTS[output], rules, asked_of(said, schedule, choose))
 
 
-def taught_flow(said: Said, tokens: int) -> Taught:
+def taught_flow(said: Said, choose: Choose, mu: float | None) -> Taught:
     """Of a scheduler of rectified flow."""
     if said("invert_sigmas"):
         said.refuse("invert_sigmas", "a network whose time runs the other way; only false is known here")
@@ -152,22 +156,12 @@ def taught_flow(said: Said, tokens: int) -> Taught:
     for field in ("thresholding", "clip_sample"):
         if said(field):
             said.refuse(field, "not known with rectified flow; only false is")
-    mu = mu_of(said, tokens) if said("use_dynamic_shifting") else None
     shift = said("shift") or said("flow_shift", 1.0)
     if mu is not None:
         shift = mu if said("time_shift_type") == "linear" else float(np.exp(mu))
     n = said("num_train_timesteps")
-    schedule = RectifiedFlow(1 / n, n, shift, partial(visited, said.scheduler, mu))
-    return Taught(schedule, FlowVelocity(), Rules(), asked_of(said, schedule, mu))
-
-
-def mu_of(said: Said, tokens: int) -> float:
-    """By how much the pipeline shifts time at this size of picture."""
-    from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
-
-    config = said.scheduler.config  # as the pipeline reads it
-    sizes = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
-    return float(calculate_shift(tokens, *sizes, config.get("base_shift", 0.5), config.get("max_shift", 1.16)))
+    schedule = RectifiedFlow(1 / n, n, shift, partial(visited, said.scheduler, choose))
+    return Taught(schedule, FlowVelocity(), Rules(), asked_of(said, schedule, choose))
 
 
 def is_exploding(scheduler: Any) -> bool:
@@ -197,7 +191,7 @@ def position_of(schedule: Schedule, level: Level) -> Float[Tensor, " rows"]:
     return (schedule.at_sigma(level.sigma.cpu()).t * schedule.n_train).round(decimals=6)
 
 
-def asked_of(said: Said, schedule: Schedule, mu: float | None) -> Callable[[Tensor], Tensor]:
+def asked_of(said: Said, schedule: Schedule, choose: Choose) -> Callable[[Tensor], Tensor]:
     """Positions -> the timesteps that the scheduler hands to the network: the same, or whole ones, rounded or cut off.
 
     Solvers of higher order keep timesteps as integers, and how they come to be so goes by the options: it is seen in the
@@ -206,7 +200,7 @@ def asked_of(said: Said, schedule: Schedule, mu: float | None) -> Callable[[Tens
     again = type(said.scheduler).from_config(said.scheduler.config)
     if not hasattr(again, "sigmas"):
         return torch.clone
-    again.set_timesteps(min(PROBED, schedule.n_train), **{} if mu is None else {"mu": mu})
+    choose(again, min(PROBED, schedule.n_train))
     if again.timesteps.is_floating_point():
         return torch.clone
     sigmas = again.sigmas[: len(again.timesteps)].double()
@@ -222,12 +216,12 @@ def asked_of(said: Said, schedule: Schedule, mu: float | None) -> Callable[[Tens
     )
 
 
-def visited(scheduler: Any, mu: float | None, n_levels: int) -> Float[Tensor, " n"]:
+def visited(scheduler: Any, choose: Choose, n_levels: int) -> Float[Tensor, " n"]:
     """The sigmas of the scheduler's own n levels, noisiest first. Raises ValueError, naming the field, if it has no such n."""
     name = type(scheduler).__name__
     again = type(scheduler).from_config(scheduler.config)
     try:
-        again.set_timesteps(n_levels, **{} if mu is None else {"mu": mu})
+        choose(again, n_levels)
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise ValueError(
             f"grid.n_levels={n_levels}: not to be had from {name} ({error}); choose another number or grid"

@@ -1,0 +1,289 @@
+"""Any diffusers folder as a Denoiser: a checkpoint on this machine, opened with diffusers' own classes.
+
+x = a·x0 + b·eps and x/r say the same for every r > 0: only sigma = b/a counts. So a level of any schedule is put to a trained
+network in the network's own terms, and x0 and eps need no conversion on the way back:
+
+    trained on a table of alpha_bar   r = sqrt(a² + b²)   timestep n with sigma_n = sigma; log-SNR is interpolated
+    trained on rectified flow         r = a + b           timestep n_train·b / (a + b)
+
+A level of the scheduler's own table gets exactly its integer timestep. The network runs in its own precision, on its own
+device; text is encoded by the pipeline's `encode_prompt`. What the scheduler says is read by `scheduler.py`. diffusers, and
+transformers for text, are imported when a folder is opened; nothing is ever downloaded.
+
+What is sampled is the pipeline as it is in memory: a scheduler put in its place, an adapter or changed weights count from the
+next call on, and make it another model (another fingerprint).
+"""
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ... import require
+from ...coordinates import Parametrisation
+from ...guidance import Prompt
+from ...levels import Level, expand
+from ...schedules import RectifiedFlow, Schedule, TableSchedule
+from ..base import Conds, Prediction, Rules
+from .prints import print_of
+from .scheduler import Taught, position_of, taught_by
+
+NEEDS = {
+    TableSchedule: "a table of alpha_bar, as DDIMScheduler has",
+    RectifiedFlow: "a flow, as FlowMatchEulerDiscreteScheduler has",
+}
+"""What networks are trained on -> what is wanted of a scheduler."""
+
+MORE = {
+    "num_class_embeds": "a class",
+    "class_embed_type": "a class",
+    "time_cond_proj_dim": "a guidance scale",
+    "addition_embed_type": "more than text and time",
+}
+"""Fields by which a network asks for more than it is given here."""
+
+N_USUAL = 50
+"""Levels for which the shift of a schedule's time is told where it goes by their number."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a user may say of the pictures. None: as the pipeline has it.
+
+    height, width: in pixels. embedded_guidance: the guidance scale that a distilled network is told (FLUX.1 dev, LCM); it is
+    not the sampler's guidance, which for such a network is 1.
+    """
+
+    height: int | None = None
+    width: int | None = None
+    embedded_guidance: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            if getattr(self, name) is not None:
+                require.count(f"model.{name}", getattr(self, name))
+        if self.embedded_guidance is not None:
+            require.number("model.embedded_guidance", self.embedded_guidance, at_least=0)
+
+
+@dataclass(frozen=True)
+class DiffusersFolder(ABC):
+    """A pipeline's network, with what its scheduler says about it.
+
+    pipe: the pipeline, of diffusers. dtype: the network's. at_first: what was switched on in it when it was opened.
+
+    A family says how its network is asked (`forward`), and what it does otherwise than most: see CONTRIBUTING.
+    """
+
+    pipe: Any
+    dtype: torch.dtype
+    device: str
+    at_first: Mapping[str, str] = field(repr=False)
+    wanted: Wanted = Wanted()
+    _taught: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    trained_on: ClassVar[type] = TableSchedule
+    """The family of schedules that such networks are trained on."""
+    added: ClassVar[Mapping[str, str]] = {}
+    """What such networks are given beside text and time, by the field that asks for it."""
+    shifts: ClassVar[tuple[float, float]] = (0.5, 1.16)
+    """base_shift and max_shift of the pipeline's dynamic shifting, where its scheduler does not say."""
+    amends: ClassVar[bool] = False
+    """Does the pipeline change what classifier-free guidance gives, as `amended` does?"""
+
+    @staticmethod
+    def of(
+        path: str | Path | None,
+        dtype: str = "float32",
+        device: str = "cpu",
+        variant: str | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        embedded_guidance: float | None = None,
+    ) -> "DiffusersFolder":
+        """Open the folder that has a model_index.json, of one of the pipelines in `families`.
+
+        dtype: the network's, "float32", "float16", "bfloat16" or "float64"; a VAE runs in float32 at least.
+        variant: of the weight files, such as "fp16". The others: see `Wanted`. Opened once a process, however often it is asked
+        for, unless the one that was opened has been changed since.
+        Raises ValueError, naming the field, if the folder is missing, broken or of a pipeline that is not known.
+        """
+        from .opening import open_folder  # which knows the families
+
+        return open_folder(path, dtype, device, variant, Wanted(height, width, embedded_guidance))
+
+    @property
+    def network(self) -> Any:
+        """The UNet or the transformer."""
+        return self.pipe.components.get("unet") or self.pipe.transformer
+
+    @property
+    def channels(self) -> int:
+        """Of what is sampled."""
+        return int(self.network.config.in_channels)
+
+    @property
+    def own_sides(self) -> tuple[int, int]:
+        """Height and width of what is sampled, in cells, where the user does not say. Raises ValueError if nothing says."""
+        size = self.network.config.get("sample_size")
+        if size is None:
+            raise ValueError(
+                "sample_size=null: how large its pictures are is not said; set model.height and model.width, or write it into "
+                "the network's config.json"
+            )
+        return (size, size) if isinstance(size, int) else tuple(size)
+
+    @property
+    def factor(self) -> int:
+        """Pixels a cell."""
+        return 1
+
+    @property
+    def multiple(self) -> int:
+        """Cells of which a side has a whole number, patches of a transformer."""
+        return int(self.network.config.get("patch_size") or 1)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of what is sampled, in cells."""
+        asked, step = (self.wanted.height, self.wanted.width), self.factor * self.multiple
+        for name, pixels in zip(("height", "width"), asked, strict=True):
+            if pixels is not None and pixels % step:
+                raise ValueError(f"model.{name}={pixels}: must be a multiple of {step}")
+        cells = [None if pixels is None else pixels // self.factor for pixels in asked]
+        own = (0, 0) if None not in cells else self.own_sides
+        return (cells[0] or own[0], cells[1] or own[1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.channels, *self.sides)
+
+    @property
+    def tokens(self) -> int:
+        """Patches of what is sampled, by which dynamic shifting goes."""
+        return math.prod(side // self.multiple for side in self.sides)
+
+    def mu(self, n: int) -> float | None:
+        """By how much the pipeline shifts time for n levels at this size of picture; None where its scheduler does not."""
+        config = self.pipe.scheduler.config
+        if not config.get("use_dynamic_shifting"):
+            return None
+        low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+        base, most = config.get("base_shift", self.shifts[0]), config.get("max_shift", self.shifts[1])
+        return float(base + (self.tokens - low) * (most - base) / (high - low))
+
+    def sigmas(self, n: int) -> list[float] | None:
+        """What the pipeline hands to its scheduler as the n noise levels; None: only their number."""
+        return None
+
+    def set_timesteps(self, scheduler: Any, n: int) -> None:
+        """Have a scheduler choose n levels as the pipeline has it choose."""
+        more = {} if self.mu(n) is None else {"mu": self.mu(n)}
+        sigmas = self.sigmas(n)
+        if sigmas is None:
+            scheduler.set_timesteps(n, **more)
+        else:
+            scheduler.set_timesteps(sigmas=sigmas, **more)
+
+    @property
+    def embeds_guidance(self) -> bool:
+        """Is the network told a guidance scale?"""
+        return False
+
+    @property
+    def embedded_guidance(self) -> float:
+        """The guidance scale that the network is told: the user's, or the pipeline's own default."""
+        if self.wanted.embedded_guidance is not None:
+            return self.wanted.embedded_guidance
+        return float(inspect.signature(type(self.pipe).__call__).parameters["guidance_scale"].default)
+
+    @property
+    def taught(self) -> Taught:
+        """What the pipe's scheduler says; read anew when it is another. Raises ValueError in one line if it does not fit."""
+        scheduler = self.pipe.scheduler
+        now = [scheduler, scheduler.config]
+        if not self._taught or any(one is not other for one, other in zip(self._taught, now, strict=False)):
+            found = taught_by(scheduler, self.set_timesteps, self.mu(N_USUAL))
+            if not isinstance(found.schedule, self.trained_on):
+                raise ValueError(
+                    f"{type(scheduler).__name__} does not fit {type(self).__name__}, whose network was trained on "
+                    f"{NEEDS[self.trained_on]}"
+                )
+            self._taught[:] = [*now, found]
+        return self._taught[-1]
+
+    @property
+    def schedule(self) -> Schedule:
+        """The one it was trained on."""
+        return self.taught.schedule
+
+    @property
+    def parametrisation(self) -> Parametrisation:
+        """Of the network's output."""
+        return self.taught.parametrisation
+
+    @property
+    def rules(self) -> Rules:
+        """As `HasRules.rules`."""
+        return replace(self.taught.rules, guided=self.amended) if self.amends else self.taught.rules
+
+    def amended(self, guided: Tensor, conditional: Tensor) -> Tensor:
+        """What the pipeline makes of the guided output of its network, beside the conditional one; each [batch, *shape]."""
+        raise NotImplementedError
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the pipeline as it is in memory."""
+        return print_of(self.pipe, self.at_first, self._known)
+
+    def check(self) -> None:
+        """Raise ValueError, naming the field, if the network asks for more than it is given here."""
+        config = self.network.config
+        for name, more in MORE.items():
+            if config.get(name) not in (None, self.added.get(name)):
+                raise ValueError(f"{name}={config[name]!r}: a network that asks for {more}")
+        if self.taught.schedule.n_train < 2:
+            raise ValueError("num_train_timesteps=1: there is nothing to sample along")
+        if self.wanted.embedded_guidance is not None and not self.embeds_guidance:
+            raise ValueError(
+                f"model.embedded_guidance={self.wanted.embedded_guidance:g}: this network is told no guidance scale"
+            )
+        _ = self.shape
+
+    @property
+    @abstractmethod
+    def prompts(self) -> tuple[str, ...]:
+        """As `Denoiser.prompts`."""
+
+    @abstractmethod
+    def check_prompt(self, prompt: Prompt) -> None:
+        """As `Denoiser.check_prompt`."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+        """The network's output at its own inputs [rows, *shape], timesteps [rows], a prompt per row."""
+
+    def timestep(self, level: Level) -> Float[Tensor, " rows"]:
+        """The network's timestep at a level's sigma, in [0, n_train], in float32 as diffusers' schedulers have it."""
+        return self.taught.asked(position_of(self.schedule, level)).float()
+
+    def scale(self, level: Level) -> Float[Tensor, " rows"]:
+        """The r by which x is divided for the network."""
+        return level.a + level.b if isinstance(self.schedule, RectifiedFlow) else torch.hypot(level.a, level.b)
+
+    def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
+        n = len(conds)
+        scaled = (x / expand(self.scale(level), x)).to(self.device, self.dtype)
+        timesteps = self.timestep(level).to(self.device).expand(len(x)).repeat(n)
+        prompts = [prompt for row in conds for prompt in row]
+        out = self.forward(scaled.repeat(n, *[1] * (x.ndim - 1)), timesteps, prompts)
+        out = out[:, : x.shape[1]].to(x.device, torch.float64).reshape(n, *x.shape)  # what follows is a learned variance
+        halves = [self.parametrisation.decode(row, x, level) for row in out]
+        return Prediction(torch.stack([x0 for x0, _ in halves]), torch.stack([eps for _, eps in halves]))

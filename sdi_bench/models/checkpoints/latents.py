@@ -1,0 +1,123 @@
+"""What networks of latents have in common: text, and a codec."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ...guidance import Prompt
+from .folder import DiffusersFolder
+
+N_TEXTS = 256
+"""Encoded prompts that are kept through a batch."""
+
+N_PIXELS = 2**18
+"""That a codec is given at once, a picture at least: a decoder's memory is large."""
+
+
+@dataclass(frozen=True)
+class Latents(DiffusersFolder):
+    """A network on a VAE's latents, conditioned on text: any prompt; None is the pipeline's own "no prompt"."""
+
+    texts: Any = field(init=False, repr=False, compare=False)
+    more: ClassVar[dict[str, None]] = {}
+    """Further arguments that `encode_prompt` insists on."""
+    overlooked: ClassVar[tuple[str, ...]] = ("shift_factor",)
+    """Fields of a VAE that the pipeline does not look at."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "texts", lru_cache(N_TEXTS)(self.encode_text))
+
+    def forget(self) -> None:
+        """As `Remembers.forget`."""
+        self.texts.cache_clear()
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return ()
+
+    def check(self) -> None:
+        super().check()
+        given = self.channels
+        latents = self.pipe.vae.config.get("latent_channels", given)  # a codec need not say
+        if given != latents:
+            raise ValueError(
+                f"in_channels={given}: its VAE has latents of {latents} channels; a network that asks for a picture as well "
+                "(inpainting, editing, depth, upscaling)"
+            )
+        kind = self.network.config.get("encoder_hid_dim_type")
+        if kind not in (None, "text_proj"):
+            raise ValueError(
+                f"encoder_hid_dim_type={kind!r}: a network that asks for pictures (IP-Adapter); only text_proj is known"
+            )
+        for name in self.overlooked:
+            if self.pipe.vae.config.get(name):
+                raise ValueError(
+                    f"{name}={self.pipe.vae.config[name]!r} of the VAE: this pipeline does not look at it; set it to null"
+                )
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        """Anything goes."""
+
+    @torch.no_grad()
+    def encode_text(self, prompt: Prompt) -> Sequence[Tensor]:
+        """What the pipeline makes of a prompt, each of one row: hidden states, and a pooled vector where it has one."""
+        none = prompt is None
+        both = self.pipe.encode_prompt(
+            prompt=prompt or "", device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=none, **self.more
+        )
+        return both[1::2] if none else both[::2]  # (conditional, unconditional, pooled conditional, pooled unconditional)
+
+    def rows_of(self, prompts: Sequence[Prompt]) -> list[Tensor]:
+        """The encoded prompts, a row each; shorter ones, and their masks, are filled up with zeros."""
+        return [torch.cat(filled(column)) for column in zip(*map(self.texts, prompts), strict=True)]
+
+    @property
+    def factor(self) -> int:
+        return int(self.pipe.vae_scale_factor)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        return (self.pipe.vae.config.out_channels, *(self.factor * size for size in self.shape[1:]))
+
+    @property
+    def at_once(self) -> int:
+        """Pictures that the codec is given at once."""
+        return max(1, N_PIXELS // math.prod(self.image_shape[1:]))
+
+    def affine(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """(scale, shift): the VAE's own latents are scale·latents + shift."""
+        config = self.pipe.vae.config
+        mean, std = config.get("latents_mean"), config.get("latents_std")
+        if mean is None or std is None:
+            mean, std = config.get("shift_factor") or 0.0, 1.0
+        shift, scale = (torch.as_tensor(value, dtype=like.dtype, device=like.device).reshape(-1, 1, 1) for value in (mean, std))
+        return scale / config.scaling_factor, shift
+
+    @torch.no_grad()
+    def decode(self, latents: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channels height width"]:
+        scale, shift = self.affine(latents)
+        vae = self.pipe.vae
+        rows = (scale * latents + shift).to(vae.device, vae.dtype).split(self.at_once)
+        return torch.cat([vae.decode(row, return_dict=False)[0] for row in rows]).to(latents)
+
+    def encode(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch *shape"]:
+        scale, shift = self.affine(images)
+        vae = self.pipe.vae
+        found = [vae.encode(row) for row in images.to(vae.device, vae.dtype).split(self.at_once)]
+        rows = [row.latent_dist.mode() if hasattr(row, "latent_dist") else row.latents for row in found]  # AutoencoderTiny's
+        return (torch.cat(rows).to(images) - shift) / scale
+
+
+def filled(rows: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors [1, tokens, ...] with zeros after the shorter ones; others as they are."""
+    if rows[0].ndim < 2:
+        return list(rows)
+    longest = max(row.shape[1] for row in rows)
+    return [pad(row, [0, 0] * (row.ndim - 2) + [0, longest - row.shape[1]]) for row in rows]
