@@ -32,7 +32,7 @@ from .provenance import keep, provenance
 from .samplers import State
 from .sampling import Job
 from .scenes import Scene, Solid, Wording, surface
-from .store import NotReadError, NotWrittenError, RunFolder, Shard, digest, sweep_up, write_whole
+from .store import NotReadError, NotWrittenError, RunFolder, Shard, digest, sealed, sweep_up, write_whole
 from .texts import line
 from .update import Moments
 
@@ -172,7 +172,7 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
     for batch in batches:
         plan.folder.drop_checkpoint(batch)
     if paths and all(kept and kept[0]["index"] == 0 for kept in paths):
-        plan.folder.write_arrays("trajectory.npz", **joined(paths))
+        plan.folder.write_arrays("trajectory.npz", **sealed(joined(paths), plan.folder.path.name))
 
 
 def joined(paths: Sequence[Kept]) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from . import prompts, require
 from .draws import MOST_SEED
 from .jobs import Plan
 from .metrics import Metric
+from .probes import Probe
 from .models import Denoiser, ExactModel, HasData
 from .samplers import Ddim, Distillation, Sampler
 from .sampling import Job
@@ -178,6 +179,7 @@ def plans_of(
     sampler, reference, part = made["sampler"], made["reference"], parse_part(plain["part"])
     probe = built(plain["probe"], "probe") if plain.get("probe") else None
     if probe is not None:
+        require.fits("probe", probe, Probe)
         reference = None  # nothing is sampled that it could be held against
     wanted = [(sampler, label, [choices["sampler"], choices.get("noise@sampler.noise")])]
     if reference is not None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from types import UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 MOST = 1_000_000
 """Of what is counted, and is not said otherwise: more would not end, or not fit."""
@@ -50,7 +50,7 @@ PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "
 def plain_types(made: Any) -> dict[str, tuple[type, ...]]:
     """Argument -> what it may be, of what is called with settings; only those that are numbers, text, or true or false."""
     try:
-        hints = get_type_hints(made.__init__ if isinstance(made, type) else made)
+        hints = get_type_hints(getattr(made, "__init__") if isinstance(made, type) else made)  # noqa: B009
     except (TypeError, NameError, AttributeError):
         return {}  # not from here
     kinds = {name: get_args(hint) if isinstance(hint, UnionType) else (hint,) for name, hint in hints.items()}
@@ -69,13 +69,23 @@ def types(made: Any, values: Mapping[str, Any], name: str = "") -> None:
             raise ValueError(f"{f'{name}.' if name else ''}{key}={value!r}: must be {wanted}")
 
 
+def ours(hint: object) -> bool:
+    """Is this a class of this package?"""
+    return isinstance(hint, type) and hint.__module__.startswith("sdi_bench")
+
+
 def fits(name: str, value: object, kind: Any) -> None:
     """Raise ValueError unless value is an instance of kind, and so are all parts of it that are objects of this package."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         hints = get_type_hints(type(value))
         for field in dataclasses.fields(value):
-            hint = hints[field.name]
-            if isinstance(hint, type) and hint.__module__.startswith("sdi_bench"):
-                fits(f"{name}.{field.name}", getattr(value, field.name), hint)
+            hint, part, inside = hints[field.name], getattr(value, field.name), get_args(hints[field.name])
+            if ours(hint):
+                fits(f"{name}.{field.name}", part, hint)
+            elif get_origin(hint) is Mapping and ours(inside[1]):
+                if not isinstance(part, Mapping):
+                    raise ValueError(f"{name}.{field.name}={part!r}: must be settings by name, each a {inside[1].__name__}")
+                for key, one in part.items():
+                    fits(f"{name}.{field.name}.{key}", one, inside[1])
     if isinstance(value, type) or not isinstance(value, kind):
         raise ValueError(f"{name}={value!r}: must be a {kind.__name__} ({kind.__module__})")

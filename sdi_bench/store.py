@@ -269,7 +269,7 @@ class RunFolder:
     def write_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """Keep named arrays (trajectory.npz: what the states of the first items looked like on the way)."""
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **sealed(arrays, self.path.name))  # type: ignore[arg-type]
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
         write_whole(self.path / name, buffer.getvalue())
 
     def read_arrays(self, name: str) -> dict[str, np.ndarray]:
