@@ -1,0 +1,61 @@
+"""Families of checkpoints, a file each: a tiny pipeline with random weights, and how the pipeline's own call is asked.
+
+`FAMILIES` of every file here is tried by tests/test_families.py and measured by tests/family_rows.py.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+import sdi_bench as sb
+from sdi_bench.draws import Item
+from sdi_bench.models import DiffusersFolder
+from sdi_bench.samplers import Sampler
+
+N = 10
+"""Levels of a path."""
+
+Turn = Callable[[DiffusersFolder, Tensor], Tensor]
+"""[batch, *shape] -> what the pipeline's call and its scheduler hold, or back."""
+
+
+def same(model: DiffusersFolder, x: Tensor) -> Tensor:
+    return x
+
+
+def told(gamma: float) -> Mapping[str, Any]:
+    return {"guidance_scale": gamma}
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """make: the pipeline. call: what its call is told at a guidance scale, beside prompts, latents and the number of steps.
+
+    items: what is sampled, a prompt and a seed each. gammas: guidance scales. settings: of `DiffusersFolder.of`. sampler: ours
+    that does what the pipeline's scheduler does. pack, unpack: between ours and the latents that its call takes.
+    n: levels. plant: breaks a convention of ours, so that the row turns red; why it does.
+    """
+
+    name: str
+    make: Callable[[], Any]
+    plant: Callable[[pytest.MonkeyPatch], None]
+    why: str
+    call: Callable[[float], Mapping[str, Any]] = told
+    items: tuple[Item, ...] = (Item("a cat", 0), Item("two dogs", 1))
+    gammas: tuple[float, ...] = (1.0, 3.0)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    sampler: Callable[[sb.Guidance], Sampler] = lambda guidance: sb.Ddim(sb.Own(N), guidance)
+    pack: Turn = same
+    unpack: Turn = same
+    n: int = N
+
+
+def families() -> list[Family]:
+    """All of them."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+    return [family for name in names for family in import_module(f"families.{name}").FAMILIES]
