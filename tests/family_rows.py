@@ -2,8 +2,8 @@
 
     python tests/family_rows.py        writes results/pipelines/families.csv and .txt
 
-The pipeline's call, with its own defaults but for the guidance scale and ten steps, from the same first latents. What is allowed
-is float32: its unit roundoff times what the pipeline's own path makes of errors in its states, measured on the spot, times
+The pipeline's call, with its own defaults but for the guidance scale and ten steps, from the same first latents. What is
+allowed is float32: its unit roundoff times what the pipeline's own path makes of errors in its states, measured on the spot, times
 ROUNDINGS. In the planted column a convention of ours is broken: it must be far beyond.
 """
 
@@ -18,10 +18,10 @@ import diffusers
 import pandas as pd
 import pytest
 import torch
+from families import Family, families
 from torch import Tensor
 
 import sdi_bench as sb
-from families import Family, families
 from sdi_bench.draws import PhiloxDraws, Purpose
 from sdi_bench.models import DiffusersFolder
 from sdi_bench.predictor import Cost

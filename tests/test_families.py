@@ -11,7 +11,7 @@ from sdi_bench.models.base import HasCodec, images_of
 from sdi_bench.predictor import Cost, Predictor
 from sdi_bench.sampling import Job
 from sdi_bench.verify import cached
-from sdi_bench.verify.rows import U, Worst
+from sdi_bench.verify.rows import Worst
 
 each = pytest.mark.parametrize("family", families(), ids=lambda family: family.name)
 

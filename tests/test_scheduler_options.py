@@ -12,7 +12,6 @@ import pytest
 import tiny_pipelines
 import torch
 from pipeline_rows import SD, U32, items_of, opened, tiny
-from sdi_bench.models.checkpoints.scheduler import Clip, Threshold
 from torch import Tensor
 
 import sdi_bench as sb
@@ -25,6 +24,7 @@ from sdi_bench.models.checkpoints import opening
 from sdi_bench.models.checkpoints.families.stable_diffusion import StableDiffusion
 from sdi_bench.models.checkpoints.families.stable_diffusion_xl import StableDiffusionXL
 from sdi_bench.models.checkpoints.opening import schedule_of
+from sdi_bench.models.checkpoints.scheduler import Clip, Threshold
 from sdi_bench.predictor import Cost, Predictor
 from sdi_bench.samplers import distillation
 from sdi_bench.sampling import Job

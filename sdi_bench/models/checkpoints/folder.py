@@ -89,6 +89,8 @@ class DiffusersFolder(ABC):
     wanted: Wanted = Wanted()
     _taught: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
     _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    pipelines: ClassVar[tuple[str, ...]] = ()
+    """diffusers' classes whose networks are asked so."""
     trained_on: ClassVar[type] = TableSchedule
     """The family of schedules that such networks are trained on."""
     added: ClassVar[Mapping[str, str]] = {}

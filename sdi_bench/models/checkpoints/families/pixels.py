@@ -11,6 +11,8 @@ from ..folder import DiffusersFolder
 class Pixels(DiffusersFolder):
     """An unconditional UNet on pixels (DDPM, arXiv 2006.11239)."""
 
+    pipelines: ClassVar[tuple[str, ...]] = ("DDPMPipeline", "DDIMPipeline")
+
     def check(self) -> None:
         super().check()
         given, made = self.network.config.in_channels, self.network.config.out_channels
