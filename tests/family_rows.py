@@ -3,8 +3,8 @@
     python tests/family_rows.py        writes results/pipelines/families.csv and .txt
 
 The pipeline's call, with its own defaults but for the guidance scale and ten steps, from the same first latents. What is
-allowed is float32: its unit roundoff times what the pipeline's own path makes of errors in its states, measured on the spot, times
-ROUNDINGS. In the planted column a convention of ours is broken: it must be far beyond.
+allowed is float32: its unit roundoff times what the pipeline's own path makes of errors in its states, measured on the spot,
+times ROUNDINGS. In the planted column a convention of ours is broken: it must be far beyond.
 """
 
 import sys

@@ -1,6 +1,7 @@
 """DDPM, DDIM."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 

@@ -13,7 +13,6 @@ class StableDiffusion(Latents):
     """Stable Diffusion 1 and 2 (arXiv 2112.10752)."""
 
     pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline",)
-
     overlooked: ClassVar[tuple[str, ...]] = ("shift_factor", "latents_mean", "latents_std")
 
     def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:

@@ -14,7 +14,6 @@ class StableDiffusion3(Latents):
     """Stable Diffusion 3 (arXiv 2403.03206), with or without T5."""
 
     pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusion3Pipeline",)
-
     trained_on: ClassVar[type] = RectifiedFlow
     more: ClassVar[dict[str, None]] = {"prompt_2": None, "prompt_3": None}
     overlooked: ClassVar[tuple[str, ...]] = ("latents_mean", "latents_std")

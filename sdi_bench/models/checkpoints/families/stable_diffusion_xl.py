@@ -15,7 +15,6 @@ class StableDiffusionXL(Latents):
     """Stable Diffusion XL (arXiv 2307.01952), told that images are of full size and not cropped."""
 
     pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionXLPipeline",)
-
     added: ClassVar[Mapping[str, str]] = {"addition_embed_type": "text_time"}
 
     def check(self) -> None:
