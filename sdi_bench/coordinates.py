@@ -6,14 +6,16 @@ together with x it determines both:
     eps    = eps                             score = -eps / b
     x0     = x0                              flow  = eps - x0            (velocity dx/dt of a = 1-t, b = t)
     v      = (a·eps - b·x0) / sqrt(a² + b²)  (arXiv 2202.00512; the root is 1 where a² + b² = 1)
+    F      = -v of x0 / sigma_data           (arXiv 2206.00364: x0 = c_skip·x_bar + c_out·F)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
+from . import require
 from .levels import Level, expand
 
 Batch = Float[Tensor, "*batch"]
@@ -103,6 +105,33 @@ class Velocity(Anywhere):
         square = a * a + b * b
         out = out * square.sqrt()
         return (a * x - b * out) / square, (b * x + a * out) / square
+
+
+@dataclass(frozen=True)
+class Preconditioned(Anywhere):
+    """The network predicts F of EDM, x0 = c_skip·x_bar + c_out·F (arXiv 2206.00364, eq. 7 and table 1), or -F.
+
+    c_skip = s² / (sigma² + s²) and c_out = sigma·s / sqrt(sigma² + s²) with s = sigma_data > 0, the spread of the data. So -F
+    is v of x0 / s, whose signal factor is a·s. negated: the network predicts -F (v_prediction of diffusers' EDM schedulers).
+    Raises ValueError unless sigma_data > 0.
+    """
+
+    sigma_data: float = 0.5
+    negated: bool = False
+
+    def __post_init__(self) -> None:
+        require.number("sigma_data", self.sigma_data, above=0)
+
+    def _unit(self, level: Level) -> Level:
+        return replace(level, a=level.a * self.sigma_data)
+
+    def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
+        v = Velocity().encode(x0 / self.sigma_data, eps, self._unit(level))
+        return v if self.negated else -v
+
+    def decode(self, out: Batch, x: Batch, level: Level) -> tuple[Batch, Batch]:
+        x0, eps = Velocity().decode(out if self.negated else -out, x, self._unit(level))
+        return x0 * self.sigma_data, eps
 
 
 @dataclass(frozen=True)

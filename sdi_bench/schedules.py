@@ -166,7 +166,8 @@ def zero_terminal_snr(schedule: TableSchedule) -> TableSchedule:
 class Karras:
     """Variance exploding, a = 1, b = sigma; t is uniform in sigma^(1/rho) (EDM, arXiv 2206.00364, eq. 5).
 
-    sigma_min, sigma_max: the trained range, 0 < sigma_min < sigma_max.
+    sigma_min, sigma_max: the trained range, 0 < sigma_min < sigma_max. rho > 0: at infinity t is uniform in log(sigma).
+    visits: of the scheduler behind it, if there is one.
     Raises ValueError if they are not.
     """
 
@@ -174,11 +175,13 @@ class Karras:
     sigma_max: float = 80.0
     rho: float = 7.0
     n_train: int = 1000
+    visits: Visits | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         require.number("sigma_max", self.sigma_max, above=0)
         require.number("sigma_min", self.sigma_min, above=0, below=self.sigma_max)
-        require.number("rho", self.rho, above=0)
+        if self.rho != math.inf:
+            require.number("rho", self.rho, above=0)
         require.count("n_train", self.n_train, least=2)
 
     @property
@@ -191,12 +194,18 @@ class Karras:
 
     def level(self, t: float | Tensor) -> Level:
         t = as_rows(t).clamp(0, 1)
+        if self.rho == math.inf:
+            sigma = self.sigma_min ** (1 - t) * self.sigma_max**t
+            return Level(torch.ones_like(sigma), sigma, t)
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
         sigma = (low + t * (high - low)) ** self.rho
         return Level(torch.ones_like(sigma), sigma, t)
 
     def at_sigma(self, sigma: float | Tensor) -> Level:
         sigma = as_rows(sigma)
+        if self.rho == math.inf:
+            t = (sigma / self.sigma_min).log() / math.log(self.sigma_max / self.sigma_min)
+            return Level(torch.ones_like(sigma), sigma, t.clamp(0, 1))
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
         return Level(torch.ones_like(sigma), sigma, ((sigma ** (1 / self.rho) - low) / (high - low)).clamp(0, 1))
 

@@ -7,6 +7,7 @@ allowed is float32: its unit roundoff times what the pipeline's own path makes o
 times ROUNDINGS. In the planted column a convention of ours is broken: it must be far beyond.
 """
 
+import inspect
 import sys
 import tempfile
 import warnings
@@ -66,14 +67,17 @@ def called(family: Family, gamma: float, nudge: float, output: str) -> tuple[Ten
     nudge: every state is moved by so much of its largest value, signs at random. output: as the call's output_type.
     """
     model = opened(family)
-    pipe = model.pipe
+    pipe = family.pipe(model)
     scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
     kept, pipe.scheduler = pipe.scheduler, scheduler
     pipe.set_progress_bar_config(disable=True)
-    first = family.sampler(sb.Guidance()).grid.levels(model.schedule)[0]  # type: ignore[attr-defined]
-    x = PhiloxDraws(family.items).normal(Purpose.INIT, 0, model.shape)
-    start = float(getattr(scheduler, "init_noise_sigma", 1.0))  # the call multiplies by it
-    x = (x if start != 1 else first.b * x).float()
+    draws = PhiloxDraws(family.items)
+    x = draws.normal(Purpose.INIT, 0, model.shape)
+    if float(getattr(scheduler, "init_noise_sigma", 1.0)) == 1:  # by another the call multiplies
+        x = sb.Own(family.n).levels(model.schedule)[0].b * x
+    x = family.pack(model, x.float())
+    noises = [draws.normal(Purpose.KAPPA, k, (1, *model.shape)).mean(1).float() for k in range(1, family.n)]
+    noises = [family.pack(model, noise) for noise in [*noises, 0 * noises[0]]]
     signs = torch.Generator().manual_seed(0)
     states: list[Tensor] = []
     step = scheduler.step
@@ -84,16 +88,23 @@ def called(family: Family, gamma: float, nudge: float, output: str) -> tuple[Ten
         sign = torch.randint(0, 2, out.prev_sample.shape, generator=signs) * 2 - 1
         out.prev_sample = out.prev_sample + nudge * sign * out.prev_sample.abs().max()
         states.append(out.prev_sample)
-        return out if more.get("return_dict", True) else (out.prev_sample,)
+        return out if more.get("return_dict", True) else out.to_tuple()
 
     scheduler.step = moved
+    asked = inspect.signature(type(pipe).__call__).parameters
     try:
-        prompts = {} if family.items[0].prompt is None else {"prompt": [str(item.prompt) for item in family.items]}
+        told: dict[str, Any] = {"prompt": [str(item.prompt) for item in family.items]} if "prompt" in asked else {}
+        told |= {"latents": x} if "latents" in asked else {}
         size = {name: getattr(model.wanted, name) for name in ("height", "width") if getattr(model.wanted, name) is not None}
-        options = {"num_inference_steps": family.n, "output_type": output, **prompts, **size, **family.call(gamma)}
-        with warnings.catch_warnings(), torch.no_grad():
+        options = {"num_inference_steps": family.n, "output_type": output, **told, **size, **family.call(gamma)}
+        with warnings.catch_warnings(), torch.no_grad(), pytest.MonkeyPatch.context() as patch:
             warnings.simplefilter("ignore")
-            images = pipe(latents=family.pack(model, x), **options).images
+            drawn = "randn_tensor"  # where the scheduler draws noise, and calls that take no latents their first ones
+            patch.setattr(sys.modules[type(scheduler).__module__], drawn, lambda *args, **more: noises.pop(0), raising=False)
+            if "latents" not in asked:
+                patch.setattr(sys.modules[type(pipe).__module__], drawn, lambda *args, **more: x)
+            images = pipe(**options).images
+            images = family.shown(images) if output == "pt" else images
     finally:
         pipe.scheduler = kept
     return family.unpack(model, states[-1]).double(), images

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, EDMEulerScheduler
 from torch import Tensor
 
 from sdi_bench import coordinates
@@ -13,6 +13,7 @@ from sdi_bench.coordinates import (
     Epsilon,
     FlowVelocity,
     Parametrisation,
+    Preconditioned,
     Sample,
     Score,
     Velocity,
@@ -51,7 +52,7 @@ each_level = pytest.mark.parametrize("at", LEVELS.values(), ids=LEVELS)
 
 
 def test_all_parametrisations_were_found() -> None:
-    assert {type(how) for how in ALL} >= {Epsilon, Sample, Velocity, FlowVelocity, Score}
+    assert {type(how) for how in ALL} >= {Epsilon, Sample, Velocity, Preconditioned, FlowVelocity, Score}
 
 
 @each
@@ -110,6 +111,29 @@ def test_velocity_is_that_of_diffusers() -> None:
     x0, eps = pair(3, 1, 2, 2)
     theirs = scheduler.get_velocity(x0, eps, n)
     torch.testing.assert_close(Velocity().encode(x0, eps, Level(signal.sqrt(), (1 - signal).sqrt(), n / 1000.0)), theirs)
+
+
+@pytest.mark.parametrize("sigma_data", [0.5, 1.0, 2.5])
+@pytest.mark.parametrize("negated", [False, True])
+def test_preconditioning_is_that_of_diffusers(sigma_data: float, negated: bool) -> None:
+    told = "v_prediction" if negated else "epsilon"
+    scheduler = EDMEulerScheduler(sigma_data=sigma_data, prediction_type=told)
+    out, x_bar = pair(3, 2, 2)
+    sigma = torch.tensor([0.01, 1.0, 70.0], dtype=torch.float64)
+    theirs = scheduler.precondition_outputs(x_bar, out, sigma.reshape(3, 1, 1))
+    how = Preconditioned(sigma_data, negated)
+    for a in (1.0, 0.3):  # the output is a function of x_bar and sigma
+        at = Level(a * torch.ones_like(sigma), a * sigma, 0 * sigma)
+        torch.testing.assert_close(how.decode(out, a * x_bar, at)[0], theirs, rtol=1e-13, atol=1e-13)
+
+
+def test_preconditioning_with_data_of_spread_one_is_velocity() -> None:
+    x0, eps = pair(5, 3)
+    at = LEVELS["a row each"].rows(torch.tensor([0, 1, 2, 3, 0]))
+    assert torch.equal(Preconditioned(1.0, negated=True).encode(x0, eps, at), Velocity().encode(x0, eps, at))
+    assert torch.equal(Preconditioned(1.0).encode(x0, eps, at), -Velocity().encode(x0, eps, at))
+    with pytest.raises(ValueError, match=r"^sigma_data=0.0: "):
+        Preconditioned(0.0)
 
 
 @each_level

@@ -170,6 +170,18 @@ def test_karras_levels_are_those_of_diffusers() -> None:
     torch.testing.assert_close(theirs.sigmas[:40].double(), ours, rtol=50 * 2.0**-24, atol=0)
 
 
+def test_karras_levels_with_rho_infinite_fall_in_equal_steps_of_log_sigma() -> None:
+    theirs = EDMEulerScheduler(sigma_min=0.002, sigma_max=80.0, sigma_schedule="exponential")
+    theirs.set_timesteps(40)
+    schedule, t = Karras(rho=math.inf), torch.linspace(1, 0, 40, dtype=torch.float64)
+    ours = schedule.level(t)
+    torch.testing.assert_close(theirs.sigmas[:40].double(), ours.sigma, rtol=50 * 2.0**-24, atol=0)
+    assert (float(schedule.lowest.sigma), float(schedule.highest.sigma)) == (0.002, 80)
+    torch.testing.assert_close(schedule.at_sigma(ours.sigma).t, t, rtol=0, atol=1e-14)
+    torch.testing.assert_close(Karras(rho=1e6).level(t).sigma, ours.sigma, rtol=1e-4, atol=0)
+    assert schedule.at_sigma(torch.tensor([1e-9, 1e9])).t.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("schedule", "low", "high"), [(scaled_linear, 0.0292, 14.6146), (linear, 0.0100, 157.407), (cosine, 0.0064, 20291.2)]
 )
@@ -199,6 +211,7 @@ def test_a_table_that_does_not_fall_is_refused(table) -> None:
     [
         (lambda: Karras(sigma_min=0), "sigma_min"),
         (lambda: Karras(sigma_min=2.0, sigma_max=1.0), "sigma_min"),
+        (lambda: Karras(rho=-math.inf), "rho"),
         (lambda: RectifiedFlow(t_min=0), "t_min"),
         (lambda: RectifiedFlow(t_min=1), "t_min"),
     ],

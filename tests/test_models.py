@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 import sdi_bench.run  # registers the resolvers of conf/
-from sdi_bench.coordinates import Epsilon, FlowVelocity, Sample, Score, Velocity, noisy
+from sdi_bench.coordinates import Epsilon, FlowVelocity, Preconditioned, Sample, Score, Velocity, noisy
 from sdi_bench.guidance import Guidance
 from sdi_bench.levels import Level
 from sdi_bench.models import Empirical, ExactModel, Gaussian, HasExactRoot, Mixture, Network, Reparametrised
@@ -358,7 +358,7 @@ def test_the_fingerprint_tells_data_apart() -> None:
 
 # ------------------------------------------------------------------------------------------------------------ networks
 
-PARAMETRISATIONS = [Epsilon(), Sample(), Velocity(), FlowVelocity(), Score()]
+PARAMETRISATIONS = [Epsilon(), Sample(), Velocity(), Preconditioned(), FlowVelocity(), Score()]
 each_parametrisation = pytest.mark.parametrize("how", PARAMETRISATIONS, ids=lambda how: type(how).__name__)
 
 

@@ -1,6 +1,7 @@
 """What a folder's configuration says is honoured or refused by name, and a pipe is named by what is in memory."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -231,8 +232,11 @@ def test_the_command_visits_the_pipeline_s_levels_unless_others_are_chosen(tmp_p
 # -------------------------------------------------------------------------------------------------------------- refusals
 
 REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
-    ("sd", "EDMEulerScheduler", {}, "EDMEulerScheduler: has no table"),
-    ("sd", "EDMDPMSolverMultistepScheduler", {}, "EDMDPMSolverMultistepScheduler: has no table"),
+    ("sd3", "EDMEulerScheduler", {}, "EDMEulerScheduler does not fit StableDiffusion3"),
+    ("pixel", "EDMEulerScheduler", {}, "EDMEulerScheduler does not fit Pixels"),
+    ("sdxl", "EDMDPMSolverMultistepScheduler", {"prediction_type": "sample"}, "prediction_type='sample'.*known are epsilon"),
+    ("sdxl", "EDMEulerScheduler", {"sigma_data": 0}, "sigma_data=0: must be"),
+    ("sdxl", "EDMEulerScheduler", {"sigma_min": 100.0}, "sigma_min=100.0: must be"),
     ("sd", "IPNDMScheduler", {}, "IPNDMScheduler: has no table"),
     ("sd3", "FlowMatchHeunDiscreteScheduler", {}, "FlowMatchHeunDiscreteScheduler: has no table"),
     ("sd3", "FlowMatchLCMScheduler", {}, "FlowMatchLCMScheduler: has no table"),
@@ -246,15 +250,17 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ("sd3", "FlowMatchEulerDiscreteScheduler", {"invert_sigmas": True}, "invert_sigmas=True"),
     ("sd3", "FlowMatchEulerDiscreteScheduler", {"stochastic_sampling": True}, "stochastic_sampling=True"),
     (
-        "sd",
+        "pixel",
         "EulerDiscreteScheduler",
-        {"timestep_type": "continuous", "prediction_type": "v_prediction"},
-        "timestep_type='continuous'",
+        {"timestep_type": "continuous", "prediction_type": "v_prediction", "use_karras_sigmas": True},
+        "EulerDiscreteScheduler does not fit Pixels",
     ),
     ("sd", "EulerDiscreteScheduler", {"interpolation_type": "log_linear"}, "interpolation_type='log_linear'"),
     ("pixel", "EulerDiscreteScheduler", {"rescale_betas_zero_snr": True}, "'rescale_betas_zero_snr': True.*must fall strictly"),
     ("pixel", "DDPMScheduler", {"prediction_type": "noise"}, "prediction_type='noise'.*known are epsilon"),
 ]
+
+CONTINUOUS = SD | {"timestep_type": "continuous", "prediction_type": "v_prediction"}
 
 
 @pytest.mark.parametrize(("family", "name", "options", "message"), REFUSED)
@@ -262,6 +268,47 @@ def test_what_is_not_known_is_refused_by_name(family: str, name: str, options: d
     with pytest.raises(ValueError, match=message) as refusal:
         opened(tiny(family), name, options)
     assert "\n" not in str(refusal.value)
+
+
+TOLD_SIGMA: list[tuple[str, dict[str, Any], float, float]] = [
+    ("EDMEulerScheduler", {"sigma_data": 1.0, "sigma_schedule": "exponential", "sigma_max": 120.0}, 0.002, 120.0),
+    ("EDMDPMSolverMultistepScheduler", {"sigma_min": 0.01, "rho": 5.0}, 0.01, 80.0),
+    ("EulerDiscreteScheduler", CONTINUOUS, 0.0292, 14.6146),
+    ("EulerDiscreteScheduler", CONTINUOUS | {"use_karras_sigmas": True, "sigma_max": 700.0}, 0.0292, 700.0),
+    ("EulerDiscreteScheduler", CONTINUOUS | {"use_exponential_sigmas": True, "sigma_min": 0.002}, 0.002, 14.6146),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "low", "high"), TOLD_SIGMA)
+def test_a_network_that_is_told_sigma_is_told_what_the_scheduler_says(
+    name: str, options: dict, low: float, high: float
+) -> None:
+    model = opened(tiny("sdxl"), name, options)
+    ends = model.schedule.lowest, model.schedule.highest
+    assert [float(end.sigma) for end in ends] == pytest.approx([low, high], rel=2e-3)
+    theirs = getattr(diffusers, name)(**options)
+    theirs.set_timesteps(10)
+    levels = sb.Own(10).levels(model.schedule)
+    torch.testing.assert_close(torch.cat([model.timestep(level) for level in levels]), theirs.timesteps, rtol=0, atol=1e-6)
+    beyond = [RectifiedFlow(1e-9).level(1e-9), scaled_linear().at_sigma(1e9), RectifiedFlow().highest]
+    asked = [float(model.timestep(level)) for level in beyond]  # the nearest that it was trained on
+    assert asked == pytest.approx([math.log(float(ends[i].sigma)) / 4 for i in (0, 1, 1)], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"])
+def test_a_preconditioned_network_answers_by_sigma_alone(name: str, monkeypatch) -> None:
+    model = opened(tiny("sdxl"), name, {})
+    own = model.schedule.at_sigma(torch.tensor([0.3, 8.0], dtype=torch.float64))
+    x0, eps = torch.randn(2, 2, *model.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def answers() -> list[Tensor]:
+        levels = own, scaled_linear().at_sigma(own.sigma), RectifiedFlow().at_sigma(own.sigma)
+        return [model.predict(noisy(x0, eps, level), level, [["a cat", None]]).x0 for level in levels]
+
+    for found in answers()[1:]:
+        torch.testing.assert_close(found, answers()[0], rtol=0, atol=1e-5)
+    monkeypatch.setattr(type(model), "scale", lambda self, level: torch.ones_like(level.a))
+    assert all(float((found - answers()[0]).abs().max()) > 1e-3 for found in answers()[1:])
 
 
 def test_flow_sigmas_of_a_solver_are_a_flow() -> None:
@@ -326,7 +373,6 @@ def test_networks_that_ask_for_more_are_refused_by_name() -> None:
         (unet(num_class_embeds=10), "^num_class_embeds=10: a network that asks for a class"),
         (unet(addition_embed_type="text"), "^addition_embed_type='text'"),
         (unet(encoder_hid_dim=16, encoder_hid_dim_type="image_proj"), "^encoder_hid_dim_type='image_proj'"),
-        (unet(time_cond_proj_dim=8), "^time_cond_proj_dim=8: a network that asks for a guidance scale"),
     ]:
         with pytest.raises(ValueError, match=message):
             checked(unet=network)

@@ -38,7 +38,8 @@ class Family:
 
     items: what is sampled, a prompt and a seed each. gammas: guidance scales. settings: of `DiffusersFolder.of`. sampler: ours
     that does what the pipeline's scheduler does. pack, unpack: between ours and the latents that its call takes.
-    n: levels. plant: breaks a convention of ours, so that the row turns red; why it does.
+    pipe: what is called, and has the scheduler. n: levels. shown: the pictures that its call gives, in [0, 1]. plant: breaks a convention of ours, so that the row turns
+    red; why it does.
     """
 
     name: str
@@ -52,6 +53,8 @@ class Family:
     sampler: Callable[[sb.Guidance], Sampler] = lambda guidance: sb.Ddim(sb.Own(N), guidance)
     pack: Turn = same
     unpack: Turn = same
+    shown: Callable[[Any], Any] = lambda pictures: pictures
+    pipe: Callable[[DiffusersFolder], Any] = lambda model: model.pipe
     n: int = N
 
 

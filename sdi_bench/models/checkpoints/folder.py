@@ -3,8 +3,9 @@
 x = a·x0 + b·eps and x/r say the same for every r > 0: only sigma = b/a counts. So a level of any schedule is put to a trained
 network in the network's own terms, and x0 and eps need no conversion on the way back:
 
-    trained on a table of alpha_bar   r = sqrt(a² + b²)   timestep n with sigma_n = sigma; log-SNR is interpolated
-    trained on rectified flow         r = a + b           timestep n_train·b / (a + b)
+    trained on a table of alpha_bar   r = sqrt(a² + b²)              timestep n with sigma_n = sigma; log-SNR is interpolated
+    trained on rectified flow         r = a + b                      timestep n_train·b / (a + b)
+    trained on EDM's sigmas           r = sqrt(sigma_data²·a² + b²)  timestep log(sigma) / 4, within the trained range
 
 A level of the scheduler's own table gets exactly its integer timestep. The network runs in its own precision, on its own
 device; text is encoded by the pipeline's `encode_prompt`. What the scheduler says is read by `scheduler.py`. diffusers, and
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -30,14 +32,15 @@ from ... import require
 from ...coordinates import Parametrisation
 from ...guidance import Prompt
 from ...levels import Level, expand
-from ...schedules import RectifiedFlow, Schedule, TableSchedule
+from ...schedules import Karras, RectifiedFlow, Schedule, TableSchedule
 from ..base import Conds, Prediction, Rules
 from .prints import print_of
-from .scheduler import Taught, position_of, taught_by
+from .scheduler import Taught, taught_by
 
 NEEDS = {
     TableSchedule: "a table of alpha_bar, as DDIMScheduler has",
     RectifiedFlow: "a flow, as FlowMatchEulerDiscreteScheduler has",
+    Karras: "sigmas of EDM, as EDMEulerScheduler has",
 }
 """What networks are trained on -> what is wanted of a scheduler."""
 
@@ -91,8 +94,8 @@ class DiffusersFolder(ABC):
     _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     pipelines: ClassVar[tuple[str, ...]] = ()
     """diffusers' classes whose networks are asked so."""
-    trained_on: ClassVar[type] = TableSchedule
-    """The family of schedules that such networks are trained on."""
+    trained_on: ClassVar[type | tuple[type, ...]] = TableSchedule
+    """The family of schedules that such networks are trained on, or families."""
     added: ClassVar[Mapping[str, str]] = {}
     """What such networks are given beside text and time, by the field that asks for it."""
     shifts: ClassVar[tuple[float, float]] = (0.5, 1.16)
@@ -192,7 +195,7 @@ class DiffusersFolder(ABC):
         if sigmas is None:
             scheduler.set_timesteps(n, **more)
         else:
-            scheduler.set_timesteps(sigmas=sigmas, **more)
+            scheduler.set_timesteps(sigmas=np.array(sigmas), **more)
 
     @property
     def embeds_guidance(self) -> bool:
@@ -204,7 +207,11 @@ class DiffusersFolder(ABC):
         """The guidance scale that the network is told: the user's, or the pipeline's own default."""
         if self.wanted.embedded_guidance is not None:
             return self.wanted.embedded_guidance
-        return float(inspect.signature(type(self.pipe).__call__).parameters["guidance_scale"].default)
+        return float(self.default("guidance_scale"))
+
+    def default(self, name: str) -> Any:
+        """What an argument of the pipeline's call is where the user does not say."""
+        return inspect.signature(type(self.pipe).__call__).parameters[name].default
 
     @property
     def taught(self) -> Taught:
@@ -214,9 +221,10 @@ class DiffusersFolder(ABC):
         if not self._taught or any(one is not other for one, other in zip(self._taught, now, strict=False)):
             found = taught_by(scheduler, self.set_timesteps, self.mu(N_USUAL))
             if not isinstance(found.schedule, self.trained_on):
+                kinds = self.trained_on if isinstance(self.trained_on, tuple) else (self.trained_on,)
                 raise ValueError(
                     f"{type(scheduler).__name__} does not fit {type(self).__name__}, whose network was trained on "
-                    f"{NEEDS[self.trained_on]}"
+                    + " or ".join(NEEDS[kind] for kind in kinds)
                 )
             self._taught[:] = [*now, found]
         return self._taught[-1]
@@ -249,6 +257,8 @@ class DiffusersFolder(ABC):
         """Raise ValueError, naming the field, if the network asks for more than it is given here."""
         config = self.network.config
         for name, more in MORE.items():
+            if name == "time_cond_proj_dim" and self.embeds_guidance:
+                continue
             if config.get(name) not in (None, self.added.get(name)):
                 raise ValueError(f"{name}={config[name]!r}: a network that asks for {more}")
         if self.taught.schedule.n_train < 2:
@@ -273,12 +283,16 @@ class DiffusersFolder(ABC):
         """The network's output at its own inputs [rows, *shape], timesteps [rows], a prompt per row."""
 
     def timestep(self, level: Level) -> Float[Tensor, " rows"]:
-        """The network's timestep at a level's sigma, in [0, n_train], in float32 as diffusers' schedulers have it."""
-        return self.taught.asked(position_of(self.schedule, level)).float()
+        """What the network is told at a level's sigma, a timestep in [0, n_train] or log(sigma) / 4, in diffusers' float32."""
+        return self.taught.timestep(level).float()
 
     def scale(self, level: Level) -> Float[Tensor, " rows"]:
         """The r by which x is divided for the network."""
-        return level.a + level.b if isinstance(self.schedule, RectifiedFlow) else torch.hypot(level.a, level.b)
+        return (
+            level.a + level.b
+            if isinstance(self.schedule, RectifiedFlow)
+            else torch.hypot(level.a * self.taught.sigma_data, level.b)
+        )
 
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         n = len(conds)

@@ -1,7 +1,7 @@
 """What networks of latents have in common: text, and a codec."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -22,14 +22,12 @@ N_PIXELS = 2**18
 
 
 @dataclass(frozen=True)
-class Latents(DiffusersFolder):
-    """A network on a VAE's latents, conditioned on text: any prompt; None is the pipeline's own "no prompt"."""
+class Prompted(DiffusersFolder):
+    """A network conditioned on text: any prompt; None is the pipeline's own "no prompt"."""
 
     texts: Any = field(init=False, repr=False, compare=False)
-    more: ClassVar[dict[str, None]] = {}
+    more: ClassVar[Mapping[str, Any]] = {}
     """Further arguments that `encode_prompt` insists on."""
-    overlooked: ClassVar[tuple[str, ...]] = ("shift_factor",)
-    """Fields of a VAE that the pipeline does not look at."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "texts", lru_cache(N_TEXTS)(self.encode_text))
@@ -44,23 +42,12 @@ class Latents(DiffusersFolder):
 
     def check(self) -> None:
         super().check()
-        given = self.channels
-        latents = self.pipe.vae.config.get("latent_channels", given)  # a codec need not say
-        if given != latents:
-            raise ValueError(
-                f"in_channels={given}: its VAE has latents of {latents} channels; a network that asks for a picture as well "
-                "(inpainting, editing, depth, upscaling)"
-            )
         kind = self.network.config.get("encoder_hid_dim_type")
-        if kind not in (None, "text_proj"):
+        known = self.added.get("encoder_hid_dim_type", "text_proj")
+        if kind not in (None, known):
             raise ValueError(
-                f"encoder_hid_dim_type={kind!r}: a network that asks for pictures (IP-Adapter); only text_proj is known"
+                f"encoder_hid_dim_type={kind!r}: a network that asks for pictures (IP-Adapter); only {known} is known"
             )
-        for name in self.overlooked:
-            if self.pipe.vae.config.get(name):
-                raise ValueError(
-                    f"{name}={self.pipe.vae.config[name]!r} of the VAE: this pipeline does not look at it; set it to null"
-                )
 
     def check_prompt(self, prompt: Prompt) -> None:
         """Anything goes."""
@@ -78,13 +65,40 @@ class Latents(DiffusersFolder):
         """The encoded prompts, a row each; shorter ones, and their masks, are filled up with zeros."""
         return [torch.cat(filled(column)) for column in zip(*map(self.texts, prompts), strict=True)]
 
+
+@dataclass(frozen=True)
+class Coded(DiffusersFolder):
+    """A network on a VAE's latents."""
+
+    overlooked: ClassVar[tuple[str, ...]] = ("shift_factor",)
+    """Fields of a VAE that the pipeline does not look at."""
+
+    @property
+    def vae(self) -> Any:
+        """The codec."""
+        return self.pipe.vae
+
+    def check(self) -> None:
+        super().check()
+        latents = self.codec_channels
+        if self.channels != latents:
+            raise ValueError(
+                f"in_channels={self.network.config.get('in_channels', self.channels)}: its VAE has latents of {latents} "
+                "channels; a network that asks for a picture as well (inpainting, editing, depth, upscaling)"
+            )
+        for name in self.overlooked:
+            if self.vae.config.get(name):
+                raise ValueError(
+                    f"{name}={self.vae.config[name]!r} of the VAE: this pipeline does not look at it; set it to null"
+                )
+
     @property
     def factor(self) -> int:
         return int(self.pipe.vae_scale_factor)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        return (self.pipe.vae.config.out_channels, *(self.factor * size for size in self.shape[1:]))
+        return (self.vae.config.out_channels, *(self.factor * size for size in self.shape[1:]))
 
     @property
     def at_once(self) -> int:
@@ -93,26 +107,44 @@ class Latents(DiffusersFolder):
 
     def affine(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """(scale, shift): the VAE's own latents are scale·latents + shift."""
-        config = self.pipe.vae.config
+        config = self.vae.config
         mean, std = config.get("latents_mean"), config.get("latents_std")
         if mean is None or std is None:
             mean, std = config.get("shift_factor") or 0.0, 1.0
         shift, scale = (torch.as_tensor(value, dtype=like.dtype, device=like.device).reshape(-1, 1, 1) for value in (mean, std))
         return scale / config.scaling_factor, shift
 
+    @property
+    def codec_channels(self) -> int:
+        """Channels of what is sampled, as the VAE says."""
+        return int(self.vae.config.get("latent_channels", self.channels))  # a codec need not say
+
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channels height width"]:
         scale, shift = self.affine(latents)
-        vae = self.pipe.vae
+        vae = self.vae
         rows = (scale * latents + shift).to(vae.device, vae.dtype).split(self.at_once)
-        return torch.cat([vae.decode(row, return_dict=False)[0] for row in rows]).to(latents)
+        return torch.cat([self.decoded(row) for row in rows]).to(latents)
 
     def encode(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch *shape"]:
         scale, shift = self.affine(images)
-        vae = self.pipe.vae
-        found = [vae.encode(row) for row in images.to(vae.device, vae.dtype).split(self.at_once)]
-        rows = [row.latent_dist.mode() if hasattr(row, "latent_dist") else row.latents for row in found]  # AutoencoderTiny's
+        vae = self.vae
+        rows = [self.encoded(row) for row in images.to(vae.device, vae.dtype).split(self.at_once)]
         return (torch.cat(rows).to(images) - shift) / scale
+
+    def decoded(self, rows: Tensor) -> Tensor:
+        """The VAE's pictures of its own latents."""
+        return self.vae.decode(rows, return_dict=False)[0]
+
+    def encoded(self, rows: Tensor) -> Tensor:
+        """The VAE's own latents of pictures."""
+        found = self.vae.encode(rows)
+        return found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latents  # AutoencoderTiny's
+
+
+@dataclass(frozen=True)
+class Latents(Prompted, Coded):
+    """A network on a VAE's latents, conditioned on text."""
 
 
 def filled(rows: Sequence[Tensor]) -> list[Tensor]:

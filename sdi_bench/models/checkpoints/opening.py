@@ -16,14 +16,14 @@ import torch
 from ...schedules import Schedule
 from .families import KINDS
 from .folder import DiffusersFolder, Wanted
-from .latents import Latents
+from .latents import Prompted
 from .prints import state_of, switches_of
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16", "float64")}
 FLAT = {"unet": "config.json", "scheduler": "scheduler_config.json"}
 """Where the oldest folders, of one network, have their configurations: beside model_index.json."""
 
-UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder", "watermarker")
 """Components that sampling from text does without."""
 
 
@@ -40,7 +40,12 @@ def open_folder(
     asked = (folder_of(path), DTYPES[dtype], device, variant)
     if state_of(opened(*asked).pipe) != opened(*asked)._known["opened"]:
         opened.cache_clear()
-    return opened(*asked) if wanted == Wanted() else sized(opened(*asked), wanted)
+    model = opened(*asked)
+    if wanted != Wanted():
+        return sized(model, wanted)
+    with in_one_line(asked[0]):
+        model.check()
+    return model
 
 
 def sized(model: DiffusersFolder, wanted: Wanted) -> DiffusersFolder:
@@ -154,12 +159,12 @@ def opened(folder: Path, dtype: torch.dtype, device: str, variant: str | None) -
     """`DiffusersFolder.of`, remembered: the runs of a sweep share one network."""
     kind, parts = parts_of(folder)
     how = kind_of(folder, kind)
-    if issubclass(how, Latents) and find_spec("transformers") is None:
+    if issubclass(how, Prompted) and find_spec("transformers") is None:
         raise refusal(folder, f"a {kind} needs the package transformers (pip install transformers)")
     import diffusers
 
     diffusers.utils.logging.disable_progress_bar()
-    if issubclass(how, Latents):
+    if issubclass(how, Prompted):
         import transformers
 
         transformers.utils.logging.get_logger()  # whose handler `in_one_line` finds
@@ -168,7 +173,7 @@ def opened(folder: Path, dtype: torch.dtype, device: str, variant: str | None) -
     if "safety_checker" in options:
         options["requires_safety_checker"] = False
     with in_one_line(folder):
-        dtypes = {"default": dtype, "vae": torch.promote_types(dtype, torch.float32)}
+        dtypes = {"default": dtype, **dict.fromkeys(("vae", "movq"), torch.promote_types(dtype, torch.float32))}
         load = getattr(diffusers, kind).from_pretrained
         options["low_cpu_mem_usage"] = find_spec("accelerate") is not None  # said aloud, its absence is no warning
         pipe = load(folder, dtype=dtypes, variant=variant, local_files_only=True, **options).to(device)
@@ -177,12 +182,13 @@ def opened(folder: Path, dtype: torch.dtype, device: str, variant: str | None) -
                 part.eval().requires_grad_(False)
             if isinstance(part, diffusers.ModelMixin):  # without accelerate it stays as the files have it
                 torch.nn.Module.to(part, dtypes.get(name, dtype))
+            if isinstance(part, diffusers.ModelMixin) and hasattr(part, "clear_cache"):  # as after every call
+                part.clear_cache()
             if isinstance(part, torch.nn.Module) and dtype == torch.float64:  # also what the libraries keep in float32
                 part.to(dtype)
             files = getattr(part, "vocab_files_names", {}).values()  # without any of them a tokenizer opens, and knows no word
             if files and not any((folder / name / file).is_file() for file in files):
                 raise ValueError(f"none of {', '.join(files)} in {name}/")
         model = how(pipe, dtype, device, switches_of(pipe))
-        model.check()
         model._known["opened"] = state_of(pipe)
     return model

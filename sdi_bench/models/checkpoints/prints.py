@@ -14,6 +14,9 @@ READING = 2
 ELSEWHERE = ("name_or_path", "transformers_version", "dtype", "torch_dtype")
 """Of a configuration: where it was found and what read it."""
 
+CAPTURING = "output_capturing"
+"""In the names of what transformers hangs on a text encoder at its first call, to hand out its hidden states."""
+
 
 def switches_of(pipe: Any) -> dict[str, str]:
     """What hangs on modules beside weights: numbers and words (scales of adapters, FreeU), names of functions and hooks."""
@@ -21,13 +24,16 @@ def switches_of(pipe: Any) -> dict[str, str]:
     for name, module in modules_of(pipe):
         for inner, part in module.named_modules():
             for key, value in vars(part).items():
+                if CAPTURING in key:
+                    continue
                 if is_plain(value):
                     found[f"{name}.{inner}.{key}"] = repr(value)
                 elif callable(value) and not isinstance(value, torch.nn.Module):
                     found[f"{name}.{inner}.{key}"] = named(value)
-            hooks = [*part._forward_pre_hooks.values(), *part._forward_hooks.values()]
+            hooks = [named(hook) for hook in (*part._forward_pre_hooks.values(), *part._forward_hooks.values())]
+            hooks = [hook for hook in hooks if CAPTURING not in hook]
             if hooks:
-                found[f"{name}.{inner}.hooks"] = repr(list(map(named, hooks)))
+                found[f"{name}.{inner}.hooks"] = repr(hooks)
     return found
 
 
@@ -65,6 +71,8 @@ def said_by(part: Any) -> dict[str, Any]:
         whole = getattr(part, "backend_tokenizer", None)
         words = json.loads(whole.to_str()) if whole is not None else {"vocabulary": part.get_vocab()}
         said = {key: value for key, value in words.items() if key not in ("truncation", "padding")}  # which calls change
+        if getattr(part, "chat_template", None):
+            said["chat_template"] = part.chat_template
         return said | {"length": part.model_max_length, "special": part.special_tokens_map, "side": part.padding_side}
     config = getattr(part, "config", {})
     said = config.to_diff_dict() if hasattr(config, "to_diff_dict") else dict(config)

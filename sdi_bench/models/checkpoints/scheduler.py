@@ -4,6 +4,7 @@ How it steps is not taken from it: that is what the samplers here are for. Whate
 samples is honoured, or refused in one line that names the field. Only fields that its class has count, as in diffusers.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...coordinates import Epsilon, FlowVelocity, Parametrisation, Sample, Velocity
+from ...coordinates import Epsilon, FlowVelocity, Parametrisation, Preconditioned, Sample, Velocity
 from ...levels import Level
-from ...schedules import RectifiedFlow, Schedule, TableSchedule
+from ...schedules import Karras, RectifiedFlow, Schedule, TableSchedule
 from ..base import Rules
 
 OUTPUTS: dict[str, Parametrisation] = {"epsilon": Epsilon(), "sample": Sample(), "v_prediction": Velocity()}
@@ -35,12 +36,16 @@ Choose = Callable[[Any, int], None]
 
 
 class Taught(NamedTuple):
-    """What a network was trained on and for, how its samples are made, and how timesteps reach it (see `asked_of`)."""
+    """What a network was trained on and for, how its samples are made, and the timestep that it is told at a level.
+
+    sigma_data: the spread of x0 for which its inputs are scaled to a spread of 1.
+    """
 
     schedule: Schedule
     parametrisation: Parametrisation
     rules: Rules
-    asked: Callable[[Tensor], Tensor]
+    timestep: Callable[[Level], Tensor]
+    sigma_data: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,11 @@ def taught_by(scheduler: Any, choose: Choose, mu: float | None) -> Taught:
         said.refuse("predict_epsilon", "an old name that diffusers ignores; write prediction_type=sample instead")
     if is_flow(scheduler):
         return taught_flow(said, choose, mu)
+    if is_edm(scheduler):
+        return taught_edm(said, choose)
     if not hasattr(scheduler, "alphas_cumprod"):
         raise ValueError(
-            f"{type(scheduler).__name__}: has no table of alphas_cumprod, and is not FlowMatchEulerDiscreteScheduler; "
+            f"{type(scheduler).__name__}: has no table of alphas_cumprod, and is not FlowMatchEulerDiscreteScheduler or EDM's; "
             "save the pipeline with one that has, such as DDIMScheduler, if its network was trained on one"
         )
     return taught_table(said, choose)
@@ -118,15 +125,18 @@ def is_flow(scheduler: Any) -> bool:
     return all(flows)
 
 
+def is_edm(scheduler: Any) -> bool:
+    """True if a network with EDM's preconditioning goes with it."""
+    from diffusers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
+
+    return isinstance(scheduler, EDMEulerScheduler | EDMDPMSolverMultistepScheduler)
+
+
 def taught_table(said: Said, choose: Choose) -> Taught:
     """Of a scheduler with a table of alpha_bar."""
     scheduler, output = said.scheduler, said("prediction_type", "epsilon")
     if output not in OUTPUTS:
         said.refuse("prediction_type", f"known are {', '.join(OUTPUTS)}, flow_prediction")
-    if said("timestep_type") == "continuous" and output == "v_prediction":
-        said.refuse(
-            "timestep_type", "a network that is told log(sigma)/4, not an entry of the table; only discrete is known here"
-        )
     shaped = any(said(name) for name in SHAPED)
     if said("interpolation_type", "linear") != "linear" and not shaped:
         said.refuse("interpolation_type", "asks the network at timesteps that are not those of its sigmas; use linear")
@@ -136,13 +146,41 @@ def taught_table(said: Said, choose: Choose) -> Taught:
     except ValueError as error:
         told = {name: said(name) for name in ("beta_schedule", "rescale_betas_zero_snr") if said(name) is not None}
         raise ValueError(f"{type(scheduler).__name__} with {told}: its {error}") from error
+    rules = rules_by(said)
+    if said("timestep_type") == "continuous" and output == "v_prediction":  # in diffusers it is discrete with any other
+        known = ranged(said, schedule) if shaped else schedule
+        return Taught(known, OUTPUTS[output], rules, partial(c_noise, known))
+    return Taught(schedule, OUTPUTS[output], rules, partial(entry, schedule, asked_of(said, schedule, choose)))
+
+
+def rules_by(said: Said) -> Rules:
+    """How samples are made, without those of flows."""
+    scheduler = said.scheduler
     bound: Callable[[Tensor], Tensor] | None = None
     if said("thresholding") and said("predict_x0", True):  # UniPC does not where it goes by eps
         bound = Threshold(said("dynamic_thresholding_ratio"), said("sample_max_value"))
     elif said("clip_sample"):
         bound = Clip(said("clip_sample_range", 1.0))
-    rules = Rules(bound, not hasattr(scheduler, "sigmas"), end_of(scheduler), said("variance_type") or "fixed_small")
-    return Taught(schedule, OUTPUTS[output], rules, asked_of(said, schedule, choose))
+    return Rules(bound, not hasattr(scheduler, "sigmas"), end_of(scheduler), said("variance_type") or "fixed_small")
+
+
+def ranged(said: Said, table: TableSchedule) -> Karras:
+    """The sigmas of a scheduler that chooses them first: of a network that is told sigma they may leave the table."""
+    low, high = said("sigma_min") or table.lowest.sigma, said("sigma_max") or table.highest.sigma
+    rho = math.inf if said("use_exponential_sigmas") else 7.0
+    return Karras(float(low), float(high), rho, table.n_train, table.visits)
+
+
+def taught_edm(said: Said, choose: Choose) -> Taught:
+    """Of a scheduler that preconditions the network as EDM does (arXiv 2206.00364, table 1): CosXL, Playground 2.5."""
+    output, sigma_data = said("prediction_type"), said("sigma_data")
+    if output not in ("epsilon", "v_prediction"):
+        said.refuse("prediction_type", "known are epsilon, v_prediction")
+    rho = math.inf if said("sigma_schedule") == "exponential" else said("rho")
+    ends, visits = (said("sigma_min"), said("sigma_max")), partial(visited, said.scheduler, choose)
+    schedule = Karras(*ends, rho, said("num_train_timesteps"), visits)
+    parametrisation = Preconditioned(sigma_data, negated=output == "v_prediction")
+    return Taught(schedule, parametrisation, rules_by(said), partial(c_noise, schedule), sigma_data)
 
 
 def taught_flow(said: Said, choose: Choose, mu: float | None) -> Taught:
@@ -161,7 +199,7 @@ def taught_flow(said: Said, choose: Choose, mu: float | None) -> Taught:
         shift = mu if said("time_shift_type") == "linear" else float(np.exp(mu))
     n = said("num_train_timesteps")
     schedule = RectifiedFlow(1 / n, n, shift, partial(visited, said.scheduler, choose))
-    return Taught(schedule, FlowVelocity(), Rules(), asked_of(said, schedule, choose))
+    return Taught(schedule, FlowVelocity(), Rules(), partial(entry, schedule, asked_of(said, schedule, choose)))
 
 
 def is_exploding(scheduler: Any) -> bool:
@@ -171,7 +209,11 @@ def is_exploding(scheduler: Any) -> bool:
 
 def end_of(scheduler: Any) -> Level | None:
     """Where it leaves the sample (`set_alpha_to_one`, `final_sigmas_type`); None at sigma = 0."""
+    from diffusers import LCMScheduler
+
     again = type(scheduler).from_config(scheduler.config)
+    if isinstance(again, LCMScheduler):  # which leaves its last x0, whatever set_alpha_to_one says
+        return None
     if hasattr(again, "sigmas"):
         again.set_timesteps(2)
         sigma = again.sigmas[-1].double()
@@ -182,6 +224,16 @@ def end_of(scheduler: Any) -> Level | None:
         return None
     a = torch.ones(1, dtype=torch.float64) if is_exploding(scheduler) else (1 + sigma.square()).rsqrt().reshape(1)
     return Level(a, a * sigma, torch.zeros_like(a))
+
+
+def c_noise(schedule: Schedule, level: Level) -> Float[Tensor, " rows"]:
+    """log(sigma) / 4, of the nearest sigma that the network was trained on (arXiv 2206.00364, table 1)."""
+    return level.sigma.clamp(float(schedule.lowest.sigma), float(schedule.highest.sigma)).log() / 4
+
+
+def entry(schedule: Schedule, rule: Callable[[Tensor], Tensor], level: Level) -> Float[Tensor, " rows"]:
+    """The timestep of a level's sigma, as `asked_of` has it."""
+    return rule(position_of(schedule, level))
 
 
 def position_of(schedule: Schedule, level: Level) -> Float[Tensor, " rows"]:

@@ -8,13 +8,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ....guidance import Prompt
-from ..latents import Latents
+from ....schedules import Karras, TableSchedule
+from ..distilled import Distillable
 
 
-class StableDiffusionXL(Latents):
-    """Stable Diffusion XL (arXiv 2307.01952), told that images are of full size and not cropped."""
+class StableDiffusionXL(Distillable):
+    """Stable Diffusion XL (arXiv 2307.01952), told that images are of full size and not cropped.
+
+    With a scheduler of EDM: CosXL (its model card) and Playground 2.5 (arXiv 2402.17245).
+    """
 
     pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionXLPipeline",)
+    trained_on: ClassVar[tuple[type, ...]] = (TableSchedule, Karras)
     added: ClassVar[Mapping[str, str]] = {"addition_embed_type": "text_time"}
 
     def check(self) -> None:
@@ -29,5 +34,8 @@ class StableDiffusionXL(Latents):
     def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         hidden, pooled = self.rows_of(prompts)
         ids = self.time_ids(hidden.dtype, pooled.shape[-1]).to(x.device)
-        added = {"text_embeds": pooled, "time_ids": ids.expand(len(x), -1)}
-        return self.network(x, timesteps, encoder_hidden_states=hidden, added_cond_kwargs=added, return_dict=False)[0]
+        more = {
+            "timestep_cond": self.guidance_told(x),
+            "added_cond_kwargs": {"text_embeds": pooled, "time_ids": ids.expand(len(x), -1)},
+        }
+        return self.network(x, timesteps, encoder_hidden_states=hidden, **more, return_dict=False)[0]
