@@ -510,10 +510,10 @@ def test_bad_options_are_refused_by_name(folders, options: dict[str, Any], messa
 
 def test_networks_and_schedules_that_need_more_are_refused(tmp_path) -> None:
     pipe = tiny_pipelines.sd()
-    pipe.unet = tiny_pipelines.conditional_unet(cross_attention_dim=16, time_cond_proj_dim=8)
-    pipe.save_pretrained(tmp_path / "distilled")
-    with pytest.raises(ValueError, match="time_cond_proj_dim=8: a network that asks for"):
-        DiffusersFolder.of(tmp_path / "distilled")
+    pipe.unet = tiny_pipelines.conditional_unet(cross_attention_dim=16, num_class_embeds=8)
+    pipe.save_pretrained(tmp_path / "classes")
+    with pytest.raises(ValueError, match="num_class_embeds=8: a network that asks for"):
+        DiffusersFolder.of(tmp_path / "classes")
 
 
 def test_a_text_model_without_transformers_says_so(folders, monkeypatch) -> None:

@@ -22,7 +22,7 @@ V = {"prediction_type": "v_prediction"}
 CONTINUOUS = {"timestep_type": "continuous", "timestep_spacing": "leading"}
 RANGE = {"use_karras_sigmas": True, "sigma_min": 0.002, "sigma_max": 700.0}
 
-timestep, scale = DiffusersFolder.timestep, DiffusersFolder.scale
+timestep = DiffusersFolder.timestep
 
 
 def told_log_sigma(patch: pytest.MonkeyPatch) -> None:

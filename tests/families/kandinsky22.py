@@ -1,6 +1,5 @@
 """Kandinsky 2.2."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 import sdi_bench as sb
-from families import N, Family
+from families import Family, N
 from sdi_bench.models import DiffusersFolder
 from sdi_bench.models.checkpoints.families.kandinsky22 import Kandinsky22
 
@@ -54,7 +53,7 @@ def tiny(scheduler: Any) -> Any:
         addition_embed_type="image",
     )
     movq = VQModel(
-        block_out_channels=(8, 16),
+        block_out_channels=(32, 32),
         down_block_types=("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
         up_block_types=("AttnUpDecoderBlock2D", "UpDecoderBlock2D"),
         latent_channels=4,
@@ -79,33 +78,33 @@ def ddpm() -> Any:
     return tiny(DDPMScheduler(**TABLE))
 
 
-@dataclass(frozen=True)
 class Combined:
     """The combined pipeline, with our seeds for its prior: the latents that it is given are its decoder's.
 
     Its own call gives them to the prior.
     """
 
-    pipe: Any
+    def __init__(self, model: DiffusersFolder) -> None:
+        self.pipe = model.pipe
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.pipe.decoder_pipe, name)
+    @property
+    def scheduler(self) -> Any:
+        return self.pipe.decoder_pipe.scheduler
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self.pipe.decoder_pipe, name, value)
+    @scheduler.setter
+    def scheduler(self, other: Any) -> None:
+        self.pipe.decoder_pipe.scheduler = other
+
+    def set_progress_bar_config(self, disable: bool) -> None:
+        self.pipe.set_progress_bar_config(disable=disable)
 
     def __call__(self, prompt: list[str], latents: Tensor, **options: Any) -> Any:
         drawn = [torch.Generator().manual_seed(Kandinsky22.seed(one)) for one in prompt]
         decoder = self.pipe.decoder_pipe
         prepare = decoder.prepare_latents
-        self.pipe.prior_pipe.set_progress_bar_config(disable=True)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(decoder, "prepare_latents", lambda *args: prepare(*args[:4], latents, args[5]))
             return self.pipe(prompt, generator=drawn, **options)
-
-
-def combined(model: DiffusersFolder) -> Any:
-    return Combined(model.pipe)
 
 
 def shown(pictures: Tensor) -> Tensor:
@@ -117,7 +116,7 @@ def halves(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Kandinsky22, "rows_of", lambda self, prompts: [0.5 * images for images in rows_of(self, prompts)])
 
 
-HELD: dict[str, Any] = {"settings": {"height": 16, "width": 24}, "pipe": combined, "shown": shown}
+HELD: dict[str, Any] = {"settings": {"height": 16, "width": 24}, "pipe": Combined, "shown": shown}
 FAMILIES = [
     Family("Kandinsky 2.2", ddim, halves, "an embedding is halved", **HELD),
     Family(

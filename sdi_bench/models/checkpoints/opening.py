@@ -61,7 +61,8 @@ def folder_of(path: str | Path | None) -> Path:
         return Path(path).resolve()
     what = "not given" if path is None else "has no model_index.json" if Path(path).is_dir() else "no such folder"
     if path is not None and (Path(path) / FLAT["unet"]).is_file():
-        what += " and is one network alone, without a scheduler"
+        alone = not (Path(path) / FLAT["scheduler"]).is_file()
+        what += " and is one network alone, without a scheduler" if alone else ", as diffusers wants one, beside its network"
     raise ValueError(f"model.path={path and str(path)!r}: {what}; must be the folder of a diffusers pipeline")
 
 

@@ -31,14 +31,17 @@ class AuraFlow(Latents):
         known, patches = math.isqrt(config.pos_embed_max_size), [side // self.multiple for side in self.sides]
         if max(patches) > known:
             raise ValueError(
-                f"pos_embed_max_size={config.pos_embed_max_size}: this network knows {known} x {known} patches, fewer than the "
-                f"{patches[0]} x {patches[1]} asked for; set model.height and model.width to {known * self.multiple * self.factor} "
-                "at most"
+                f"pos_embed_max_size={config.pos_embed_max_size}: {known} x {known} patches, and {patches[0]} x {patches[1]} are "
+                f"asked for; set model.height and model.width to {known * self.multiple * self.factor} at most"
             )
 
     @property
     def own_sides(self) -> tuple[int, int]:
         return (self.default("height") // self.factor, self.default("width") // self.factor)
+
+    def mu(self, n: int) -> float | None:
+        """None, also where the scheduler wants a shift by size: this pipeline tells it none, and it refuses."""
+        return None
 
     @torch.no_grad()
     def encode_text(self, prompt: Prompt) -> Sequence[Tensor]:

@@ -47,8 +47,8 @@ class CogView4(Latents):
         for name in OTHERWISE:
             if scheduler.config.get(name):
                 raise ValueError(
-                    f"{name}={scheduler.config[name]!r} of {type(scheduler).__name__}: this pipeline asks its network at timesteps "
-                    "that are not those of its sigmas then; save it without"
+                    f"{name}={scheduler.config[name]!r} of {type(scheduler).__name__}: with it this pipeline asks its network "
+                    "at timesteps that are not those of its sigmas; save it without"
                 )
         n_train = scheduler.config.num_train_timesteps
         timesteps = np.linspace(n_train, 1.0, n).astype(np.int64).astype(np.float32)

@@ -15,9 +15,9 @@ class Kandinsky22(Latents):
     """Kandinsky 2.2 (arXiv 2310.03502): a prior draws an image's embedding for a text, and the UNet is given that alone.
 
     The prior draws with a seed of the prompt's own, so that a prompt has one embedding, whatever else is sampled and in which
-    batch: less varied than the pipeline's, whose pictures of a prompt each have their own. No prompt is the embedding of a black
-    picture, as the pipeline has it, and not the prior's for the empty text. Sides go by 8 cells, and without a size its pipeline
-    makes pictures of 512 x 512, whatever sample_size says.
+    batch; in the pipeline each picture has its own. No prompt is the embedding of a black picture, as the pipeline has it, and
+    not the prior's for the empty text. Sides go by 8 cells, and without a size its pipeline makes pictures of 512 x 512,
+    whatever sample_size says.
     """
 
     pipelines: ClassVar[tuple[str, ...]] = ("KandinskyV22CombinedPipeline",)
@@ -52,7 +52,9 @@ class Kandinsky22(Latents):
             )
 
         if self.vae.config.lookup_from_codebook:
-            raise ValueError("lookup_from_codebook=True of movq: takes entries of its codebook, not latents; only false is known")
+            raise ValueError(
+                "lookup_from_codebook=True of movq: takes entries of its codebook, not latents; only false is known"
+            )
 
     @staticmethod
     def seed(prompt: str) -> int:
@@ -68,7 +70,7 @@ class Kandinsky22(Latents):
         return (prior(prompt, generator=torch.Generator().manual_seed(self.seed(prompt))).image_embeds,)
 
     def affine(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.ones_like(like[0, :, :1, :1]), torch.zeros_like(like[0, :, :1, :1])  # scaling_factor is not looked at
+        return like.new_ones(1), like.new_zeros(1)  # scaling_factor is not looked at
 
     def decoded(self, rows: Tensor) -> Tensor:
         return self.vae.decode(rows, force_not_quantize=True, return_dict=False)[0]

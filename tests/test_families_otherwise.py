@@ -1,4 +1,4 @@
-"""Families that differ in what they are asked: classes by name (DiT), a guidance scale (distilled), pixels from text (IF)."""
+"""Families that are asked otherwise than most: DiT (classes), distilled ones (a guidance scale), IF (pixels), flat folders."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import families.deepfloyd_if
 import families.dit
+import families.pixels
 import families.stable_diffusion
 import pytest
 import tiny_pipelines
@@ -38,7 +39,7 @@ def test_classes_without_names_go_by_number(tmp_path) -> None:
     model = DiffusersFolder.of(saved(families.dit.Published(), tmp_path, id2label=None))
     assert len(model.prompts) == 1000 and model.prompts[207] == "207"
     model.check_prompt("999")
-    with pytest.raises(ValueError, match="^prompt='1000': .*knows 1000 names"):
+    with pytest.raises(ValueError, match=r"^prompt='1000': .*knows 1000 names"):
         model.check_prompt("1000")
 
 
@@ -64,17 +65,16 @@ def test_a_distilled_network_is_told_the_user_s_scale_or_the_pipeline_s_own(tmp_
     assert DiffusersFolder.of(folder).embedded_guidance == 7.5
     assert DiffusersFolder.of(folder, embedded_guidance=2.0).embedded_guidance == 2.0
     assert DiffusersFolder.of(saved(families.stable_diffusion.lcm(), tmp_path / "lcm")).embedded_guidance == 8.5
-    with pytest.raises(ValueError, match="model.embedded_guidance=2: this network is told no guidance scale"):
+    with pytest.raises(ValueError, match=r"model.embedded_guidance=2: this network is told no guidance scale"):
         DiffusersFolder.of(saved(tiny_pipelines.sd(), tmp_path / "plain"), embedded_guidance=2.0)
 
 
 def test_if_has_no_codec_and_needs_a_variance(tmp_path) -> None:
-    model = DiffusersFolder.of(
-        saved(families.deepfloyd_if.tiny("DDPMScheduler"), tmp_path, watermarker=["gone", "Watermarker"])
-    )
+    folder = saved(families.deepfloyd_if.tiny("DDPMScheduler"), tmp_path, watermarker=["gone", "Watermarker"])
+    model = DiffusersFolder.of(folder)
     assert not isinstance(model, HasCodec) and model.shape == (3, 8, 8) and model.prompts == ()
     model.pipe.unet.register_to_config(out_channels=3)
-    with pytest.raises(ValueError, match="^out_channels=3: must be twice in_channels=3"):
+    with pytest.raises(ValueError, match=r"^out_channels=3: must be twice in_channels=3"):
         model.check()
 
 
@@ -91,3 +91,11 @@ def test_if_s_captions_are_cleaned_as_its_call_does_by_default(tmp_path, monkeyp
     model.encode_text("A <b>cat</b>")
     model.encode_text(None)
     assert told and all(told)
+
+
+def test_the_oldest_folders_need_their_index(tmp_path) -> None:
+    families.pixels.Flat().save_pretrained(tmp_path)
+    assert DiffusersFolder.of(tmp_path).shape == (3, 8, 8)
+    (tmp_path / "model_index.json").unlink()
+    with pytest.raises(ValueError, match=r"has no model_index[.]json, as diffusers wants one, beside its network"):
+        DiffusersFolder.of(tmp_path)
