@@ -15,8 +15,8 @@ from . import prompts, require
 from .draws import MOST_SEED
 from .jobs import Plan
 from .metrics import Metric
-from .probes import Probe
 from .models import Denoiser, ExactModel, HasData
+from .probes import Probe
 from .samplers import Ddim, Distillation, Sampler
 from .sampling import Job
 from .schedules import Schedule
