@@ -59,7 +59,7 @@ FLAT = {
     "t_min": ["sampler=sdi", "sampler.noise.t_min=0.2"],
     "no tau": ["sampler=sdi", "sampler.noise.tau=null"],
     "as printed": ["sampler=sdi", "sampler.noise.literal_entropy=true"],
-    "gradient": ["sampler=sdi", "update@sampler.update=gradient"],
+    "gradient descent": ["sampler=sdi", "update@sampler.update=gradient"],
     "pixels": ["sampler=sdi", "scene=pixels", "update@sampler.update=adam_step"],
     "mlp": ["sampler=sdi", "scene=coordinate_mlp", "update@sampler.update=adam_step"],
     "own times": ["sampler=sdi", "+sampler.timeline.n_steps=99", "sampler.timeline._target_=sdi_bench.samplers.RandomT",
