@@ -70,12 +70,12 @@ class Draws(Protocol):
         """Standard normal draws, float64."""
 
     def uniform(self, purpose: Purpose, step: int) -> Float[Tensor, " batch"]:
-        """Uniform draws in [0, 1), float64."""
+        """Uniform draws in [0, 1), float64, on the host: of these times and cameras are made."""
 
 
 @dataclass(frozen=True)
 class PhiloxDraws:
-    """The draws of `items`, made on the CPU (the same bits everywhere) and handed over on `device`."""
+    """The draws of `items`, made on the CPU (the same bits everywhere); normal ones are handed over on `device`."""
 
     items: tuple[Item, ...]
     device: torch.device | str = "cpu"
@@ -113,5 +113,4 @@ class PhiloxDraws:
         return rows
 
     def uniform(self, purpose: Purpose, step: int) -> Float[Tensor, " batch"]:
-        rows = np.array([generator.random() for generator in self._generators(purpose, step)])
-        return torch.from_numpy(rows).to(self.device)
+        return torch.tensor([generator.random() for generator in self._generators(purpose, step)], dtype=torch.float64)

@@ -1,9 +1,14 @@
 """Noise levels: the pair (a, b) behind every schedule, and the two ends of a step.
 
 x = a·x0 + b·eps,   sigma = b / a,   x_bar = x / a = x0 + sigma·eps        (arXiv 2405.15891, sec. 3)
+
+Levels are worked out on the host: a device is never asked for a number. One that all rows share stays there, since a number on
+the host multiplies a batch on any device (`expand`); levels that differ from row to row are copied to the batch's device once,
+all of a step together (`placed`), and keep what they were copied from (`host`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -13,7 +18,16 @@ from torch import Tensor
 
 def expand(value: Shaped[Tensor, " rows"], like: Float[Tensor, "batch *shape"]) -> Tensor:
     """A number per row, shaped to multiply a batch: [rows] -> [rows, 1, ..., 1]; one number for all rows does as it is."""
-    return value if value.shape[0] == 1 else value.reshape(-1, *[1] * (like.ndim - 1))
+    if value.shape[0] == 1:
+        return value if value.device == like.device else value[0]
+    return value.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def spread(value: Float[Tensor, " rows"], n: int, like: Tensor, dtype: torch.dtype) -> Tensor:
+    """A number per row as a tensor [n] on the device of `like`; one for all rows is filled in there, not copied."""
+    if value.shape[0] == 1 and value.device != like.device:
+        return torch.full((n,), float(value), dtype=dtype, device=like.device)
+    return value.to(dtype).expand(n)
 
 
 @dataclass(frozen=True)
@@ -24,11 +38,20 @@ class Level:
     Each is float64 of shape [rows], rows = 1 (all rows of a batch alike) or the batch.
     a = 0 (flow matching at t = 1, zero terminal SNR) is legal: sigma is then infinite and x_bar
     does not exist, so nothing that must work there may divide by a.
+    host: the same level on the host, of one that was copied to a device. told: what the network is told there, where that was
+    worked out before (`placed`).
     """
 
     a: Float[Tensor, " rows"]
     b: Float[Tensor, " rows"]
     t: Float[Tensor, " rows"]
+    origin: "Level | None" = field(default=None, compare=False, repr=False)
+    told: Float[Tensor, " rows"] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def host(self) -> "Level":
+        """The same level on the host, without a copy."""
+        return self if self.origin is None else self.origin
 
     @cached_property
     def sigma(self) -> Float[Tensor, " rows"]:
@@ -51,8 +74,28 @@ class Level:
         return [Level(*row) for row in zip(self.a.split(1), self.b.split(1), self.t.split(1), strict=True)]
 
     def to(self, device: torch.device | str) -> "Level":
-        """The same level on another device."""
-        return Level(self.a.to(device), self.b.to(device), self.t.to(device))
+        """The same level wholly on another device, for models that reckon with it there."""
+        if self.a.device == torch.device(device):
+            return self
+        return Level(self.a.to(device), self.b.to(device), self.t.to(device), self.host)
+
+
+def placed(levels: Sequence[Level], device: torch.device | str, told: Callable[[Level], Tensor] | None = None) -> list[Level]:
+    """Levels on the host as a batch on a device needs them: those that differ from row to row are copied, all at once.
+
+    told: what a network is told at a level, [rows]; it goes along.
+    """
+    many = [level for level in levels if level.a.shape[0] > 1]
+    if not many or torch.device(device).type == "cpu":
+        return list(levels)
+    columns = [torch.stack([level.a, level.b, level.t, level.t if told is None else told(level).double()]) for level in many]
+    parts = iter(torch.cat(columns, dim=1).to(device).split([level.a.shape[0] for level in many], dim=1))
+
+    def moved(level: Level) -> Level:
+        a, b, t, asked = next(parts)
+        return Level(a, b, t, level, None if told is None else asked)
+
+    return [moved(level) if level.a.shape[0] > 1 else level for level in levels]
 
 
 def clean(device: torch.device | str = "cpu") -> Level:

@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .guidance import Guidance, Prompt
-from .levels import Level, expand
-from .models.base import Denoiser, HasOutput, Prediction, Rules, rules_of
+from .models.base import Denoiser, HasOutput, IsTold, Prediction, Rules, rules_of
 from .schedules import Schedule
 
 
@@ -72,8 +71,12 @@ class Predictor:
         return rules_of(self.model)
 
     def level(self, t: Float[Tensor, " rows"] | float) -> Level:
-        """The schedule's level at t, on this predictor's device."""
-        return self.schedule.level(torch.as_tensor(t, dtype=torch.float64).cpu()).to(self.device)
+        """The schedule's level at t, for a batch on this predictor's device."""
+        return self.placed([self.schedule.level(torch.as_tensor(t, dtype=torch.float64).cpu())])[0]
+
+    def placed(self, levels: Sequence[Level]) -> list[Level]:
+        """Levels on the host as the batch needs them, with what the model's network is told there; one copy for all."""
+        return placed(levels, self.device, self.model.told if isinstance(self.model, IsTold) else None)
 
     def __call__(
         self,
@@ -86,7 +89,7 @@ class Predictor:
     ) -> Guided:
         """The guided prediction at x.
 
-        scale: another gamma than the sampler's. rows: x holds only these rows of the batch (indices).
+        scale: another gamma than the sampler's. rows: x holds only these rows of the batch (indices, on the host).
         use: what to book the rows on; by default each condition on its own account.
         """
         guidance = self.guidance if scale is None else self.guidance.at(scale)

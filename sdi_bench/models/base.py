@@ -68,6 +68,14 @@ class HasCodec(Protocol):
 
 
 @runtime_checkable
+class IsTold(Protocol):
+    """A network that is told something of the level."""
+
+    def told(self, level: Level) -> Float[Tensor, " rows"]:
+        """What, such as a timestep; of a level on the host, there."""
+
+
+@runtime_checkable
 class Remembers(Protocol):
     """A model that keeps what it has made of prompts from call to call."""
 

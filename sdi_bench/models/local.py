@@ -127,7 +127,8 @@ class Prior(ABC):
         """Each row has images and weights of its own: its bits do not depend on the batch."""
         x = x.to(torch.float64)
         rows = [(row, prompt) for prompts in conds for row, prompt in enumerate(prompts)]
-        signal, noise = level.a.expand(len(x)).tolist(), level.b.expand(len(x)).tolist()
+        host = level.host
+        signal, noise = host.a.expand(len(x)).tolist(), host.b.expand(len(x)).tolist()
         means = self.posterior_means(x.to(self.dtype), signal, noise, rows).to(torch.float64).reshape(len(conds), *x.shape)
         a, b = expand(level.a, x), expand(level.b, x)
         v, gap = b.square() + (a * self.width).square(), x - a * means

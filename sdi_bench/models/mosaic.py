@@ -313,12 +313,13 @@ class Mosaic(Prior):
 
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         """Of the pictures, of the patches, or of both in shares that go over into one another as sigma does."""
-        shares = [ramp(sigma, self.join) if self.patches else 1.0 for sigma in (level.b / level.a).expand(len(x)).tolist()]
+        host = level.host
+        shares = [ramp(sigma, self.join) if self.patches else 1.0 for sigma in (host.b / host.a).expand(len(x)).tolist()]
         if min(shares) == 1:
             return super().predict(x, level, conds)
         patches, x = self.patches, x.to(torch.float64)
         assert patches is not None
-        signal, noise = level.a.expand(len(x)).tolist(), level.b.expand(len(x)).tolist()
+        signal, noise = host.a.expand(len(x)).tolist(), host.b.expand(len(x)).tolist()
 
         def fine(row: int) -> Tensor:
             asked = x[row].to(self.dtype)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..coordinates import Epsilon, Parametrisation
 from ..guidance import Prompt
-from ..levels import Level
+from ..levels import Level, spread
 from ..schedules import RectifiedFlow, Schedule, scaled_linear
 from .base import Conds, Denoiser, Prediction, check_known
 
@@ -70,10 +70,10 @@ class Network:
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         n = len(conds)
         if n == 1:  # the usual case: no copies
-            out = self.output(x, level.t.to(self.time_dtype).expand(x.shape[0]), conds[0])
+            out = self.output(x, spread(level.t, len(x), x, self.time_dtype), conds[0])
             return Prediction(*(half[None] for half in self.parametrisation.decode(out, x, level)))
         rows = x.expand(n, *x.shape).flatten(0, 1)
-        t = level.t.to(self.time_dtype).expand(n, x.shape[0]).flatten()
+        t = spread(level.t, len(x), x, self.time_dtype).repeat(n)
         flat = [prompt for prompts in conds for prompt in prompts]
         out = self.output(rows, t, flat).reshape(n, *x.shape)
         halves = [self.parametrisation.decode(row, x, level) for row in out]

@@ -61,12 +61,12 @@ class Inversion(Kappa):
             finite_source("inversion", noisiest)
 
     def time_sought(self, step: Step, net: Predictor, draws: Draws) -> Float[Tensor, " rows"]:
-        """The time t up to which x0 is inverted."""
+        """The time t up to which x0 is inverted, on the host."""
         if self.tau is None:
-            return step.src.t
+            return step.src.host.t
         if self.tau == 0:
-            return step.dst.t
-        late = step.dst.t + self.tau * draws.uniform(Purpose.TAU, step.index)
+            return step.dst.host.t
+        late = step.dst.host.t + self.tau * draws.uniform(Purpose.TAU, step.index)
         top = net.schedule.highest
         last_finite = float(top.t) if bool((top.a > 0).all()) else float(top.t) - 1 / net.schedule.n_train
         return late.clamp(max=last_finite)
@@ -85,24 +85,31 @@ class Inversion(Kappa):
         return [*legs, (end, t, torch.ones_like(t, dtype=torch.bool))]
 
     def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
-        t = self.time_sought(step, net, draws)
+        t, n = self.time_sought(step, net, draws), len(x0)
+        level, legs, levels = net.schedule.level, [], [net.schedule.level(t)]
+        for source_t, target_t, taken in self.legs(t, float(net.schedule.lowest.t)):
+            rows = torch.arange(n)[taken.expand(n)]
+            if len(rows):
+                legs.append(rows)
+                source, target = level(source_t).rows(rows), level(target_t).rows(rows)
+                asked = source if self.t_min is None else level(source_t.clamp(min=self.t_min)).rows(rows)
+                levels += [source, target, asked]
+        top, *ends = net.placed(levels)
         added = torch.zeros_like(x0)  # x_bar - x0
         eps_s = torch.zeros_like(x0)
-        for source_t, target_t, taken in self.legs(t, float(net.schedule.lowest.t)):
-            if not bool(taken.any()):
-                continue
-            rows = torch.arange(len(x0), device=x0.device)[taken.expand(len(x0))]
-            whole = len(rows) == len(x0)  # the usual case: no row mask, no copies
-            source, target = net.level(source_t).rows(rows), net.level(target_t).rows(rows)
-            x_bar = x0 + added if whole else x0[rows] + added[rows]
-            asked = source if self.t_min is None else net.level(source_t.clamp(min=self.t_min)).rows(rows)
+        parts = [rows for rows in legs if len(rows) < n]
+        index = iter(torch.cat(parts).to(x0.device).split([len(rows) for rows in parts]) if parts else ())
+        for k, rows in enumerate(legs):
+            source, target, asked = ends[3 * k : 3 * k + 3]
+            whole = len(rows) == n  # the usual case: no row mask, no copies
+            here = rows if whole else next(index)
+            x_bar = x0 + added if whole else x0[here] + added[here]
             x = noisy(x_bar, torch.zeros_like(x_bar), asked)
             found = net(x, asked, scale=self.guidance_scale, rows=None if whole else rows, use=Use.INVERSION)
             eps = found.eps
             rise = found.shifted(expand(target.sigma - source.sigma, eps) * eps)
-            added = added + rise if whole else added.index_add(0, rows, rise)
-            eps_s = eps if whole else eps_s.index_copy(0, rows, eps)
-        top = net.level(t)
+            added = added + rise if whole else added.index_add(0, here, rise)
+            eps_s = eps if whole else eps_s.index_copy(0, here, eps)
         kappa = added / expand(top.sigma, x0)
         if self.entropy:
             size = self.entropy * top.b / (top.a.square() + top.b.square()).sqrt() if self.literal_entropy else None

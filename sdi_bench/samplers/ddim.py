@@ -38,7 +38,7 @@ class Ddim:
         check_askable(model, self.grid.levels(schedule)[0])
 
     def sample(self, net: Predictor, draws: Draws) -> Iterator[State]:
-        levels = [level.to(net.device) for level in self.grid.levels(net.schedule)]
+        levels = self.grid.levels(net.schedule)
         x, guided = start(net, draws, levels[0])
         yield from walk(net, x, guided, levels)
 
@@ -78,7 +78,6 @@ class RoundTrip(NamedTuple):
 @torch.no_grad()
 def round_trip(net: Predictor, x0: Tensor, levels: Sequence[Level], inversion_scale: float) -> RoundTrip:
     """Invert x0 [n, *shape] along the levels, given noisiest first, at `inversion_scale`; sample from there at the net's."""
-    levels = [level.to(x0.device) for level in levels]
     x = invert(net, x0, levels, inversion_scale)
     *_, last = walk(net, x, net(x, levels[0]), levels)
     return RoundTrip(x0, x / float(levels[0].b), last.x0)
@@ -86,6 +85,6 @@ def round_trip(net: Predictor, x0: Tensor, levels: Sequence[Level], inversion_sc
 
 def after(x: Tensor, x0: Tensor, eps: Tensor, src: Level, dst: Level) -> Tensor:
     """One step; from a = 0, where x says nothing of x0, by the predicted pair."""
-    if bool((src.a > 0).all()):
+    if bool((src.host.a > 0).all()):
         return step(x, eps, src, dst)
     return expand(dst.a, x) * x0 + expand(dst.b, x) * eps

@@ -77,7 +77,8 @@ def rebuilt(model: Trained, images: np.ndarray) -> np.ndarray:
 
 def milliseconds(model: Trained, items: Sequence[Item], n_rounds: int = 5) -> float:
     """Of a row of the network, in the fastest of some rounds over these items."""
-    level = Level(*(torch.tensor([value], dtype=torch.float64, device=model.device) for value in (0.6, 0.8, 0.5)))
+    a, b, t = (torch.tensor([value], dtype=torch.float64) for value in (0.6, 0.8, 0.5))
+    level = Level(a, b, t)
     x = torch.zeros(len(items), *model.shape, dtype=torch.float64, device=model.device)
     spent = []
     with torch.no_grad():

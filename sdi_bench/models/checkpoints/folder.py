@@ -31,7 +31,7 @@ from torch import Tensor
 from ... import require
 from ...coordinates import Parametrisation
 from ...guidance import Prompt
-from ...levels import Level, expand
+from ...levels import Level, expand, spread
 from ...schedules import Karras, RectifiedFlow, Schedule, TableSchedule
 from ..base import Conds, Prediction, Rules
 from .prints import print_of
@@ -286,6 +286,10 @@ class DiffusersFolder(ABC):
         """What the network is told at a level's sigma, a timestep in [0, n_train] or log(sigma) / 4, in diffusers' float32."""
         return self.taught.timestep(level).float()
 
+    def told(self, level: Level) -> Float[Tensor, " rows"]:
+        """As `IsTold.told`."""
+        return self.timestep(level.host)
+
     def scale(self, level: Level) -> Float[Tensor, " rows"]:
         """The r by which x is divided for the network."""
         return (
@@ -297,7 +301,8 @@ class DiffusersFolder(ABC):
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         n = len(conds)
         scaled = (x / expand(self.scale(level), x)).to(self.device, self.dtype)
-        timesteps = self.timestep(level).to(self.device).expand(len(x)).repeat(n)
+        told = self.told(level) if level.told is None else level.told
+        timesteps = spread(told, len(x), x, torch.float32).to(self.device).repeat(n)
         prompts = [prompt for row in conds for prompt in row]
         out = self.forward(scaled.repeat(n, *[1] * (x.ndim - 1)), timesteps, prompts)
         out = out[:, : x.shape[1]].to(x.device, torch.float64).reshape(n, *x.shape)  # what follows is a learned variance
