@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .guidance import Guidance, Prompt
+from .levels import Level, expand, placed
 from .models.base import Denoiser, HasOutput, IsTold, Prediction, Rules, rules_of
 from .schedules import Schedule
 

@@ -38,8 +38,8 @@ class Family:
 
     items: what is sampled, a prompt and a seed each. gammas: guidance scales. settings: of `DiffusersFolder.of`. sampler: ours
     that does what the pipeline's scheduler does. pack, unpack: between ours and the latents that its call takes.
-    pipe: what is called, and has the scheduler. n: levels. shown: the pictures that its call gives, in [0, 1]. plant: breaks a convention of ours, so that the row turns
-    red; why it does.
+    pipe: what is called, and has the scheduler. n: levels. shown: the pictures that its call gives, in [0, 1].
+    plant: breaks a convention of ours, so that the row turns red; why it does.
     """
 
     name: str

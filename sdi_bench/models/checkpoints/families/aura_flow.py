@@ -31,8 +31,8 @@ class AuraFlow(Latents):
         known, patches = math.isqrt(config.pos_embed_max_size), [side // self.multiple for side in self.sides]
         if max(patches) > known:
             raise ValueError(
-                f"pos_embed_max_size={config.pos_embed_max_size}: {known} x {known} patches, and {patches[0]} x {patches[1]} are "
-                f"asked for; set model.height and model.width to {known * self.multiple * self.factor} at most"
+                f"pos_embed_max_size={config.pos_embed_max_size}: {known} x {known} patches, and {patches[0]} x {patches[1]} "
+                f"are asked for; set model.height and model.width to {known * self.multiple * self.factor} at most"
             )
 
     @property

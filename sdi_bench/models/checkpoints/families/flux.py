@@ -44,7 +44,7 @@ class Flux(Latents):
     def embeds_guidance(self) -> bool:
         return bool(self.network.config.guidance_embeds)
 
-    def told(self, x: Tensor, timesteps: Tensor) -> dict[str, Float[Tensor, " rows"] | None]:
+    def time_and_scale(self, x: Tensor, timesteps: Tensor) -> dict[str, Float[Tensor, " rows"] | None]:
         """The time and the guidance scale, as the network is told them."""
         scale = self.embedded_guidance if self.embeds_guidance else None
         guidance = None if scale is None else torch.full((len(x),), scale, dtype=torch.float32, device=x.device)
@@ -65,6 +65,6 @@ class Flux(Latents):
             txt_ids=text_ids[0],
             img_ids=self.pipe._prepare_latent_image_ids(rows, height // 2, width // 2, x.device, x.dtype),
             return_dict=False,
-            **self.told(x, timesteps),
+            **self.time_and_scale(x, timesteps),
         )[0]
         return self.pipe._unpack_latents(out, self.factor * height, self.factor * width, self.factor)

@@ -58,7 +58,7 @@ class Flux2(Flux):
             txt_ids=text_ids,
             img_ids=ids,
             return_dict=False,
-            **self.told(x, timesteps),
+            **self.time_and_scale(x, timesteps),
         )[0]
         return self.pipe._unpack_latents_with_ids(out, ids)
 

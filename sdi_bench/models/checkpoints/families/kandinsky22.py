@@ -15,9 +15,9 @@ class Kandinsky22(Latents):
     """Kandinsky 2.2 (arXiv 2310.03502): a prior draws an image's embedding for a text, and the UNet is given that alone.
 
     The prior draws with a seed of the prompt's own, so that a prompt has one embedding, whatever else is sampled and in which
-    batch; in the pipeline each picture has its own. No prompt is the embedding of a black picture, as the pipeline has it, and
-    not the prior's for the empty text. Sides go by 8 cells, and without a size its pipeline makes pictures of 512 x 512,
-    whatever sample_size says.
+    batch; in the pipeline each picture has its own. No prompt is the embedding of CLIP's zeros, a grey picture, as the pipeline
+    has it, and not the prior's for the empty text. Sides go by 8 cells, and without a size its pipeline makes pictures of
+    512 x 512, whatever sample_size says.
     """
 
     pipelines: ClassVar[tuple[str, ...]] = ("KandinskyV22CombinedPipeline",)
