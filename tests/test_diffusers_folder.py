@@ -443,8 +443,20 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "no json": (rewrite("model_index.json", "{", "["), "cannot be opened .JSONDecodeError"),
     "no class": (rewrite("model_index.json", "_class_name", "name"), "cannot be opened .KeyError: '_class_name'"),
     "a class unknown here": (
-        rewrite("model_index.json", "StableDiffusionP", "FluxP"),
-        "is a FluxPipeline; known are DDPMPipeline",
+        rewrite("model_index.json", "StableDiffusionP", "NosuchP"),
+        "is a NosuchPipeline; known are AuraFlowPipeline",
+    ),
+    "a pipeline of videos": (
+        rewrite("model_index.json", "StableDiffusionP", "CogVideoXP"),
+        "is a CogVideoXPipeline, which makes videos: a pipeline of pictures from text would do; known are",
+    ),
+    "a pipeline that asks for a picture": (
+        rewrite("model_index.json", "StableDiffusionP", "StableDiffusionInpaintP"),
+        "is a StableDiffusionInpaintPipeline, which asks for a picture beside text: .* would do; known are",
+    ),
+    "one of several stages": (
+        rewrite("model_index.json", "StableDiffusionP", "StableCascadeDecoderP"),
+        "is a StableCascadeDecoderPipeline, which is one of several stages: .* would do; known are",
     ),
     "no unet": (delete("unet"), "its component unet/ is missing"),
     "no scheduler": (delete("scheduler"), "its component scheduler/ is missing"),

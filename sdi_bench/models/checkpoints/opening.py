@@ -66,9 +66,9 @@ def folder_of(path: str | Path | None) -> Path:
     raise ValueError(f"model.path={path and str(path)!r}: {what}; must be the folder of a diffusers pipeline")
 
 
-def refusal(folder: Path, why: str) -> ValueError:
+def refusal(folder: Path, why: str, most: int = 400) -> ValueError:
     """One line about a folder that cannot be opened."""
-    return ValueError(f"model.path={str(folder)!r}: {' '.join(why.split())[:400]}")
+    return ValueError(f"model.path={str(folder)!r}: {' '.join(why.split())[:most]}")
 
 
 class Strict(logging.Handler):
@@ -148,11 +148,25 @@ def schedule_of(
     return DiffusersFolder.of(path, dtype, device, variant, height, width).schedule
 
 
+OTHERWISE = {
+    "Video|Animate|Wan|LTX|Mochi|Allegro|Latte|Cosmos|Skyreels": "makes videos: a pipeline of pictures from text would do",
+    "Inpaint|Img2Img|Image2Image|Edit|Kontext|Control|Adapter|Fill|Redux|Pix2Pix|Variation|Depth|Upscal|SuperResolution": (
+        "asks for a picture beside text: the pipeline of the same weights that goes by text alone would do"
+    ),
+    "Cascade|Wuerstchen|Prior|Decoder|KandinskyV22Pipeline": (
+        "is one of several stages: a pipeline that goes from text to picture by one network of noise levels would do"
+    ),
+    "Audio|Music|Speech": "makes sounds: a pipeline of pictures from text would do",
+}
+"""What the names of pipelines say -> why they are refused, and what would do."""
+
+
 def kind_of(folder: Path, kind: str) -> type[DiffusersFolder]:
     """How a pipeline's network is asked. Raises ValueError if that is not known."""
-    if kind not in KINDS:
-        raise refusal(folder, f"is a {kind}; known are {', '.join(KINDS)}")
-    return KINDS[kind]
+    if kind in KINDS:
+        return KINDS[kind]
+    why = next((f", which {why}" for words, why in OTHERWISE.items() if re.search(words, kind)), "")
+    raise refusal(folder, f"is a {kind}{why}; known are {', '.join(sorted(KINDS))}", 900)
 
 
 @lru_cache(maxsize=2)
