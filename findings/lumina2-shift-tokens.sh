@@ -5,8 +5,7 @@
 #   on-the-fly based on the image resolution", from `base_shift` at `base_image_seq_len` to `max_shift` at `max_image_seq_len`.
 # What happens: the pipeline takes `latents.shape[1]` for the length of the sequence. That is right where latents are packed
 #   into tokens first, as for Flux; here they are not, and it is their channels, 16. Pictures of 256 and of 1024 pixels a side
-#   (256 and 4096 tokens) get mu = 0.459 where 0.5 and 1.15 are meant. Nothing is logged. A scheduler of a fixed shift is not
-#   affected.
+#   (256 and 4096 tokens) get mu = 0.459 where 0.5 and 1.15 are meant. Nothing is logged. A fixed shift is not affected.
 #   Known upstream (diffusers issue 12913).
 # Versions: diffusers 0.42.1, transformers 5.23.0, torch 2.13.0.
 # Why it matters here: the levels that are visited are half of what makes a sampler, and a scheduler of another flow model put

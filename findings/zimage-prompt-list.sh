@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # Z-Image's pipeline writes its chat template into the caller's list of prompts, so a second call gives another picture.
 #
-# Expected: docstring of ZImagePipeline.__call__: `prompt` is "the prompt or prompts to guide the image generation", an input;
-#   the same list with a generator of the same seed gives the same picture, as with a single string and with the other
-#   pipelines.
+# Expected: docstring of ZImagePipeline.__call__: `prompt` is "the prompt or prompts to guide the image generation": an input.
+#   The same list and a generator of the same seed then give the same picture, as a string does and as other pipelines do.
 # What happens: each prompt is put in the chat template and stored back at its place in the list that was handed over. Every
 #   further call puts what it finds there in the template once more. Lists of negative prompts are changed as well. A string is
 #   not, so the first call and all calls with a string agree. Nothing is logged. The same line is in the image-to-image,
@@ -28,6 +27,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipe
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model
 
+torch.manual_seed(0)
 tokenizer = Qwen2Tokenizer({word: i for i, word in enumerate(["<|endoftext|>", *sorted(ByteLevel.alphabet())])}, [])
 tokenizer.chat_template = "{% for message in messages %}[{{ message['content'] }}]{% endfor %}"
 heads = dict(num_attention_heads=2, num_key_value_heads=1, head_dim=8)
@@ -41,7 +41,6 @@ pipe = ZImagePipeline(
     transformer=ZImageTransformer2DModel(**sizes, axes_dims=[4, 6, 6], axes_lens=[1024, 16, 16]).eval(),
 )
 pipe.set_progress_bar_config(disable=True)
-torch.manual_seed(0)
 for part in (pipe.text_encoder, pipe.transformer):
     for parameter in part.parameters():
         torch.nn.init.normal_(parameter, std=0.3)

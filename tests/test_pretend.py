@@ -1,10 +1,16 @@
 """No tensor without a device: every sampler, kappa and scene on a device that is none, and how often the host waits for it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import family_rows
+import numpy as np
 import pretend
 import pytest
 import torch
+from families import Family, families
 from hydra import compose, initialize_config_dir
 from pretend import DEVICE, Pretend
 from torch import Tensor
@@ -12,7 +18,9 @@ from torch import Tensor
 from sdi_bench import sweeps
 from sdi_bench.command_line import conf_dir, options
 from sdi_bench.draws import Item
-from sdi_bench.models import Network
+from sdi_bench.models import DiffusersFolder, Network
+from sdi_bench.models.checkpoints.families import KINDS
+from sdi_bench.models.checkpoints.folder import Wanted
 from sdi_bench.plans import built
 from sdi_bench.predictor import Cost
 from sdi_bench.samplers import Sampler
@@ -96,13 +104,33 @@ def counts(words: Sequence[str], few: int = 4, many: int = 8) -> tuple[float, fl
     return (c1 - c0) / (many - few), (w1 - w0) / (many - few)
 
 
+def folder(family: Family, device: Pretend, patch: pytest.MonkeyPatch) -> DiffusersFolder:
+    """A tiny pipeline whose parts are on the device; what diffusers' own network does inside itself is not counted."""
+    pipe = family_rows.opened(family).pipe
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            pretend.install(part.requires_grad_(False))
+    model = KINDS[type(pipe).__name__](pipe, torch.float32, DEVICE, {}, Wanted(**family.settings))
+    real = model.network.forward
+
+    def forward(*args: Any, **more: Any) -> Any:
+        before = device.copies, device.waits
+        out = real(*args, **more)
+        device.copies, device.waits = before
+        return out
+
+    patch.setattr(model.network, "forward", forward)
+    return model
+
+
 def table() -> str:
-    """Copies to the device and waits of the host a step, of every sampler and kappa."""
-    lines = [f"{'':20}{'copies':>8}{'waits':>8}"]
-    for name, words in (FLAT | SOLID).items():
-        copies, waits = counts(words)
-        lines.append(f"{name:20}{copies:8.2f}{waits:8.2f}")
-    return "\n".join(lines)
+    """Of every sampler, kappa and scene on a network, and of sdi on every family of checkpoints."""
+    rows = {name: counts(words) for name, words in (FLAT | SOLID).items()}
+    for family in families():
+        with pytest.MonkeyPatch.context() as patch:
+            rows[f"sdi on {family.name}"] = family_counts(family, patch)
+    lines = [f"{name:32}{copies:8.2f}{waits:8.2f}" for name, (copies, waits) in rows.items()]
+    return "\n".join([f"{'a step of':32}{'copies':>8}{'waits':>8}", *lines])
 
 
 @pytest.mark.parametrize("name", FLAT)
@@ -115,6 +143,46 @@ def test_a_step_waits_once_at_most_and_copies_four_times(name: str) -> None:
 def test_in_3d_it_waits_three_times_at_most_and_copies_eight_times(name: str) -> None:
     copies, waits = counts(SOLID[name])
     assert waits <= 3 and copies <= 8, (copies, waits)
+
+
+def family_counts(family: Family, patch: pytest.MonkeyPatch) -> tuple[float, float]:
+    """(copies, waits) a step of sdi on a checkpoint, of four items."""
+    patch.setattr(DiffusersFolder, "fingerprint", "tiny")  # the type checker of the tests asks for it in every call
+    found = []
+    for n in (4, 6):
+        sampler = made("sampler=sdi", "sampler.noise.n_steps=2", f"grid.n_levels={n}")
+        with Pretend() as device:
+            model = folder(family, device, patch)
+            items = [replace(item, seed=seed) for item in family.items for seed in (0, 1)]
+            job = Job(model, sampler, model.schedule, DEVICE)
+            for state in job.states(items, Cost()):
+                assert pretend.marked(state.x0)
+            found.append((device.copies, device.waits))
+            assert pretend.marked(job.pictures(state))
+    (c0, w0), (c1, w1) = found
+    return (c1 - c0) / 2, (w1 - w0) / 2
+
+
+@pytest.mark.parametrize("family", families(), ids=lambda family: family.name)
+def test_a_checkpoint_is_asked_without_waiting(family: Family, monkeypatch) -> None:
+    copies, waits = family_counts(family, monkeypatch)
+    assert waits <= 1 and copies <= 4, (copies, waits)
+
+
+@pytest.mark.parametrize("name", options("probe"))
+def test_probes_measure_there_too(name: str) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        words = ["sampler=sdi", f"probe={name}", "grid.n_levels=4", "grid.t_max=0.95"]
+        cfg = sweeps.plain(compose("config", words), True)
+    with Pretend():
+        job = Job(network(), built(cfg["sampler"]), scaled_linear(), DEVICE)
+        probe = built(cfg["probe"])
+        try:
+            probe.check(job)
+        except ValueError as error:
+            pytest.skip(str(error))
+        found = probe.measure(job, ITEMS, Cost())
+    assert all(isinstance(array, np.ndarray) for array in found.values())
 
 
 @pytest.mark.parametrize("name", [*FLAT, *SOLID])
@@ -160,3 +228,12 @@ def test_planted_traffic_is_seen(plant: str, monkeypatch) -> None:
     monkeypatch.setattr(fresh.Fresh, "propose", planted)
     with pytest.raises(AssertionError if plant[:2] == "an" else RuntimeError):
         test_a_step_waits_once_at_most_and_copies_four_times("sds")
+
+
+if __name__ == "__main__":
+    about = (
+        f"{__doc__}\nCopies to the device, and waits of the host for it, a step: python tests/test_pretend.py writes this.\n"
+    )
+    text = f"{about}Of a checkpoint what diffusers' network does inside itself is not counted.\n\n{table()}\n"
+    (Path(__file__).parents[1] / "results" / "pipelines" / "traffic.txt").write_text(text)
+    print(text)

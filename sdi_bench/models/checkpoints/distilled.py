@@ -24,6 +24,10 @@ class Distillable(Latents):
         """
         if not self.embeds_guidance:
             return None
-        scales = torch.tensor(self.embedded_guidance - 1).repeat(len(like))
         width = self.network.config.time_cond_proj_dim
-        return self.pipe.get_guidance_scale_embedding(scales, embedding_dim=width).to(like)
+
+        def made() -> Tensor:
+            scale = torch.tensor([self.embedded_guidance - 1])
+            return self.pipe.get_guidance_scale_embedding(scale, embedding_dim=width).to(like)
+
+        return self.once(("guidance", like.dtype), made).expand(len(like), -1)

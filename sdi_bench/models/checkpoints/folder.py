@@ -18,10 +18,10 @@ next call on, and make it another model (another fingerprint).
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -54,6 +54,9 @@ MORE = {
 
 N_USUAL = 50
 """Levels for which the shift of a schedule's time is told where it goes by their number."""
+
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class DiffusersFolder(ABC):
     wanted: Wanted = Wanted()
     _taught: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
     _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _once: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     pipelines: ClassVar[tuple[str, ...]] = ()
     """diffusers' classes whose networks are asked so."""
     trained_on: ClassVar[type | tuple[type, ...]] = TableSchedule
@@ -123,6 +127,16 @@ class DiffusersFolder(ABC):
         from .opening import open_folder  # which knows the families
 
         return open_folder(path, dtype, device, variant, Wanted(height, width, embedded_guidance))
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What stays the same within a batch, such as sizes on the device: made at the first call, kept until `forget`."""
+        if key not in self._once:
+            self._once[key] = make()
+        return self._once[key]
+
+    def forget(self) -> None:
+        """As `Remembers.forget`."""
+        self._once.clear()
 
     @property
     def network(self) -> Any:

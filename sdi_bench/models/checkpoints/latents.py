@@ -33,7 +33,7 @@ class Prompted(DiffusersFolder):
         object.__setattr__(self, "texts", lru_cache(N_TEXTS)(self.encode_text))
 
     def forget(self) -> None:
-        """As `Remembers.forget`."""
+        super().forget()
         self.texts.cache_clear()
 
     @property

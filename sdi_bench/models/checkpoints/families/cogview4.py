@@ -68,6 +68,6 @@ class CogView4(Latents):
     def of_one_length(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         """The network's output where texts have the same number of tokens."""
         (hidden,) = self.rows_of(prompts)
-        size = torch.tensor([self.image_shape[1:]], dtype=hidden.dtype, device=x.device).expand(len(x), -1)
+        size = self.once(("size", hidden.dtype), lambda: torch.tensor([self.image_shape[1:]]).to(hidden)).expand(len(x), -1)
         sizes = {"original_size": size, "target_size": size, "crop_coords": 0 * size}
         return self.network(x, encoder_hidden_states=hidden, timestep=timesteps, return_dict=False, **sizes)[0]

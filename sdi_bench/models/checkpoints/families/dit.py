@@ -58,5 +58,6 @@ class DiT(Coded):
         raise ValueError(f"prompt={prompt!r}: {hint}this model knows {len(known)} names of classes, such as {some}")
 
     def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
-        labels = [self.n_classes if prompt is None else self.classes[prompt] for prompt in prompts]
-        return self.network(x, timesteps, torch.tensor(labels, device=x.device), return_dict=False)[0]
+        labels = tuple(self.n_classes if prompt is None else self.classes[prompt] for prompt in prompts)
+        classes = self.once(labels, lambda: torch.tensor(labels, device=x.device))
+        return self.network(x, timesteps, classes, return_dict=False)[0]

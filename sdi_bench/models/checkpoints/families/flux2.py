@@ -51,7 +51,7 @@ class Flux2(Flux):
 
     def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         hidden, text_ids = self.rows_of(prompts)
-        ids = self.pipe._prepare_latent_ids(x).to(x.device)
+        ids = self.once(("ids", x.shape), lambda: self.pipe._prepare_latent_ids(x).to(x.device))
         out = self.network(
             hidden_states=self.pipe._pack_latents(x),
             encoder_hidden_states=hidden,

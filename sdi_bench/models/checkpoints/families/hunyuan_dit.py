@@ -68,9 +68,10 @@ class HunyuanDiT(Latents):
     def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         names = ("encoder_hidden_states", "text_embedding_mask", "encoder_hidden_states_t5", "text_embedding_mask_t5")
         words = dict(zip(names, self.rows_of(prompts), strict=True))
+        sizes = self.once(("sizes", x.dtype), lambda: torch.tensor([self.sizes], dtype=x.dtype, device=x.device))
         picture = {
-            "image_meta_size": torch.tensor([self.sizes], dtype=x.dtype, device=x.device).repeat(len(x), 1),
+            "image_meta_size": sizes.repeat(len(x), 1),
             "style": torch.zeros(len(x), dtype=torch.int64, device=x.device),
-            "image_rotary_emb": self.rotary(),
+            "image_rotary_emb": self.once("places", self.rotary),
         }
         return self.network(x, timesteps.to(x.dtype), return_dict=False, **words, **picture)[0]

@@ -52,7 +52,10 @@ class PixArtSigma(Latents):
 
     def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         hidden, mask = self.rows_of(prompts)
-        added = {name: value.to(hidden) for name, value in self.added_of(len(x)).items()}
+        added = self.once(
+            ("added", len(x), hidden.dtype),
+            lambda: {name: value.to(hidden) for name, value in self.added_of(len(x)).items()},
+        )
         words = {"encoder_hidden_states": hidden, "encoder_attention_mask": mask}
         return self.network(x, timestep=timesteps, added_cond_kwargs=added, return_dict=False, **words)[0]
 

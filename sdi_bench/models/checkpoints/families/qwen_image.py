@@ -83,12 +83,13 @@ class QwenImage(Latents):
 
     def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         hidden, mask = self.rows_of(prompts)
+        full = self.once(("full", tuple(prompts)), lambda: bool(mask.all()))
         height, width = self.sides
         out = self.network(
             hidden_states=self.packed(x),
             timestep=timesteps.to(x.dtype) / 1000,
             encoder_hidden_states=hidden,
-            encoder_hidden_states_mask=None if bool(mask.all()) else mask,
+            encoder_hidden_states_mask=None if full else mask,
             img_shapes=[[(1, height // 2, width // 2)]] * len(x),
             return_dict=False,
         )[0]

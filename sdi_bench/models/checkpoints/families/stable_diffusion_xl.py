@@ -33,7 +33,7 @@ class StableDiffusionXL(Distillable):
 
     def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         hidden, pooled = self.rows_of(prompts)
-        ids = self.time_ids(hidden.dtype, pooled.shape[-1]).to(x.device)
+        ids = self.once(("time ids", hidden.dtype), lambda: self.time_ids(hidden.dtype, pooled.shape[-1]).to(x.device))
         more = {
             "timestep_cond": self.guidance_told(x),
             "added_cond_kwargs": {"text_embeds": pooled, "time_ids": ids.expand(len(x), -1)},
