@@ -80,22 +80,30 @@ class Level:
         return Level(self.a.to(device), self.b.to(device), self.t.to(device), self.host)
 
 
+def joined(levels: Sequence[Level]) -> Level:
+    """Levels on the host as one, row after row."""
+    return Level(*(torch.cat([getattr(level, name) for level in levels]) for name in "abt"))  # type: ignore[arg-type]
+
+
 def placed(levels: Sequence[Level], device: torch.device | str, told: Callable[[Level], Tensor] | None = None) -> list[Level]:
     """Levels on the host as a batch on a device needs them: those that differ from row to row are copied, all at once.
 
-    told: what a network is told at a level, [rows]; it goes along.
+    told: what a network is told at a level, [rows]; it is worked out for all, and goes along.
     """
+    if told is not None:
+        parts = told(joined(levels)).double().split([level.a.shape[0] for level in levels])
+        levels = [Level(level.a, level.b, level.t, None, part) for level, part in zip(levels, parts, strict=True)]
     many = [level for level in levels if level.a.shape[0] > 1]
     if not many or torch.device(device).type == "cpu":
         return list(levels)
-    columns = [torch.stack([level.a, level.b, level.t, level.t if told is None else told(level).double()]) for level in many]
-    parts = iter(torch.cat(columns, dim=1).to(device).split([level.a.shape[0] for level in many], dim=1))
+    columns = [torch.stack([level.a, level.b, level.t, level.t if level.told is None else level.told]) for level in many]
+    moved = iter(torch.cat(columns, dim=1).to(device).split([level.a.shape[0] for level in many], dim=1))
 
-    def moved(level: Level) -> Level:
-        a, b, t, asked = next(parts)
+    def there(level: Level) -> Level:
+        a, b, t, asked = next(moved)
         return Level(a, b, t, level, None if told is None else asked)
 
-    return [moved(level) if level.a.shape[0] > 1 else level for level in levels]
+    return [there(level) if level.a.shape[0] > 1 else level for level in levels]
 
 
 def clean(device: torch.device | str = "cpu") -> Level:

@@ -75,6 +75,12 @@ class Predictor:
         """The schedule's level at t, for a batch on this predictor's device."""
         return self.placed([self.schedule.level(torch.as_tensor(t, dtype=torch.float64).cpu())])[0]
 
+    def levels(self, times: Sequence[Float[Tensor, " _"]]) -> list[Level]:
+        """The schedule's levels at several times, each [rows] on the host, for a batch on this predictor's device."""
+        whole, sizes = self.schedule.level(torch.cat(list(times))), [len(t) for t in times]
+        columns = [getattr(whole, name).split(sizes) for name in "abt"]
+        return self.placed([Level(*each) for each in zip(*columns, strict=True)])
+
     def placed(self, levels: Sequence[Level]) -> list[Level]:
         """Levels on the host as the batch needs them, with what the model's network is told there; one copy for all."""
         return placed(levels, self.device, self.model.told if isinstance(self.model, IsTold) else None)

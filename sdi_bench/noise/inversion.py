@@ -86,21 +86,23 @@ class Inversion(Kappa):
 
     def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
         t, n = self.time_sought(step, net, draws), len(x0)
-        level, legs, levels = net.schedule.level, [], [net.schedule.level(t)]
+        legs, times = [], [t]
         for source_t, target_t, taken in self.legs(t, float(net.schedule.lowest.t)):
             rows = torch.arange(n)[taken.expand(n)]
-            if len(rows):
-                legs.append(rows)
-                source, target = level(source_t).rows(rows), level(target_t).rows(rows)
-                asked = source if self.t_min is None else level(source_t.clamp(min=self.t_min)).rows(rows)
-                levels += [source, target, asked]
-        top, *ends = net.placed(levels)
+            if not len(rows):
+                continue
+            legs.append(rows)
+            both = [source_t, target_t] if self.t_min is None else [source_t, target_t, source_t.clamp(min=self.t_min)]
+            times += [each if len(each) == 1 else each[rows] for each in both]
+        top, *ends = net.levels(times)
+        n_ends = 2 if self.t_min is None else 3
         added = torch.zeros_like(x0)  # x_bar - x0
         eps_s = torch.zeros_like(x0)
         parts = [rows for rows in legs if len(rows) < n]
         index = iter(torch.cat(parts).to(x0.device).split([len(rows) for rows in parts]) if parts else ())
         for k, rows in enumerate(legs):
-            source, target, asked = ends[3 * k : 3 * k + 3]
+            source, target, *bounded = ends[n_ends * k : n_ends * (k + 1)]
+            asked = bounded[0] if bounded else source
             whole = len(rows) == n  # the usual case: no row mask, no copies
             here = rows if whole else next(index)
             x_bar = x0 + added if whole else x0[here] + added[here]

@@ -38,7 +38,7 @@ class Ddim:
         check_askable(model, self.grid.levels(schedule)[0])
 
     def sample(self, net: Predictor, draws: Draws) -> Iterator[State]:
-        levels = self.grid.levels(net.schedule)
+        levels = net.placed(self.grid.levels(net.schedule))
         x, guided = start(net, draws, levels[0])
         yield from walk(net, x, guided, levels)
 

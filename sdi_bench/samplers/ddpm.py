@@ -50,7 +50,7 @@ class Ddpm:
             )
 
     def sample(self, net: Predictor, draws: Draws) -> Iterator[State]:
-        levels = self.grid.levels(net.schedule)
+        levels = net.placed(self.grid.levels(net.schedule))
         x, guided = start(net, draws, levels[0])
         for i, level in enumerate(levels):
             if i:

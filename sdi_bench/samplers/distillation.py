@@ -77,7 +77,7 @@ class Annealed:
         return self.grid.levels(schedule)[0]
 
     def first(self, net: Predictor) -> Level:
-        return self.grid.levels(net.schedule)[0]
+        return net.placed(self.grid.levels(net.schedule)[:1])[0]
 
     def start(self, net: Predictor, draws: Draws) -> State:
         level = self.first(net)
@@ -85,7 +85,7 @@ class Annealed:
         return State(0, level, guided.x0, guided.eps)
 
     def steps(self, net: Predictor, draws: Draws) -> Iterator[Step]:
-        yield from steps_of(self.grid.levels(net.schedule))
+        yield from steps_of(net.placed(self.grid.levels(net.schedule)))
 
 
 @dataclass(frozen=True)

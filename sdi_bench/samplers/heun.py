@@ -37,7 +37,7 @@ class Heun:
         require_finite("heun", self.grid.levels(schedule)[0])
 
     def sample(self, net: Predictor, draws: Draws) -> Iterator[State]:
-        levels = self.grid.levels(net.schedule)
+        levels = net.placed(self.grid.levels(net.schedule))
         x, guided = start(net, draws, levels[0])
         x = x_bar(x, levels[0])
         for i, level in enumerate(levels):

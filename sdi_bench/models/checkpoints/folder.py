@@ -141,7 +141,7 @@ class DiffusersFolder(ABC):
     @property
     def network(self) -> Any:
         """The UNet or the transformer."""
-        return self.pipe.components.get("unet") or self.pipe.transformer
+        return getattr(self.pipe, "unet", None) or self.pipe.transformer
 
     @property
     def channels(self) -> int:
@@ -316,9 +316,11 @@ class DiffusersFolder(ABC):
         n = len(conds)
         scaled = (x / expand(self.scale(level), x)).to(self.device, self.dtype)
         told = self.told(level) if level.told is None else level.told
-        timesteps = spread(told, len(x), x, torch.float32).to(self.device).repeat(n)
+        timesteps = spread(told, len(x), x, torch.float32).to(self.device)
         prompts = [prompt for row in conds for prompt in row]
-        out = self.forward(scaled.repeat(n, *[1] * (x.ndim - 1)), timesteps, prompts)
+        if n > 1:
+            scaled, timesteps = scaled.repeat(n, *[1] * (x.ndim - 1)), timesteps.repeat(n)
+        out = self.forward(scaled, timesteps, prompts)
         out = out[:, : x.shape[1]].to(x.device, torch.float64).reshape(n, *x.shape)  # what follows is a learned variance
         halves = [self.parametrisation.decode(row, x, level) for row in out]
         return Prediction(torch.stack([x0 for x0, _ in halves]), torch.stack([eps for _, eps in halves]))

@@ -17,6 +17,9 @@ from .folder import DiffusersFolder
 N_TEXTS = 256
 """Encoded prompts that are kept through a batch."""
 
+N_JOINED = 4
+"""Lists of prompts of which the encoded rows are kept as they were put together: those of a step and of its inversion."""
+
 N_PIXELS = 2**18
 """That a codec is given at once, a picture at least: a decoder's memory is large."""
 
@@ -26,15 +29,18 @@ class Prompted(DiffusersFolder):
     """A network conditioned on text: any prompt; None is the pipeline's own "no prompt"."""
 
     texts: Any = field(init=False, repr=False, compare=False)
+    joined: Any = field(init=False, repr=False, compare=False)
     more: ClassVar[Mapping[str, Any]] = {}
     """Further arguments that `encode_prompt` insists on."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "texts", lru_cache(N_TEXTS)(self.encode_text))
+        object.__setattr__(self, "joined", lru_cache(N_JOINED)(self.join))
 
     def forget(self) -> None:
         super().forget()
         self.texts.cache_clear()
+        self.joined.cache_clear()
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -63,7 +69,11 @@ class Prompted(DiffusersFolder):
 
     def rows_of(self, prompts: Sequence[Prompt]) -> list[Tensor]:
         """The encoded prompts, a row each; shorter ones, and their masks, are filled up with zeros."""
-        return [torch.cat(filled(column)) for column in zip(*map(self.texts, prompts), strict=True)]
+        return list(self.joined(tuple(prompts)))
+
+    def join(self, prompts: tuple[Prompt, ...]) -> tuple[Tensor, ...]:
+        """As `rows_of`, made anew."""
+        return tuple(torch.cat(filled(column)) for column in zip(*map(self.texts, prompts), strict=True))
 
 
 @dataclass(frozen=True)
