@@ -163,6 +163,9 @@ def plans_of(
         require.fits("model", opened, Denoiser)
         models[key] = Shared(opened)
     shared, model = models[key], models[key].model
+    unsaid = choices.get("schedule") == "default" and set(plain["schedule"]) == {"_target_"}
+    if unsaid and isinstance(model, Network) and model.has_own:
+        made["schedule"], plain["schedule"] = OwnSchedule(), {"_target_": "sdi_bench.models.OwnSchedule"}
     if isinstance(made["schedule"], OwnSchedule):
         made["schedule"] = made["schedule"].of(model)
     objects: dict[str, tuple[object, Any]] = {

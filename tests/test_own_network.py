@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import sdi_bench as sb
-from sdi_bench import run
+from sdi_bench import run, sweeps
 from sdi_bench.coordinates import Epsilon, FlowVelocity, Parametrisation, Sample, Score, Velocity
 from sdi_bench.models import Gaussian
 from sdi_bench.models.network import TIMES
@@ -345,6 +345,32 @@ def test_what_is_wrong_with_a_network_is_one_line(target: str, tmp_path, monkeyp
     said = capsys.readouterr()
     assert re.search(SAID[target], said.err) and said.err.count("\n") == 1 and not said.out
     assert not (tmp_path / "main").exists()
+
+
+def test_without_a_word_a_network_is_sampled_on_its_own_schedule_and_another_on_that(tmp_path, monkeypatch) -> None:
+    (tmp_path / "told.py").write_text(
+        "import sdi_bench as sb\nfrom sdi_bench.schedules import Karras\n"
+        "def own(path=None, width=0.2): return sb.Network(lambda x, t, prompts: 0 * x, (3, 8, 8), schedule=Karras(0.1, 9.0))\n"
+        "def none(path=None, width=0.2): return sb.Network(lambda x, t, prompts: 0 * x, (3, 8, 8))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def schedule(*words: str) -> tuple[Schedule, str]:
+        ((plan, reference),) = sweeps.preflight(["prompt=3", *words, f"results={tmp_path}"])
+        assert plan.job.schedule is reference.job.schedule
+        return plan.job.schedule, plan.config["schedule"]["_target_"]
+
+    mine = ["model=digits"]  # a yaml with another target, whose settings that takes
+    assert schedule(*mine, "model._target_=told.own") == (Karras(0.1, 9.0), "sdi_bench.models.OwnSchedule")
+    assert schedule(*mine, "model._target_=told.own", "schedule=edm") == (Karras(), "sdi_bench.schedules.Karras")
+    for words in (
+        [*mine, "model._target_=told.none"],
+        ["model=digits"],
+        [*mine, "model._target_=told.own", "schedule=scaled_linear"],
+    ):
+        found, target = schedule(*words)
+        assert target == "sdi_bench.schedules.scaled_linear"
+        assert torch.equal(found.level(0.3).a, scaled_linear().level(0.3).a)
 
 
 def test_schedule_own_is_the_models_and_refused_where_it_has_none(monkeypatch, tmp_path, capsys) -> None:
