@@ -11,7 +11,7 @@ with contextlib.suppress(Exception) if "sdi_bench.doctor" in sys.orig_argv else 
     from .draws import Item
     from .grids import Leading, Linspace, Own, Trailing, UniformLogSigma, UniformSigma, UniformT
     from .guidance import Guidance
-    from .models import Empirical, Gaussian, Mixture, Network
+    from .models import Codec, Empirical, Gaussian, Mixture, Network
     from .noise import ExactRoot, Fixed, FixedPoint, Fresh, Gradient, Inversion, Mixed, Previous, Zero
     from .samplers import Annealed, Ddim, Ddpm, Distillation, Heun, RandomT
     from .sampling import sample
@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Annealed",
+    "Codec",
     "Ddim",
     "Ddpm",
     "Distillation",

@@ -11,8 +11,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from .draws import Item
-from .features import SHAPES, lpips
 from .measure import Clusters, diverged
+from .metrics.paired import SMALLEST, lpips
 from .stats import FEWEST, clusters_of, jackknife, mean_of
 
 EXPLAINED = {
@@ -34,6 +34,15 @@ EXPLAINED = {
     "lpips": "lpips: LPIPS (AlexNet, at these few pixels) to the same item of the reference.",
 }
 """What stands under the table, by the measures it is about."""
+
+INSTEAD = {"log ratio to data": "log ratio to the reference", "dB": "dB to the reference"}
+"""How the unit of what is held against data is called where nobody knows these, and the paired reference stands for them."""
+
+FILES = (
+    "more: fid and kid want Inception's file, clip_fid, clip_score and clip_iqa a CLIP folder, reward a model of yours; "
+    "which, and where to put it: python -m sdi_bench.doctor."
+)
+"""What more there is for pictures of any size."""
 
 ROW_USES = ("conditional", "unconditional", "inversion", "other")
 
@@ -99,8 +108,9 @@ def tidy(entries: Sequence[Entry], reference: Entry | None) -> pd.DataFrame:
         measures = dict(entry.measures)
         if reference is not None and entry.cost is not None and entry is not reference:
             gaps: dict[str, tuple[str, Gap]] = {"to_reference": ("rms pixel", rms)}
-            if entry.images.shape[1:] in SHAPES:
-                gaps["lpips"] = ("LPIPS to the reference", lpips.distance)
+            channels, *sides = entry.images.shape[1:]
+            if channels == 3 and len(sides) == 2 and min(sides) >= SMALLEST:
+                gaps["lpips"] = ("LPIPS to the reference", lpips)
             for name, (unit, gap) in gaps.items():
                 about = {"unit": unit, "ideal": 0.0}
                 measures[name] = about | distance(entry.images, reference.images, entry.clusters, gap)
@@ -166,7 +176,15 @@ def notes(frame: pd.DataFrame, entries: Sequence[Entry], reference: Entry | None
     ceiling = None if reference is None else other_seed(reference)
     shown = set(frame.loc[frame["point"].notna(), "measure"])
     lines = clustering(frame)
-    lines += [text for names, text in EXPLAINED.items() if shown & set(names.split(", "))]
+    held = list(dict.fromkeys(frame.loc[frame["unit"].isin(INSTEAD.values()) & frame["point"].notna(), "measure"]))
+    lines += [text for names, text in EXPLAINED.items() if (shown - set(held)) & set(names.split(", "))]
+    if held and reference is not None:
+        ratios = "log ratios (of spectrum a distance in dB)" if "spectrum" in held else "log ratios"
+        lines += [
+            f'{", ".join(held)}: {ratios} to the pictures of "{reference.label}", for nobody knows the data of this model; '
+            "0 is as these.",
+            FILES,
+        ]
     views = max(entry.n_views for entry in entries)
     if views > 1:
         lines.append(f"n: objects, each seen from {views} sides; all sides are measured, rows and seconds are per object.")

@@ -38,6 +38,10 @@ EXTRAS = (
 """What more can be had: a title, the extra that brings it, and its packages."""
 
 INCEPTION = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
+REWARD = (
+    "python -m sdi_bench.run 'metric=[reward]' "
+    "'metric.reward.function={_target_: hydra.utils.get_method, path: MODULE.FUNCTION}'"
+)
 CLIP = "config.json model.safetensors preprocessor_config.json tokenizer.json tokenizer_config.json vocab.json merges.txt"
 
 
@@ -187,8 +191,11 @@ def more(results: Path, clip: str | None) -> Iterator[Line]:
         if not any(path.suffix in (".safetensors", ".bin") for path in Path(clip).iterdir()):
             raise ValueError(f"metric.clip_score.folder={clip!r}: has no weights")
         yield Line(OK, "CLIP score", f"metric.clip_score.folder={clip!r}")
+        yield Line(OK, "CLIP-IQA", f"metric.clip_iqa.folder={clip!r}")
     except ValueError as error:
         yield Line(NOTE, "CLIP score", line(str(error)), fetch)
+        yield Line(NOTE, "CLIP-IQA", "wants the same folder as metric.clip_iqa.folder=FOLDER", fetch)
+    yield Line(NOTE, "reward", "wants a function (pictures [n, h, w, 3] uint8, prompts) -> n numbers, of yours", REWARD)
 
 
 CHECKS: tuple[tuple[str, str, Callable[[Path, str | None], Iterator[Line]]], ...] = (

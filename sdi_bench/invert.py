@@ -20,6 +20,7 @@ from .draws import Item, PhiloxDraws, Purpose
 from .explain import explain
 from .measure import Clusters, clustered
 from .metrics.spectrum import luma
+from .models import OwnSchedule
 from .models.base import HasCodec, images_of
 from .picture_files import read
 from .plans import built, parse_prompts, parse_seeds
@@ -55,6 +56,7 @@ def run(argv: Sequence[str]) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg: dict = OmegaConf.to_container(compose("invert", quoted(argv)), resolve=True)  # type: ignore[assignment]
     model, schedule, grid, guidance = (built(cfg[key]) for key in ("model", "schedule", "grid", "guidance"))
+    schedule = schedule.of(model) if isinstance(schedule, OwnSchedule) else schedule
     require.number("inversion_scale", cfg["inversion_scale"])
     sampler = Ddim(grid, guidance)
     sampler.check(model, schedule)

@@ -18,12 +18,12 @@ import torch
 from tqdm import tqdm
 
 from . import pictures
-from .compare import Entry, any_measured, notes, render, tidy
+from .compare import INSTEAD, Entry, any_measured, notes, render, tidy
 from .data.shipped import sums
 from .draws import Item
 from .ledger import Ledger, Work, merged
 from .levels import Level
-from .measure import N_TRUTH, clustered, fresh_data, measure, samples_of
+from .measure import N_TRUTH, Samples, clustered, diverged, fresh_data, measure, rounded, samples_of
 from .metrics import MEASURES_VERSION, Metric, Sights
 from .models.base import HasData, images_of
 from .predictor import Cost, Use
@@ -367,13 +367,29 @@ def every_view(
     return views, n_views, Sights(objects, angles, Surfaces(scene, folder, chunks) if folder is not None else None)
 
 
-def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
-    """A finished run as a row of the table; its measures are kept in metrics.json."""
+def against(given: Samples, reference: Entry) -> Samples:
+    """The same samples, the reference's pictures of the same items standing for the data, which nobody knows.
+
+    Not where nothing is left of the reference for one of the prompts, or it is of other items.
+    """
+    kept = ~diverged(reference.images)
+    told = [item.prompt for item, k in zip(reference.items, kept, strict=True) if k]
+    if list(given.items) != list(reference.items) or {item.prompt for item in given.items} - set(told):
+        return given
+    return replace(given, truth=rounded(reference.images[kept]), truth_prompts=told, same_law=False)
+
+
+def entry_of(plan: Plan, truth: np.ndarray | None, reference: Entry | None = None) -> Entry:
+    """A finished run as a row of the table; its measures are kept in metrics.json.
+
+    reference: what it is held against where there is no truth; the units of what is a ratio to data then say so.
+    """
     kept, cost, content = finished(plan.folder, plan.chunks)
     items, n_views, sights = every_view(plan.job.scene, plan.items, plan.folder, plan.chunks)
     images = kept if sights is None else kept.reshape(-1, *kept.shape[2:])
     clusters = clustered(plan.items, plan.job.model).repeat(n_views)
-    held_against = None if truth is None else hashlib.sha256(truth.tobytes()).hexdigest()
+    other = truth if truth is not None else None if reference is None else reference.images
+    held_against = None if other is None else hashlib.sha256(other.tobytes()).hexdigest()
     listed = [[item.prompt, item.seed] for item in plan.items]
     asked = digest([listed, plan.config["metric"], MEASURES_VERSION, sums(), held_against, content])
     try:
@@ -382,7 +398,11 @@ def entry_of(plan: Plan, truth: np.ndarray | None) -> Entry:
         known = None  # damaged: measured again
     if known is None or known.get("asked") != asked:
         given = samples_of(images, items, clusters, plan.job.model, plan.gamma, truth, sights=sights)
+        given = given if truth is not None or reference is None else against(given, reference)
         measures = measure(given, plan.metrics)
+        if truth is None and given.truth is not None:
+            for about in measures.values():
+                about["unit"] = INSTEAD.get(about["unit"], about["unit"])
         known = {"asked": asked, "n": len(plan.items), "cost": cost, "measures": measures}
         show(plan, kept)
         if not any(values.get("failed") for values in measures.values()):
@@ -445,7 +465,7 @@ def summarise(plans: Sequence[Sequence[Plan]]) -> bool:
         items, n_views, sights = every_view(first.job.scene, first.items)
         truth = fresh_data(model, items, N_TRUTH, seed=0)
         reference = entry_of(first, truth) if len(group[0]) > 1 else None
-        entries = [entry_of(pair[0], truth) for pair in group] + ([] if reference is None else [reference])
+        entries = [entry_of(pair[0], truth, reference) for pair in group] + ([] if reference is None else [reference])
         again = fresh_data(model, items, len(items), seed=1)
         if again is not None:
             # real pictures come again at other seeds: only prompts are drawn

@@ -2,6 +2,7 @@
 
 import json
 import re
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from . import prompts, require
 from .draws import MOST_SEED
 from .jobs import Plan
 from .metrics import Metric
-from .models import Denoiser, ExactModel, HasData
+from .models import Denoiser, ExactModel, HasData, Network, OwnSchedule
 from .probes import Probe
 from .samplers import Ddim, Distillation, Sampler
 from .sampling import Job
@@ -129,7 +130,8 @@ def plans_of(
     models: dict[str, Shared] | None = None,
     place: tuple[str, str] | None = None,
 ) -> list[Plan]:
-    """[the run, its paired reference if it has one]. All is checked, nothing computed. Raises ValueError, naming the field.
+    """[the run, its paired reference if it has one]. All is checked, nothing computed, but that a network of the user's own is
+    asked once, when it is opened. Raises ValueError, naming the field.
 
     plain: the configuration, composed and resolved. choices: of its groups.
     models: those that the plans of a sweep share, by their configuration; what is new is added. place: see Plan.
@@ -155,10 +157,18 @@ def plans_of(
     plain["metric"] = plain.get("metric") or {}
     made = {key: built(plain[key], key) for key in ("schedule", "sampler", "metric", "reference")}
     models, key = {} if models is None else models, model_key(plain)
-    shared = models[key] = models.get(key) or Shared(built(plain["model"], "model"))
-    model = shared.model
+    is_new = key not in models
+    if is_new:
+        opened = built(plain["model"], "model")
+        require.fits("model", opened, Denoiser)
+        models[key] = Shared(opened)
+    shared, model = models[key], models[key].model
+    unsaid = choices.get("schedule") == "default" and set(plain["schedule"]) == {"_target_"}
+    if unsaid and isinstance(model, Network) and model.has_own:
+        made["schedule"], plain["schedule"] = OwnSchedule(), {"_target_": "sdi_bench.models.OwnSchedule"}
+    if isinstance(made["schedule"], OwnSchedule):
+        made["schedule"] = made["schedule"].of(model)
     objects: dict[str, tuple[object, Any]] = {
-        "model": (model, Denoiser),
         "schedule": (made["schedule"], Schedule),
         "sampler": (made["sampler"], Sampler),
     }
@@ -207,6 +217,8 @@ def plans_of(
             config["model"] = chosen["model"] | {"path": plain["model"]["path"]}  # to find it again, and measure
         kept = (RunFolder(path), config, plain["batch_size"], part, probe, place)
         plans.append(Plan(title, job, items, made["metric"], *kept))
+    if is_new and isinstance(model, Network):
+        model.try_out(asked[0], plain["device"])
     return plans
 
 
@@ -222,15 +234,35 @@ def built(node: Any, name: str = "") -> Any:
     parts = {key: built(part, f"{name}.{key}" if name else str(key)) for key, part in node.items()}
     if "_target_" not in parts:
         return parts
-    target = parts.pop("_target_")
+    target = str(parts.pop("_target_"))
+    foreign = (Exception,) if target.split(".")[0] != __package__ else ()  # the user's: whatever it raises is his to mend
     try:
-        made = locate(str(target))
+        made = locate(target)
         if made is None:
-            raise ImportError("there is no such thing")
+            raise ImportError(f"there is no such thing; {where_from(target)}")
         require.types(made, parts, name)
         return made(**parts)  # type: ignore[operator]
-    except (TypeError, AttributeError, ImportError, ErrorDuringImport, KeyError, OverflowError) as error:
-        raise ValueError(f"{target}: {error}") from error
+    except (TypeError, AttributeError, ImportError, ErrorDuringImport, KeyError, OverflowError, *foreign) as error:
+        said = error if not foreign or isinstance(error, ValueError | ImportError | ErrorDuringImport) else told_of(error)
+        raise ValueError(f"{f'{name}._target_=' if foreign and name else ''}{target}: {said}") from error
+
+
+def where_from(target: str) -> str:
+    """Where a target that is not found would have to be, or what else there is in its place."""
+    head, _, last = target.rpartition(".")
+    module = locate(head) if head else None
+    if module is None:
+        return (
+            f"{target.split('.')[0]}.py must be where the command is started, in the folder of --config-dir, or in one on "
+            "PYTHONPATH"
+        )
+    return near_match(last, [each for each in dir(module) if each[0] != "_"])
+
+
+def told_of(error: Exception) -> str:
+    """An error of code that is not ours, and where it came from."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
 
 
 def unread(plain: Mapping[str, Any], overrides: Sequence[str], choices: Mapping[str, str | None]) -> dict[str, str]:

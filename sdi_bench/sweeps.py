@@ -32,7 +32,16 @@ OmegaConf.register_new_resolver("text", lambda value: None if value in (None, ""
 def taken(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, Any], dict[str, str | None]]:
     """(the settings resolved, and as they stand, the choices of groups) of a composed configuration, without hydra's node."""
     choices = dict(cfg.hydra.runtime.choices)
+    findable(cfg.hydra)
     return plain(cfg, True), plain(cfg, False), choices
+
+
+def findable(hydra: Any) -> None:
+    """From now on Python finds, after all else, what lies in the user's own folders (--config-dir, hydra.searchpath)."""
+    for source in hydra.runtime.config_sources:
+        folder = os.path.abspath(source.path)
+        if source.schema == "file" and source.provider not in ("hydra", "main") and folder not in sys.path:
+            sys.path.append(folder)
 
 
 def plain(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
@@ -195,6 +204,7 @@ def job(cfg: DictConfig) -> Any:
     HandedOnError, or SystemExit with the exit status unless it is 0.
     """
     hydra = HydraConfig.get()
+    findable(hydra)
     tuned = hydra.mode is not None and hydra.mode.name == "MULTIRUN"
     choices = dict(hydra.runtime.choices)
     try:

@@ -115,7 +115,7 @@ def test_the_extras_are_those_of_the_project() -> None:
 def test_what_an_extra_lacks_is_told_with_its_command(monkeypatch) -> None:
     there(monkeypatch, trimesh=None, clean_fid="0.1.2", hydra_ray_launcher=None)
     found = lines(doctor.more)
-    lacking = {"3D meshes, .glb", "FID", "cluster, ray", "FID weights", "CLIP score"}
+    lacking = {"3D meshes, .glb", "FID", "cluster, ray", "FID weights", "CLIP score", "CLIP-IQA", "reward"}
     assert {one.name for one in found.values() if one.mark == NOTE} == lacking
     assert found["3D meshes, .glb"][2:] == ("wants trimesh>=5 (missing)", "pip install -c constraints.txt -e '.[mesh]'")
     assert found["FID"][2:] == ("wants clean-fid>=0.1.35 (0.1.2)", "pip install -c constraints.txt -e '.[fid]'")
@@ -149,6 +149,7 @@ def test_a_clip_folder_is_looked_at(tmp_path) -> None:
         assert wanted in found.text
         assert found.command.startswith("hf download openai/clip") == bool(wanted)
     assert found == Line(OK, "CLIP score", f"metric.clip_score.folder={str(tmp_path)!r}")
+    assert lines(doctor.more, str(tmp_path))["CLIP-IQA"] == Line(OK, "CLIP-IQA", f"metric.clip_iqa.folder={str(tmp_path)!r}")
 
 
 @pytest.mark.parametrize(("threads", "said", "many"), [(2, "2", False), (8, "", True), (2, "8", True), (1, "1,2", False)])

@@ -22,7 +22,8 @@ CONF = Path(__file__).parent.parent / "conf"
 SCHEDULES = {
     path.stem: instantiate(OmegaConf.load(path))
     for path in sorted((CONF / "schedule").glob("*.yaml"))
-    if path.stem != "diffusers"  # needs a folder: tests/test_diffusers_folder.py
+    if path.stem
+    not in ("default", "diffusers", "own")  # a model's own: tests/test_diffusers_folder.py, tests/test_own_network.py
 }
 GRIDS = {path.stem: instantiate(OmegaConf.load(path)) for path in sorted((CONF / "grid").glob("*.yaml"))}
 each_schedule = pytest.mark.parametrize("name", SCHEDULES)

@@ -4,9 +4,10 @@ from .base import Denoiser, ExactModel, HasCodec, HasData, HasExactRoot, Predict
 from .checkpoints import DiffusersFolder
 from .gaussian import Gaussian, Normal
 from .mixture import Empirical, Mixture
-from .network import Network, Reparametrised
+from .network import Codec, Network, OwnSchedule, Reparametrised
 
 __all__ = [
+    "Codec",
     "Denoiser",
     "DiffusersFolder",
     "Empirical",
@@ -18,6 +19,7 @@ __all__ = [
     "Mixture",
     "Network",
     "Normal",
+    "OwnSchedule",
     "Prediction",
     "Reparametrised",
 ]

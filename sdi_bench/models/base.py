@@ -125,8 +125,24 @@ class HasOutput(Protocol):
     def parametrisation(self) -> Parametrisation: ...
 
 
+@runtime_checkable
+class HasInput(Protocol):
+    """A network that is handed x and told of the level in its own terms."""
+
+    @property
+    def needs_signal(self) -> bool:
+        """True where these would be infinite at a = 0."""
+
+
 def check_askable(model: object, level: Level) -> None:
-    """Raise ValueError if the model is a network that gives no x0 at this level, because nothing is left of the signal."""
+    """Raise ValueError if the model is a network that cannot be asked at this level, or gives no x0 there, because nothing is
+    left of the signal.
+    """
+    if isinstance(model, HasInput) and model.needs_signal and not bool((level.a > 0).all()):
+        raise ValueError(
+            "grid: starts at sigma = infinity, where x_bar, or the sigma that this network is told, would be infinite; set "
+            "t_max below 1, or choose a schedule or grid that starts below"
+        )
     if isinstance(model, HasOutput) and model.parametrisation.needs_signal and not bool((level.a > 0).all()):
         raise ValueError(
             f"grid: starts at sigma = infinity, where a network of {type(model.parametrisation).__name__.lower()} says nothing "

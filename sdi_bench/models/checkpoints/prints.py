@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -59,10 +59,12 @@ def modules_of(pipe: Any) -> Iterator[tuple[str, torch.nn.Module]]:
 
 def tensors_of(pipe: Any) -> Iterator[tuple[str, Tensor]]:
     """All weights of a pipeline, by name."""
-    for name, module in modules_of(pipe):
-        for key, tensor in module.state_dict(keep_vars=True).items():
-            if isinstance(tensor, Tensor):
-                yield f"{name}.{key}", tensor
+    return ((f"{name}.{key}", tensor) for name, module in modules_of(pipe) for key, tensor in tensors_in(module))
+
+
+def tensors_in(module: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """All weights of a module, by name."""
+    return ((key, one) for key, one in module.state_dict(keep_vars=True).items() if isinstance(one, Tensor))
 
 
 def said_by(part: Any) -> dict[str, Any]:
@@ -99,9 +101,19 @@ def glance(pipe: Any) -> list[Any]:
 
 
 def weights_print(pipe: Any) -> str:
-    """sha256 over the names, types, shapes and bytes of all weights."""
+    """sha256 over the names, types, shapes and bytes of all weights of a pipeline."""
+    return sha256_of(tensors_of(pipe))
+
+
+def print_of_weights(module: torch.nn.Module) -> str:
+    """The same of one module."""
+    return sha256_of(tensors_in(module))
+
+
+def sha256_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """sha256 over the names, types, shapes and bytes of tensors."""
     whole = hashlib.sha256()
-    for key, tensor in sorted(tensors_of(pipe), key=lambda pair: pair[0]):
+    for key, tensor in sorted(tensors, key=lambda pair: pair[0]):
         data = tensor.detach().cpu().contiguous()
         whole.update(f"{key} {data.dtype} {tuple(data.shape)}\n".encode())
         whole.update(data.reshape(-1).view(torch.uint8).numpy().data)
