@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from sdi_bench import command_line, evaluate, run
+from sdi_bench import command_line, evaluate, run, sweeps
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item
 from sdi_bench.measure import Samples, clustered, compared, diverged, measure, rounded

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from sdi_bench import ledger
+from sdi_bench import command_line, ledger
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["model=digits", "grid.n_levels=4", "reference=null", "metric=[contrast]", "prompt=3"]

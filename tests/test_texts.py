@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from analysis.figures import style
 from analysis.report import draw, prepare
-from sdi_bench import command_line, jobs, pictures, plans, prompts, run, sampling, texts
+from sdi_bench import command_line, jobs, pictures, plans, prompts, run, sampling, sweeps, texts
 from sdi_bench.draws import Item
 from sdi_bench.grids import UniformT
 from sdi_bench.models import DiffusersFolder, Empirical

@@ -15,7 +15,7 @@ from scipy import stats as scipy_stats
 
 from analysis import benchmark2d, benchmark3d, trained
 from analysis.report import plots, tables
-from sdi_bench import compare, evaluate, run
+from sdi_bench import command_line, compare, evaluate, run
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item, items_of
 from sdi_bench.measure import Samples, clustered, compared, measure

@@ -28,7 +28,7 @@ from ..guidance import Prompt
 from ..levels import Level, expand, spread
 from ..schedules import Karras, RectifiedFlow, Schedule, TableSchedule, scaled_linear
 from .base import Conds, Denoiser, HasCodec, Prediction, check_known
-from .prints import print_of_weights
+from .checkpoints.prints import print_of_weights
 
 TIMES = ("t", "index", "sigma", "c_noise")
 """What a network can be told of a level."""

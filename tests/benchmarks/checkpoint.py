@@ -106,7 +106,7 @@ def measured(model: Any, name: str, n: int, batch: int, rounds: int, device: str
         return time.perf_counter() - began
 
     run(n)  # texts, kernels
-    real, outside = model.network.forward, {}
+    real, outside, kept = model.network.forward, {}, []
     for levels in (n, 3 * n):
         for _ in range(rounds):
             watched = Watched(model.network, wait)
