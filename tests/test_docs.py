@@ -89,6 +89,31 @@ def test_adding_a_sampler_is_what_contributing_says(tmp_path) -> None:
     assert max(units) > 0
 
 
+def test_adding_a_family_of_checkpoints_is_what_contributing_says(tmp_path) -> None:
+    for name in ("sdi_bench", "conf", "hydra_plugins", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    paths = [
+        tmp_path / "sdi_bench/models/checkpoints/families/stable_diffusion_3.py",
+        tmp_path / "tests/families/stable_diffusion_3.py",
+    ]
+    for path in paths:
+        path.unlink()
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    env = {key: value for key, value in env.items() if not key.startswith("PYTEST")}
+    words = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:warnings", "tests/test_families.py", "-k", "SD3"]
+
+    def tried() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True)
+
+    assert "deselected" in tried().stdout and tried().returncode == 5  # there is none
+    for path, text in zip(paths, blocks(CONTRIBUTING, "python family"), strict=True):
+        path.write_text(text)
+        assert text == (ROOT / path.relative_to(tmp_path)).read_text(), path.name
+    done = tried()
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-2000:]
+
+
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
 def test_links_lead_somewhere(name: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text()):

@@ -256,7 +256,7 @@ def test_an_experiment_is_measured_tier_by_tier(monkeypatch, tmp_path) -> None:
     }
     said = "# @package _global_\n" + yaml.safe_dump({"hydra": {"mode": "MULTIRUN", "sweeper": small}}, sort_keys=False)
     (conf / "experiment" / "small.yaml").write_text(said)
-    for module in (run, sweeps, evaluate):
+    for module in (run, sweeps, evaluate, command_line):
         monkeypatch.setattr(module, "conf_dir", lambda: conf)
     for row in ("ddim", "fine", "previous"):
         monkeypatch.setattr(sys, "argv", ["run", "experiment=small", f"row={row}", f"results={tmp_path}"])
