@@ -1,7 +1,9 @@
 """How people keep weights: cached ids, single files, LoRAs, variants, precisions, switches, hashes that are remembered."""
 
+import inspect
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -178,6 +180,17 @@ def test_a_whole_part_that_a_single_file_lacks_is_not_made_up(beginning: str, si
         DiffusersFolder.of(written(tmp_path / "lacking.safetensors", tensors), config=bare)
 
 
+def test_without_the_check_weights_that_are_missing_would_be_made_up(single, bare, tmp_path, monkeypatch) -> None:
+    """A bug planted: without accelerate the library fills a text encoder up with random numbers, and says nothing."""
+    from diffusers.loaders import single_file_utils
+
+    tensors = load_file(single)
+    del tensors[KEYS["text"]]
+    lacking = written(tmp_path / "lacking.safetensors", tensors)
+    monkeypatch.setattr(single_file_utils, "is_accelerate_available", lambda: False)
+    assert anew(lacking, config=bare) is not None
+
+
 def test_a_single_file_is_refused_by_name(single, folder, bare, tmp_path, monkeypatch) -> None:
     def refused(match: str, path: Path, **more: Any) -> None:
         with pytest.raises(ValueError, match=match) as refusal:
@@ -324,7 +337,7 @@ def renamed(folder: Path, variant: str, *keep: str) -> Path:
     return folder
 
 
-def test_the_only_variant_there_is_opens_unsaid(folder, tmp_path) -> None:
+def test_the_only_variant_there_is_opens_unsaid(folder, tmp_path, monkeypatch) -> None:
     one = renamed(Path(shutil.copytree(folder, tmp_path / "one")), "fp16")
     assert DiffusersFolder.of(one).fingerprint == DiffusersFolder.of(folder).fingerprint
     assert DiffusersFolder.of(one, variant="fp16").fingerprint == DiffusersFolder.of(folder).fingerprint
@@ -341,6 +354,10 @@ def test_the_only_variant_there_is_opens_unsaid(folder, tmp_path) -> None:
     ):
         DiffusersFolder.of(several)
     assert DiffusersFolder.of(several, variant="ema").fingerprint == DiffusersFolder.of(folder).fingerprint
+    monkeypatch.setattr(opening.weights, "variant_of", lambda folder, parts: None)
+    with pytest.raises(ValueError, match=r"^model.path='.*': cannot be opened"):
+        anew(one)  # a bug planted: only what is said is looked for
+    monkeypatch.undo()
     part = renamed(Path(shutil.copytree(folder, tmp_path / "part")), "fp16", "vae")
     with pytest.raises(ValueError, match=r"^model.path='.*': cannot be opened"):
         DiffusersFolder.of(part)
@@ -377,6 +394,15 @@ def test_a_precision_is_refused_by_name(dtype: dict[str, str], message: str, fol
 
 
 # --------------------------------------------------------------------------------------------------------------- switches
+
+
+def test_the_examples_of_the_readme_are_settings_there_are() -> None:
+    readme = (
+        (Path(__file__).parent.parent / "README.md").read_text().split("Weights are opened however")[1].split("The hash")[0]
+    )
+    said = set(re.findall(r"[ `'](model[.]\w+)=", readme))
+    assert said == {f"model.{name}" for name in ("path", "config", "lora", "lora_scale", "variant", "dtype", "switches")}
+    assert said <= {f"model.{name}" for name in inspect.signature(inspect.unwrap(DiffusersFolder.of)).parameters}
 
 
 def test_switches_are_called_once(folder, monkeypatch) -> None:
@@ -474,6 +500,17 @@ def test_another_process_need_not_hash_again(folder, hashed, tmp_path) -> None:
     assert anew(mine).fingerprint == first
 
 
+def test_a_change_that_only_the_time_tells_would_be_missed_without_it(folder, hashed, tmp_path, monkeypatch) -> None:
+    """A bug planted: files are known by their names and sizes alone."""
+    real = remembered.stamps_of
+    monkeypatch.setattr(opening, "stamps_of", lambda files: [(path, size, 0, 0) for path, size, *_ in real(files)])
+    mine = aged(Path(shutil.copytree(folder, tmp_path / "mine")))
+    first = anew(mine).fingerprint
+    data = (mine / UNET).read_bytes()
+    (mine / UNET).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert anew(mine).fingerprint == first
+
+
 def test_what_was_just_written_is_not_remembered(folder, hashed, tmp_path) -> None:
     """Its time would not tell whether it is written again."""
     mine = Path(shutil.copytree(folder, tmp_path / "mine", copy_function=shutil.copy))
@@ -522,6 +559,9 @@ def test_the_schedule_opens_no_second_model(folder, lora, tmp_path, monkeypatch)
     assert opening.opened.cache_info().misses == 1 and plan.job.model.dtype == torch.float16
     assert plan.job.model.pipe.get_active_adapters() == [adapted.ADAPTER]
     assert plan.config["model"]["lora"] == str(lora) and json.dumps(plan.config["model"])
+    opening.opened.cache_clear()
+    sweeps.preflight([*words, "schedule.lora=null"])
+    assert opening.opened.cache_info().misses == 2  # a bug planted: the schedule is not told of the LoRA
 
 
 def test_every_setting_of_the_model_is_one_of_the_schedule() -> None:
