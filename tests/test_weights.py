@@ -250,8 +250,7 @@ def spied(forward: Callable[..., Tensor], kept: list[Tensor]) -> Callable[..., T
 def test_a_lora_at_scale_zero_gives_the_bits_without_it(folder, lora) -> None:
     plain, zero = DiffusersFolder.of(folder), DiffusersFolder.of(folder, lora=lora, lora_scale=0.0)
     assert torch.equal(pictures(plain), pictures(zero))
-    scaled = [pictures(DiffusersFolder.of(folder, lora=lora, lora_scale=scale)) for scale in (0.5, 1.0)]
-    assert not torch.equal(*scaled) and not torch.equal(scaled[0], pictures(plain))
+    assert not torch.equal(pictures(DiffusersFolder.of(folder, lora=lora, lora_scale=0.5)), pictures(plain))
 
 
 def test_a_lora_is_another_model_and_another_run(folder, lora, tmp_path) -> None:
@@ -269,13 +268,7 @@ def test_a_lora_is_another_model_and_another_run(folder, lora, tmp_path) -> None
         words = ("model=diffusers", f"model.path={folder}", "prompt=a cat", "seeds=0", f"results={tmp_path}", *words)
         return sweeps.preflight(list(words))[0][0].folder.path
 
-    names = [
-        path(),
-        path(f"model.lora={lora}"),
-        path(f"model.lora={lora}", "model.lora_scale=0.5"),
-        path(f"model.lora={other}"),
-    ]
-    assert len(set(names)) == 4 and path(f"model.lora={moved}") == names[1]
+    assert path(f"model.lora={lora}") == path(f"model.lora={moved}") != path(f"model.lora={other}")
 
 
 def test_a_lora_in_float64_stays_in_float64(folder, lora) -> None:
