@@ -31,6 +31,9 @@ SETTINGS = (
 )
 """What a configuration may hold at its top level."""
 
+PATHS = ("path", "config", "lora")
+"""Where a model's files lie: its fingerprint says what they are."""
+
 OPTIONAL = ("metric", "probe")
 """And what it may lack."""
 
@@ -196,7 +199,7 @@ def plans_of(
         wanted.append((reference, f"ddim-{reference.n_states}", [f"ddim-{reference.n_states}"]))
     plans = []
     for sampler, title, kind in wanted:
-        where = ("path", "device", "prompts")  # no choices: the fingerprint and the items say what is there
+        where = (*PATHS, "device", "prompts")  # no choices: the fingerprint and the items say what is there
         chosen: dict[str, Any] = {
             **{group: {k: v for k, v in plain[group].items() if k not in where} for group in ("model", "schedule")},
             "fingerprint": shared.fingerprint,
@@ -213,8 +216,9 @@ def plans_of(
         if probe is not None:
             probe.check(job)
         config = plain | chosen
-        if "path" in plain["model"]:
-            config["model"] = chosen["model"] | {"path": plain["model"]["path"]}  # to find it again, and measure
+        found = {key: plain["model"][key] for key in PATHS if key in plain["model"]}  # to find it again, and measure
+        if found:
+            config["model"] = chosen["model"] | found
         kept = (RunFolder(path), config, plain["batch_size"], part, probe, place)
         plans.append(Plan(title, job, items, made["metric"], *kept))
     if is_new and isinstance(model, Network):

@@ -32,6 +32,7 @@ COMPUTE = (
     "tokenizers",
     "safetensors",
     "accelerate",
+    "peft",
     "torchmetrics",
     "torchvision",
     "clean-fid",

@@ -1,7 +1,6 @@
 """Features kept on disk by the hash of the picture: one SQLite file for each network and preprocessing."""
 
 import hashlib
-import os
 import sqlite3
 import warnings
 import zlib
@@ -13,6 +12,8 @@ from urllib.parse import quote
 
 import numpy as np
 from jaxtyping import Float, Float32
+
+from .._cache import cache_folder
 
 BATCH = 500
 """Rows asked for at once."""
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 def default_folder() -> Path:
     """$SDI_BENCH_CACHE, or ~/.cache/sdi_bench/features."""
-    return Path(os.environ.get("SDI_BENCH_CACHE") or Path.home() / ".cache" / "sdi_bench" / "features")
+    return cache_folder("features")
 
 
 def cached(

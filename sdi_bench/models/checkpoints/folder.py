@@ -110,23 +110,33 @@ class DiffusersFolder(ABC):
     @staticmethod
     def of(
         path: str | Path | None,
-        dtype: str = "float32",
+        dtype: str | Mapping[str, str] = "float32",
         device: str = "cpu",
         variant: str | None = None,
         height: int | None = None,
         width: int | None = None,
         embedded_guidance: float | None = None,
+        config: str | Path | None = None,
+        lora: str | Path | None = None,
+        lora_scale: float = 1.0,
+        switches: Sequence[str] = (),
     ) -> "DiffusersFolder":
-        """Open the folder that has a model_index.json, of one of the pipelines in `families`.
+        """Open a pipeline of one of the classes in `families`.
 
-        dtype: the network's, "float32", "float16", "bfloat16" or "float64"; a VAE runs in float32 at least.
-        variant: of the weight files, such as "fp16". The others: see `Wanted`. Opened once a process, however often it is asked
-        for, unless the one that was opened has been changed since.
-        Raises ValueError, naming the field, if the folder is missing, broken or of a pipeline that is not known.
+        path: the folder that has a model_index.json; or the id of one in the local Hugging Face cache; or a .safetensors file,
+        and then config is the folder (or the id) that has the pipeline's configuration.
+        dtype: the network's, "float32", "float16", "bfloat16" or "float64"; a VAE runs in float32 at least. Or one for each
+        part, by its name, `default` for the others.
+        variant: of the weight files, such as "fp16"; None: the only one there is. lora: a file, or a folder that has one, put
+        on the pipeline with weight lora_scale. switches: methods of the pipeline that are called once it is opened.
+        The others: see `Wanted`. Opened once a process, however often it is asked for, unless the one that was opened has been
+        changed since.
+        Raises ValueError, naming the field, if anything is missing, broken or of a pipeline that is not known.
         """
         from .opening import open_folder  # which knows the families
 
-        return open_folder(path, dtype, device, variant, Wanted(height, width, embedded_guidance))
+        wanted = Wanted(height, width, embedded_guidance)
+        return open_folder(path, dtype, device, variant, wanted, config, lora, lora_scale, switches)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What stays the same within a batch, such as sizes on the device: made at the first call, kept until `forget`."""

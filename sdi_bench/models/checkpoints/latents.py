@@ -73,7 +73,14 @@ class Prompted(DiffusersFolder):
 
     def join(self, prompts: tuple[Prompt, ...]) -> tuple[Tensor, ...]:
         """As `rows_of`, made anew."""
-        return tuple(torch.cat(filled(column)) for column in zip(*map(self.texts, prompts), strict=True))
+        rows = tuple(torch.cat(filled(column)) for column in zip(*map(self.texts, prompts), strict=True))
+        return tuple(row.to(self.dtype) if row.is_floating_point() else row for row in rows) if self.mixed else rows
+
+    @property
+    def mixed(self) -> bool:
+        """Does a text encoder run in another precision than the network?"""
+        encoders = [part for name, part in self.pipe.components.items() if name.startswith("text_encoder") and part is not None]
+        return any(encoder.dtype != self.dtype for encoder in encoders)
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,11 @@ class Coded(DiffusersFolder):
     def vae(self) -> Any:
         """The codec."""
         return self.pipe.vae
+
+    @property
+    def codec_device(self) -> torch.device:
+        """Where the codec is when it is used: one that is put aside is moved there as it is called."""
+        return torch.device(self.device) if hasattr(self.vae, "_hf_hook") else self.vae.device
 
     def check(self) -> None:
         super().check()
@@ -133,13 +145,13 @@ class Coded(DiffusersFolder):
     def decode(self, latents: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channels height width"]:
         scale, shift = self.affine(latents)
         vae = self.vae
-        rows = (scale * latents + shift).to(vae.device, vae.dtype).split(self.at_once)
+        rows = (scale * latents + shift).to(self.codec_device, vae.dtype).split(self.at_once)
         return torch.cat([self.decoded(row) for row in rows]).to(latents)
 
     def encode(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch *shape"]:
         scale, shift = self.affine(images)
         vae = self.vae
-        rows = [self.encoded(row) for row in images.to(vae.device, vae.dtype).split(self.at_once)]
+        rows = [self.encoded(row) for row in images.to(self.codec_device, vae.dtype).split(self.at_once)]
         return (torch.cat(rows).to(images) - shift) / scale
 
     def decoded(self, rows: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .remembered import remembered
+
 READING = 2
 """Raised whenever the numbers change that a folder gives, because it is read in another way."""
 
@@ -97,7 +99,14 @@ def state_of(pipe: Any) -> list[Any]:
 
 def glance(pipe: Any) -> list[Any]:
     """What tells cheaply whether the weights are still the same: which tensors, how often written to, and their sums."""
+    settle(pipe)
     return [(key, id(t), t._version, float(t.detach().sum(dtype=torch.float64))) for key, t in tensors_of(pipe)]
+
+
+def settle(pipe: Any) -> None:
+    """Where parts are moved to an accelerator as they are used: put them all back, as the pipeline does after a call."""
+    if getattr(pipe, "_all_hooks", None):
+        pipe.maybe_free_model_hooks()
 
 
 def weights_print(pipe: Any) -> str:
@@ -124,11 +133,14 @@ def print_of(pipe: Any, at_first: Mapping[str, str], known: dict[str, Any]) -> s
     """sha256 over a pipeline in memory.
 
     at_first: its switches when it was opened; only those that are others now count. known: what the last call found of the
-    weights, so that they are hashed again only if they are others; it is written to.
+    weights, so that they are hashed again only if they are others; it is written to. As they were when the pipeline was opened
+    (`opened`), their hash may be known from another process, by the files (`files`).
     """
     now = glance(pipe)
     if known.get("glance") != now:
-        known["glance"], known["weights"] = now, weights_print(pipe)
+        as_opened = "opened" in known and known["opened"][0] == now
+        found = remembered(known.get("files") if as_opened else None, lambda: weights_print(pipe))
+        known["glance"], known["weights"] = now, found
     switched = {key: value for key, value in switches_of(pipe).items() if at_first.get(key) != value}
     whole = [READING, type(pipe).__name__, known["weights"], switched, *configured(pipe)]
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
