@@ -10,7 +10,7 @@ import numpy as np
 import pretend
 import pytest
 import torch
-from families import Family, families
+from families import Family, each, families
 from hydra import compose, initialize_config_dir
 from pretend import DEVICE, Pretend
 from torch import Tensor
@@ -163,7 +163,7 @@ def family_counts(family: Family, patch: pytest.MonkeyPatch) -> tuple[float, flo
     return (c1 - c0) / 2, (w1 - w0) / 2
 
 
-@pytest.mark.parametrize("family", families(), ids=lambda family: family.name)
+@each("SDXL", "FLUX.1 dev", "Qwen-Image", "HunyuanDiT")
 def test_a_checkpoint_is_asked_without_waiting(family: Family, monkeypatch) -> None:
     copies, waits = family_counts(family, monkeypatch)
     assert waits <= 1 and copies <= 4, (copies, waits)
@@ -185,7 +185,10 @@ def test_probes_measure_there_too(name: str) -> None:
     assert all(isinstance(array, np.ndarray) for array in found.values())
 
 
-@pytest.mark.parametrize("name", [*FLAT, *SOLID])
+SOME = ("sdi", "ism", "ddpm", "own times", "perp_neg", "voxel inversion")
+
+
+@pytest.mark.parametrize("name", [n if n in SOME else pytest.param(n, marks=pytest.mark.slow) for n in (*FLAT, *SOLID)])
 def test_the_pictures_are_those_of_the_host(name: str) -> None:
     sampler = steps((FLAT | SOLID)[name], 5)
     *_, want = Job(Network(Net(), (3, 8, 8)), sampler, scaled_linear()).states(ITEMS, Cost())

@@ -58,7 +58,20 @@ class Family:
     n: int = N
 
 
+def files() -> list[list[Family]]:
+    """Those of each file."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+    return [import_module(f"families.{name}").FAMILIES for name in names]
+
+
 def families() -> list[Family]:
     """All of them."""
-    names = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-    return [family for name in names for family in import_module(f"families.{name}").FAMILIES]
+    return [family for each in files() for family in each]
+
+
+def each(*names: str) -> pytest.MarkDecorator:
+    """Of a test: these in every run, the others when slow ones are asked for. Without names the first of each file."""
+    usual = set(names) or {found[0].name for found in files()}
+    marks = {family.name: () if family.name in usual else pytest.mark.slow for family in families()}
+    found = [pytest.param(family, id=family.name, marks=marks[family.name]) for family in families()]
+    return pytest.mark.parametrize("family", found)
