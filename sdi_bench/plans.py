@@ -244,11 +244,20 @@ def built(node: Any, name: str = "") -> Any:
         made = locate(target)
         if made is None:
             raise ImportError(f"there is no such thing; {where_from(target)}")
+        try:
+            thing = made(**parts)  # type: ignore[operator]
+        except (TypeError, AttributeError):
+            require.types(made, parts, name)  # which says more
+            raise
         require.types(made, parts, name)
-        return made(**parts)  # type: ignore[operator]
+        return thing
     except (TypeError, AttributeError, ImportError, ErrorDuringImport, KeyError, OverflowError, *foreign) as error:
         said = error if not foreign or isinstance(error, ValueError | ImportError | ErrorDuringImport) else told_of(error)
         raise ValueError(f"{f'{name}._target_=' if foreign and name else ''}{target}: {said}") from error
+
+
+MANY = 40
+"""Names from which on they are not listed."""
 
 
 def where_from(target: str) -> str:
@@ -260,7 +269,12 @@ def where_from(target: str) -> str:
             f"{target.split('.')[0]}.py must be where the command is started, in the folder of --config-dir, or in one on "
             "PYTHONPATH"
         )
-    return near_match(last, [each for each in dir(module) if each[0] != "_"])
+    known = [each for each in dir(module) if each[0] != "_"]
+    return (
+        near_match(last, known)
+        if len(known) < MANY or near_match(last, known)[:3] == "did"
+        else f"{head} has none of that name"
+    )
 
 
 def told_of(error: Exception) -> str:

@@ -51,7 +51,7 @@ def plain(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
 
 
 MANY = 20
-"""Runs of a sweep from which on its check, a tenth of a second each, shows how far it is."""
+"""Runs of a sweep from which on its check, a tenth of a second each, shows in a terminal how far it is."""
 
 
 def checked(asked: Sequence[Asked], composed: Compose, models: dict[str, Shared]) -> list[list[Plan]]:
@@ -61,7 +61,7 @@ def checked(asked: Sequence[Asked], composed: Compose, models: dict[str, Shared]
     """
     plans: list[list[Plan]] = []
     ignored: list[dict[str, str]] = []
-    for one in tqdm(asked, desc="checking", unit="runs", disable=len(asked) < MANY, leave=False):
+    for one in tqdm(asked, desc="checking", unit="runs", disable=None if len(asked) >= MANY else True, leave=False):
         settings, raw, choices = taken(composed(one.overrides))
         ignored.append(unread(raw, one.overrides, choices))
         plans.append(plans_of(settings, choices, one.label, models, one.place))

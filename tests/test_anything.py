@@ -10,7 +10,7 @@ needs_time = pytest.mark.slow
 
 @pytest.mark.parametrize("kind", ["lines", "boundary"])
 def test_any_command_line_is_a_plan_or_one_line(kind: str) -> None:
-    assert not anything.trial(kind, 20, seed=5)
+    assert not anything.trial(kind, 12, seed=5)
 
 
 def test_damaged_folders_are_named_or_mended_and_never_believed() -> None:

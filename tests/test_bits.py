@@ -46,7 +46,8 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
     return found | {name: kept[name] for name in ("x0", "eps", "kappa")}
 
 
-@pytest.mark.parametrize("model", ["builtin", *(pytest.param(name, marks=pytest.mark.slow) for name in ("digits", "trained"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", BOUND)
 def test_batch_size_threads_and_parts_change_nothing_beyond_the_bound(model: str, tmp_path) -> None:
     words = [f"model={model}", *SMALL[model], "seeds=0..65"]
     run(tmp_path / "whole", 1, *words)

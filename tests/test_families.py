@@ -13,7 +13,7 @@ from sdi_bench.sampling import Job
 from sdi_bench.verify import cached
 from sdi_bench.verify.rows import Worst
 
-USUAL = ("SD", "SDXL", "SD3", "FLUX.1 dev", "Qwen-Image", "PixArt-alpha", "Kandinsky 2.2", "DiT")
+USUAL = ("SD", "FLUX.1 dev", "Qwen-Image", "Kandinsky 2.2")
 """What differs most: text and pictures, packed and not, tables and flows."""
 
 

@@ -161,8 +161,9 @@ def test_measures_of_shards_that_have_changed_are_taken_again(sweep, tmp_path) -
     ("name", "value", "said"),
     [
         ("images", np.zeros((4, 1, 8, 8)), "was changed since it was written"),
-        ("items", np.array(json.dumps([["3", k] for k in range(4, 8)])), "holds other items than its name says"),
-        ("items", np.array("x"), "damaged"),
+        ("items", np.array(json.dumps([["3", k] for k in range(4, 8)])), "was changed since it was written"),
+        ("items", np.array("x"), "was changed since it was written"),
+        ("run", np.array("another"), "is of another run, another"),
         ("cost", np.array("{}"), "was changed since it was written"),
     ],
 )
@@ -174,6 +175,38 @@ def test_a_shard_that_was_tampered_with_is_named(sweep, tmp_path, capsys, name, 
     assert sweep("seeds=0..3") == 2
     error = capsys.readouterr().err
     assert f"{path}: {said}" in error and error.count("\n") == 1
+
+
+def forged(path: Path, **settings: object) -> None:
+    """Other settings in a run's config.yaml, without the seal: as an earlier version wrote it, or someone who knows."""
+    config = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({k: v for k, v in config.items() if k not in (store.RUN, store.DIGEST)} | settings))
+
+
+def test_a_shard_under_another_name_or_of_another_run_is_named(sweep, tmp_path, capsys) -> None:
+    assert sweep("-m", "seeds=0..3", "sampler=sds,ddim") == 0
+    one, other = sorted(shards(tmp_path))
+    other.write_bytes(one.read_bytes())
+    capsys.readouterr()
+    assert sweep("-m", "seeds=0..3", "sampler=sds,ddim") == 2
+    assert f"{other}: is of another run, {one.parent.parent.name}" in capsys.readouterr().err
+    folder, items = RunFolder(tmp_path), [Item("a", 0), Item("b", 0)]
+    folder.write_probed(items, {"x": np.arange(2)}, {})
+    os.replace(folder.shard_path(items), folder.shard_path(items[::-1]))
+    with pytest.raises(ValueError, match="holds other items than its name says"):
+        folder._read(items[::-1])
+
+
+def test_a_configuration_that_was_changed_or_lost_is_written_again(sweep, monkeypatch, tmp_path, capsys) -> None:
+    assert sweep("seeds=0..3") == 0
+    (path,) = tmp_path.glob("main/*/config.yaml")
+    whole = path.read_text()
+    for content in (whole.replace("n_levels: 5", "n_levels: 6"), "- 1", whole.replace(path.parent.name, "another")):
+        path.write_text(content)
+        capsys.readouterr()
+        assert command(monkeypatch, evaluate, str(path.parent), "metric=[contrast]") == 2
+        assert "config.yaml" in capsys.readouterr().err
+        assert sweep("seeds=0..3") == 0 and path.read_text() == whole
 
 
 def test_a_shard_of_earlier_versions_has_no_digest_and_is_read(sweep, tmp_path) -> None:
@@ -205,7 +238,7 @@ def test_an_index_that_cannot_be_read_is_named(tmp_path, content) -> None:
 def test_runs_of_another_results_version_are_not_measured(sweep, monkeypatch, tmp_path, capsys) -> None:
     assert sweep("seeds=0..3") == 0
     (path,) = tmp_path.glob("main/*/config.yaml")
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"results_version": store.RESULTS_VERSION - 1}))
+    forged(path, results_version=store.RESULTS_VERSION - 1)
     capsys.readouterr()
     assert command(monkeypatch, evaluate, str(path.parent), "metric=[contrast]") == 2
     error = capsys.readouterr().err
@@ -230,9 +263,8 @@ def test_a_configuration_that_cannot_be_read_is_one_line(sweep, monkeypatch, tmp
 def test_export_calls_nothing_that_a_folder_names(sweep, monkeypatch, tmp_path, capsys) -> None:
     assert sweep("seeds=0..3") == 0
     (path,) = tmp_path.glob("main/*/config.yaml")
-    config = yaml.safe_load(path.read_text())
-    config["sampler"]["scene"] = {"_target_": "pathlib.Path", "_args_": ["x"]}
-    path.write_text(yaml.safe_dump(config))
+    sampler = yaml.safe_load(path.read_text())["sampler"]
+    forged(path, sampler=sampler | {"scene": {"_target_": "pathlib.Path", "_args_": ["x"]}})
     assert command(monkeypatch, export, str(path.parent), "mesh=false") == 2
     assert "would call 'pathlib.Path', which is none of this package's" in capsys.readouterr().err
 
@@ -309,7 +341,7 @@ def test_the_path_that_is_kept_does_not_hang_on_the_batch_size(sweep, tmp_path, 
         (path,) = (tmp_path / str(size)).glob("main/*/trajectory.npz")
         found.append(dict(np.load(path)))
     assert found[0]["x0"].shape[:2] == (5, jobs.N_TRAJECTORY)
-    for name in found[0]:
+    for name in found[0].keys() - {store.RUN, store.DIGEST}:
         np.testing.assert_allclose(found[0][name], found[1][name], rtol=0, atol=1e-12, equal_nan=True)
 
 

@@ -11,6 +11,7 @@ from sdi_bench import command_line, jobs, prompts, run, sweeps
 from sdi_bench.data.build.prompts import lists
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item
+from sdi_bench.words import halves, said_of
 
 FROZEN = {
     "val": "d0ea0df58b66",
@@ -98,10 +99,10 @@ def test_every_kind_of_job_in_an_experiment_is_accepted(name: str, tmp_path, mon
 
     def few(words, said, loader=None):
         asked = every(words, said, loader)
-        places = [(one.place, one.label, words.said_of(one.overrides, "guidance.scale")) for one in asked]
+        places = [(one.place, one.label, said_of(one.overrides, "guidance.scale")) for one in asked]
         assert len(set(places)) == len(places)  # by these a run is found again
         for one in asked:
-            pairs = [words.halves(word) for word in one.overrides]
+            pairs = [halves(word) for word in one.overrides]
             kind = frozenset(key if "." in key else (key, value) for key, value in pairs if key != "prompt")
             if kind not in met:
                 met.add(kind)

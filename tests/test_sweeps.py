@@ -115,7 +115,7 @@ def test_a_sweep_whose_workers_are_killed_is_complete_all_the_same(tmp_path) -> 
 
     def kill() -> None:
         folder = tmp_path / "broken" / "main" / ledger.FOLDER
-        for _ in range(2):
+        for _ in range(1):
             until = time.time() + 60
             while time.time() < until:
                 running = [work for work in ledger.merged(folder.parent).values() if work.event == "started" and work.running]

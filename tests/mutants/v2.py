@@ -34,7 +34,7 @@ MUTANTS = [
     Mutant(
         row="V2b",
         file="samplers/ddim.py",
-        old="if bool((src.a > 0).all()):",
+        old="if bool((src.host.a > 0).all()):",
         new="if src.a.numel():",
         why="x_bar used at sigma = infinity: NaN, which passes where the largest deviation is kept by max()",
     ),

@@ -6,8 +6,8 @@ MUTANTS = [
     Mutant(
         row="V8a",
         file="noise/inversion.py",
-        old="asked = source if self.t_min is None",
-        new="asked = target if self.t_min is None",
+        old="asked = bounded[0] if bounded else source",
+        new="asked = bounded[0] if bounded else target",
         why="the prediction is asked for at the destination of its step: the same limit, 9 % off at 10 steps",
     ),
     Mutant(
