@@ -270,11 +270,8 @@ def where_from(target: str) -> str:
             "PYTHONPATH"
         )
     known = [each for each in dir(module) if each[0] != "_"]
-    return (
-        near_match(last, known)
-        if len(known) < MANY or near_match(last, known)[:3] == "did"
-        else f"{head} has none of that name"
-    )
+    near = near_match(last, known)
+    return near if len(known) < MANY or near.startswith("did you mean") else f"{head} has none of that name"
 
 
 def told_of(error: Exception) -> str:
