@@ -355,9 +355,7 @@ def test_what_is_damaged_is_named_and_the_rest_is_shown(digits, tmp_path) -> Non
     (paths[2] / "trajectory.npz").write_bytes(b"PK")
     (paths[3] / "trajectory.npz").unlink()
     with np.load(paths[4] / "trajectory.npz") as kept:  # as earlier versions wrote it, without a seal
-        np.savez(
-            paths[5] / "trajectory.npz", **{name: kept[name] for name in kept.files if name not in (store.RUN, store.DIGEST)}
-        )
+        np.savez(paths[5] / "trajectory.npz", **{name: kept[name] for name in kept.files if name not in (RUN, DIGEST)})
     shutil.copy(paths[4] / "trajectory.npz", paths[6] / "trajectory.npz")
     said = "; ".join(report.prepare(folder).lacking)
     assert f"{shard.relative_to(folder)}: damaged" in said

@@ -1,7 +1,7 @@
 """How long a sweep takes in turn and under joblib on two cores, one after the other, in turns; the faster of some rounds.
 
     python tests/benchmarks/launchers.py                 the smallest tier of benchmark2d, cut to --items items a run
-    python tests/benchmarks/launchers.py --rounds 2 --items 64
+    python tests/benchmarks/launchers.py --tier floor --shards 4
 
 Each worker has one thread; in turn the process has one thread too, so that the cores are what is compared, and then its own
 choice of threads. Times are of whole commands, with start and the check of the sweep.
@@ -36,12 +36,16 @@ def main() -> None:
     parser.add_argument("--tier", default="seeds")
     parser.add_argument("--items", type=int, default=None, help="items of a run; all if not said")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--shards", type=int, default=1, help="of a job at most, under joblib")
     said = parser.parse_args()
     words = ["experiment=benchmark2d", f"tier={said.tier}", *([f"n_items={said.items}"] if said.items else [])]
     ways: dict[str, tuple[list[str], str | None]] = {
         "in turn, one thread": ([], "1"),
         "in turn, its own threads": ([], None),
-        "joblib, two workers": (["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], "1"),
+        "joblib, two workers": (
+            ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"hydra.sweeper.shards={said.shards}"],
+            "1",
+        ),
     }
     best = dict.fromkeys(ways, float("inf"))
     with tempfile.TemporaryDirectory() as place:
