@@ -212,7 +212,7 @@ def answer(module: object, argv: Sequence[str], limit: float = LIMIT) -> Answer:
     began = time.perf_counter()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            signal.setitimer(signal.ITIMER_REAL, limit)
+            signal.setitimer(signal.ITIMER_REAL, limit, 0.5)  # again, should something swallow it
             try:
                 module.main()  # type: ignore[attr-defined]
             finally:
@@ -232,6 +232,8 @@ def answer(module: object, argv: Sequence[str], limit: float = LIMIT) -> Answer:
         fault = f"exit status 2 and {len(lines)} lines: {lines[:4]}"
     if fault is None and code == 2 and not lines[0].startswith(("sdi_bench.", "analysis.")):
         fault = f"a line of nobody's: {lines[0]}"
+    if fault is None and time.perf_counter() - began > limit:
+        fault = f"an answer after more than {limit:g} s"
     if fault is None and code not in (0, 1, 2):
         fault = f"exit status {code}"
     return Answer(code, "\n".join(lines), time.perf_counter() - began, fault, out.getvalue())

@@ -23,7 +23,7 @@ from PIL import Image
 from sdi_bench import run
 from sdi_bench.compare import cell
 from sdi_bench.draws import Item
-from sdi_bench.store import RunFolder, Shard, read_index
+from sdi_bench.store import DIGEST, RUN, RunFolder, Shard, read_index
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
