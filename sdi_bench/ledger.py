@@ -89,10 +89,17 @@ class Work:
 
 
 def events(experiment: Path) -> Iterator[dict[str, Any]]:
-    """All events of an experiment's folder, in the order of their time. A line that was cut off is left out."""
+    """All events of an experiment's folder, in the order of their time.
+
+    Lines that were cut off, and files that cannot be read, are left out.
+    """
     found = []
     for path in sorted((experiment / FOLDER).glob("*.jsonl")):
-        for line in path.read_text("utf-8", errors="replace").splitlines():
+        try:
+            lines = path.read_text("utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
             try:
                 said = json.loads(line)
             except ValueError:

@@ -112,6 +112,10 @@ DIGEST, RUN = "sha256", "run"
 """The names under which a file says what it held when it was written, and of which run it is."""
 
 
+DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError)
+"""What NumPy raises of an archive that is none, or was cut off or changed."""
+
+
 def sealed(arrays: Mapping[str, np.ndarray], run: str) -> dict[str, np.ndarray]:
     """Named arrays, the run's name, and a digest of these."""
     whole = {**arrays, RUN: np.array(run)}
@@ -128,7 +132,7 @@ def unsealed(path: Path, run: str, *names: str) -> tuple[dict[str, np.ndarray], 
         with np.load(path, allow_pickle=False) as archive:
             told = {name: str(archive[name]) for name in (DIGEST, RUN) if name in archive.files}
             arrays = {name: archive[name] for name in names or archive.files if name != DIGEST}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError) as error:
+    except DAMAGED as error:
         raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
     if told.get(RUN, run) != run:
         raise ValueError(f"{path}: is of another run, {told[RUN]}; delete it and run again")
@@ -199,7 +203,7 @@ class RunFolder:
             try:
                 with np.load(path, allow_pickle=False) as archive:
                     found.append(tuple(Item(prompt, seed) for prompt, seed in json.loads(str(archive["items"]))))
-            except (OSError, ValueError, KeyError, BadZipFile) as error:
+            except (*DAMAGED, TypeError) as error:
                 raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
         met: set[Item] = set()
         kept = []

@@ -350,3 +350,18 @@ def test_items_of_a_shard_are_those_of_its_name(tmp_path) -> None:
     folder, items = RunFolder(tmp_path), [Item("a", 0), Item("b", 0)]
     folder.write_probed(items, {"x": np.arange(2)}, {})
     assert folder.has(items) and not folder.has(items[::-1])
+
+
+def test_an_empty_shard_and_a_ledger_that_is_none_are_told_or_passed_over(sweep, monkeypatch, tmp_path, capsys) -> None:
+    assert sweep("seeds=0..3") == 0
+    (path,) = shards(tmp_path)
+    path.write_bytes(b"")
+    capsys.readouterr()
+    assert command(monkeypatch, evaluate, str(path.parent.parent), "metric=[contrast]") == 2
+    error = capsys.readouterr().err
+    assert f"{path}: damaged" in error and error.count("\n") == 1
+    for notes in [*(tmp_path / "main" / ledger.FOLDER).glob("*.jsonl")]:
+        notes.unlink()
+        notes.mkdir()
+    assert sweep("seeds=0..3") == 0
+    assert command(monkeypatch, status, str(tmp_path / "main")) == 0
