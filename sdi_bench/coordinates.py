@@ -9,7 +9,7 @@ together with x it determines both:
     F      = -v of x0 / sigma_data           (arXiv 2206.00364: x0 = c_skip·x_bar + c_out·F)
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -123,7 +123,7 @@ class Preconditioned(Anywhere):
         require.number("sigma_data", self.sigma_data, above=0)
 
     def _unit(self, level: Level) -> Level:
-        return replace(level, a=level.a * self.sigma_data)
+        return Level(level.a * self.sigma_data, level.b, level.t)
 
     def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
         v = Velocity().encode(x0 / self.sigma_data, eps, self._unit(level))

@@ -94,8 +94,8 @@ class TableSchedule:
         logsnr = self._logsnr[low] + share * (self._logsnr[high] - self._logsnr[low])
         if self.linear:
             logsnr = -2 * torch.lerp(self._sigma[low], self._sigma[high], share).log()
-        alpha_bar = torch.where(share == 0, self.alphas_cumprod[low], 1 / (1 + (-logsnr).exp()))  # not sigmoid(): its last bit
-        # goes by where a number stands in its tensor
+        between = 1 / (1 + (-logsnr).exp())  # the last bit of torch's sigmoid goes by where a number stands in its tensor
+        alpha_bar = torch.where(share == 0, self.alphas_cumprod[low], between)
         return Level(alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), position / self.n_train).to(t.device)
 
     def at_sigma(self, sigma: float | Tensor) -> Level:

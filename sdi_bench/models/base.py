@@ -18,6 +18,10 @@ Conds = Sequence[Sequence[Prompt]]
 """Conditions to evaluate at once: [conds][batch] prompts."""
 
 
+N_PIXELS = 2**18
+"""That a codec is given at once, a picture at least: a decoder's memory is large."""
+
+
 class Prediction(NamedTuple):
     """A model's answer at x = a·x0 + b·eps, both halves: an x0 cannot be had from eps where a = 0."""
 

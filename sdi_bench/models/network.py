@@ -27,7 +27,7 @@ from ..coordinates import Epsilon, Parametrisation
 from ..guidance import Prompt
 from ..levels import Level, expand, spread
 from ..schedules import Karras, RectifiedFlow, Schedule, TableSchedule, scaled_linear
-from .base import Conds, Denoiser, HasCodec, Prediction, check_known
+from .base import N_PIXELS, Conds, Denoiser, HasCodec, Prediction, check_known
 from .checkpoints.prints import print_of_weights
 
 TIMES = ("t", "index", "sigma", "c_noise")
@@ -35,9 +35,6 @@ TIMES = ("t", "index", "sigma", "c_noise")
 
 NEAR = 1e-6
 """Of an entry of a table: what is nearer is the rounding of that entry."""
-
-N_PIXELS = 2**18
-"""That a codec is given at once, a picture at least: a decoder's memory is large."""
 
 
 @cache

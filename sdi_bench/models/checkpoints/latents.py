@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ...guidance import Prompt
+from ..base import N_PIXELS
 from .folder import DiffusersFolder
 
 N_TEXTS = 256
@@ -19,9 +20,6 @@ N_TEXTS = 256
 
 N_JOINED = 4
 """Lists of prompts of which the encoded rows are kept as they were put together: those of a step and of its inversion."""
-
-N_PIXELS = 2**18
-"""That a codec is given at once, a picture at least: a decoder's memory is large."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,6 @@ class Kandinsky22(Latents):
             raise ValueError(
                 f"out_channels={config.out_channels}: must be twice in_channels={config.in_channels}, with a learned variance"
             )
-
         if self.vae.config.lookup_from_codebook:
             raise ValueError(
                 "lookup_from_codebook=True of movq: takes entries of its codebook, not latents; only false is known"
