@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.spatial.distance import cdist, pdist
 
 from ..stats import Statistic
 from .base import Context, Metric, UndefinedError
@@ -28,8 +28,8 @@ class Energy(Metric):
             raise UndefinedError("a single sample makes no pair")
         if len(y) < 2:
             raise UndefinedError("a single draw of the data makes no pair")
-        across, within = cdist(x, y).mean(axis=1), cdist(x, x)
-        truth = pdist(y).mean()
+        across, within = scipy.spatial.distance.cdist(x, y).mean(axis=1), scipy.spatial.distance.cdist(x, x)
+        truth = scipy.spatial.distance.pdist(y).mean()
 
         def energy(index: np.ndarray) -> float:
             n = len(index)

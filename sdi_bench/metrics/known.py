@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy import ndimage
-from scipy.optimize import nnls
-from scipy.spatial import KDTree
 
 from ..data.cameras import VIEWS
 from ..data.meshes import Mesh, open_meshes
@@ -164,7 +162,7 @@ def blended(views: Views, known: KnownViews) -> Views:
     """The convex blend of the known objects that is nearest to the views by squared difference, one for all of them."""
     columns, target = known.reshape(len(known), -1).T, views.reshape(-1)
     heavy = 1e3 * math.sqrt(len(target))  # shares that do not add up to one cost more than any picture can
-    weights = nnls(np.vstack([columns, np.full(len(known), heavy)]), np.append(target, heavy))[0]
+    weights = scipy.optimize.nnls(np.vstack([columns, np.full(len(known), heavy)]), np.append(target, heavy))[0]
     return np.tensordot(weights / weights.sum(), known, 1)
 
 
@@ -208,7 +206,7 @@ def cloud(mesh: Mesh, n: int) -> Float[np.ndarray, "n 3"]:
 
 def apart(a: Float[np.ndarray, "n 3"], b: Float[np.ndarray, "m 3"]) -> float:
     """Mean distance of the points of each to the nearest of the other, the mean of both ways (Chamfer distance)."""
-    return float(KDTree(b).query(a)[0].mean() + KDTree(a).query(b)[0].mean()) / 2
+    return float(scipy.spatial.KDTree(b).query(a)[0].mean() + scipy.spatial.KDTree(a).query(b)[0].mean()) / 2
 
 
 def turned(points: Float[np.ndarray, "n 3"], azimuth: float) -> Float[np.ndarray, "n 3"]:
@@ -281,7 +279,7 @@ class Floaters(Metric):
 
 def loose(mask: np.ndarray) -> float:
     """The share of pixels outside the largest part; pixels that touch at a corner hang together. NaN where there are none."""
-    parts, n = ndimage.label(mask, structure=np.ones((3, 3)))
+    parts, n = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
     sizes = np.bincount(parts.ravel())[1:]
     return float(1 - sizes.max() / sizes.sum()) if n else math.nan
 

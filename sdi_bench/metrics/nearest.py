@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.distance import cdist
+import scipy
 
 from ..models import Empirical, Mixture
 from ..stats import Statistic, mean_of
@@ -16,7 +16,7 @@ def distances(context: Context) -> np.ndarray:
     """Root mean square distance from every sample to every centre of the model, [n, centres]. Raises UndefinedError."""
     if not isinstance(context.model, Empirical | Mixture):
         raise UndefinedError("for models of labelled images or mixtures only")
-    return cdist(flat(context.images), flat(context.model.centres.numpy()))
+    return scipy.spatial.distance.cdist(flat(context.images), flat(context.model.centres.numpy()))
 
 
 @dataclass(frozen=True)

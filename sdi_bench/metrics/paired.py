@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Bool, Float
-from scipy.ndimage import gaussian_filter
 
 from ..features.lpips import BATCH, distance, taps
 from ..sizes import Pictures, by_size
@@ -177,7 +177,7 @@ def similarity(x: Float[np.ndarray, "c h w"], y: Float[np.ndarray, "c h w"]) -> 
 
     def local(values: Float[np.ndarray, "c h w"]) -> Float[np.ndarray, "c i j"]:
         rim = WINDOW // 2
-        return gaussian_filter(values, DEVIATION, radius=rim, axes=(1, 2))[:, rim:-rim, rim:-rim]
+        return scipy.ndimage.gaussian_filter(values, DEVIATION, radius=rim, axes=(1, 2))[:, rim:-rim, rim:-rim]
 
     p, q = local(x), local(y)
     xx, yy, xy = local(x * x) - p * p, local(y * y) - q * q, local(x * y) - p * q

@@ -89,7 +89,7 @@ class Prior(ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(self.images.tobytes())
+        digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
         for name, texts in self.words.fields.items():
             digest.update("\n".join([name, *texts]).encode())
         for caption, images in self.held.items():
