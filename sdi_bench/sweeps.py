@@ -1,8 +1,10 @@
 """A command line as jobs: checked as a whole before the first network call, made by whatever launcher, one table at the end."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
@@ -29,11 +32,42 @@ OmegaConf.register_new_resolver("neg", lambda value: -value, replace=True)
 OmegaConf.register_new_resolver("text", lambda value: None if value in (None, "") else str(value), replace=True)
 
 
-def taken(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, Any], dict[str, str | None]]:
-    """(the settings resolved, and as they stand, the choices of groups) of a composed configuration, without hydra's node."""
-    choices = dict(cfg.hydra.runtime.choices)
-    findable(cfg.hydra)
-    return plain(cfg, True), plain(cfg, False), choices
+Taken = tuple[dict[str, Any], dict[str, Any], dict[str, str | None]]
+"""A configuration without hydra's node: its settings resolved, and as they stand; the choices of groups."""
+
+
+def taking(composed: Compose) -> Callable[[Sequence[str]], Taken]:
+    """Overrides -> what is taken of their configuration. Those that differ in values alone are composed once."""
+    known: dict[tuple[str, ...], tuple[DictConfig, dict[str, str | None]]] = {}
+    parser = OverridesParser.create()
+
+    def base(overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, str | None]]:
+        if overrides not in known:
+            cfg = composed(overrides)
+            findable(cfg.hydra)
+            known[overrides] = own(cfg), dict(cfg.hydra.runtime.choices)
+        return known[overrides]
+
+    def take(overrides: Sequence[str]) -> Taken:
+        values = [word for word in overrides if VALUE.match(word)]
+        if any(word[0] in "~+" for word in overrides):  # what is added or taken away may be what a value is of
+            values = []
+        try:
+            cfg, choices = base(tuple(word for word in overrides if word not in values))
+            cfg = deepcopy(cfg)
+            OmegaConf.set_struct(cfg, True)  # a value that is not there is refused
+            for override in parser.parse_overrides(values):
+                OmegaConf.update(cfg, override.key_or_group, override.value())
+            return plain(cfg, True), plain(cfg, False), choices
+        except Exception:
+            cfg, choices = base(tuple(overrides))  # which says what is wrong as Hydra does
+            return plain(cfg, True), plain(cfg, False), choices
+
+    return take
+
+
+VALUE = re.compile(r"(?!hydra\.)\w+(\.\w+)+=")
+"""An override of a value: a group has no dot in its name."""
 
 
 def findable(hydra: Any) -> None:
@@ -44,10 +78,14 @@ def findable(hydra: Any) -> None:
             sys.path.append(folder)
 
 
+def own(cfg: DictConfig) -> DictConfig:
+    """A configuration without hydra's node."""
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
 def plain(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
-    """A configuration as plain data, without hydra's node."""
-    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    return dict(OmegaConf.to_container(own, resolve=resolve))  # type: ignore[arg-type]
+    """A configuration as plain data."""
+    return dict(OmegaConf.to_container(cfg, resolve=resolve))  # type: ignore[arg-type]
 
 
 MANY = 20
@@ -60,9 +98,10 @@ def checked(asked: Sequence[Asked], composed: Compose, models: dict[str, Shared]
     models: those that are open; what is new is added.
     """
     plans: list[list[Plan]] = []
+    take = taking(composed)
     ignored: list[dict[str, str]] = []
     for one in tqdm(asked, desc="checking", unit="runs", disable=None if len(asked) >= MANY else True, leave=False):
-        settings, raw, choices = taken(composed(one.overrides))
+        settings, raw, choices = take(one.overrides)
         ignored.append(unread(raw, one.overrides, choices))
         plans.append(plans_of(settings, choices, one.label, models, one.place))
     for key, why in ignored[0].items() if ignored else ():

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from sdi_bench import command_line, ledger
+from sdi_bench import command_line, ledger, sweeps
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["model=digits", "grid.n_levels=4", "reference=null", "metric=[contrast]", "prompt=3"]
@@ -57,6 +58,39 @@ def test_a_word_of_one_value_is_one_job_that_says_the_same(word: str) -> None:
     (one,) = command_line.jobs_of([twice], {})
     parse = OverridesParser.create().parse_override
     assert parse(one.overrides[0]).value() == parse(said).value()
+
+
+def test_what_differs_in_values_alone_is_composed_once_and_comes_out_as_hydra_has_it() -> None:
+    asked = []
+    with initialize_config_dir(str(command_line.conf_dir()), version_base="1.3"):
+
+        def composed(overrides):
+            asked.append(overrides)
+            return compose("config", list(overrides), return_hydra_config=True)
+
+        take = sweeps.taking(composed)
+        jobs = [
+            ["sampler=sdi", "guidance.scale=3", "sampler.noise.guidance_scale='${guidance.scale}'", "seeds=[0,1]"],
+            ["sampler.noise.guidance_scale=0", "sampler=sdi", "guidance.scale=1e-3", "seeds=[0,1]"],
+            ["guidance.scale=7.5", "guidance.scale=2", "sampler=sdi", "sampler.noise.t_min=null", "seeds=[0,1]"],
+            ["model.boosts={concept:2,view:1}", "model.windows=[[0.0,1],[2,3]]", "sampler=sdi", "seeds=[0,1]"],
+        ]
+        for job in jobs:
+            cfg = compose("config", job, return_hydra_config=True)
+            said = sweeps.plain(sweeps.own(cfg), True), sweeps.plain(sweeps.own(cfg), False), dict(cfg.hydra.runtime.choices)
+            assert take(job) == said
+        assert asked == [("sampler=sdi", "seeds=[0,1]")]
+        for wrong in ("guidance.scal=3", "sampler.noise=3", "sampler.noise.t_min=${nothing}", "+guidance.scale=3", "~grid.x"):
+            job = ["sampler=sdi", "guidance.scale=2", wrong]
+            try:
+                cfg = compose("config", job, return_hydra_config=True)
+                said = sweeps.plain(sweeps.own(cfg), True)
+            except Exception as error:
+                with pytest.raises(type(error)) as found:
+                    take(job)
+                assert str(found.value) == str(error)
+            else:
+                assert take(job)[0] == said
 
 
 def test_a_users_own_experiments_and_groups_are_found_in_his_folder(tmp_path) -> None:
