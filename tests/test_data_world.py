@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from sdi_bench.data import shipped
+from sdi_bench.data import world as data_world
 from sdi_bench.data.build.attribution import LICENCES, attribution
 from sdi_bench.data.build.captions import caption
-from sdi_bench.data.build.pack import DIGEST, LIMIT
+from sdi_bench.data.build.pack import LIMIT
 from sdi_bench.data.meshes import open_meshes
-from sdi_bench.data.world import DOMAINS, SPLITS, STEP, TABLE, World, read
+from sdi_bench.data.world import DIGEST, DOMAINS, SPLITS, STEP, TABLE, World, read
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,27 @@ def test_the_decoded_pictures_are_those_that_were_packed(world):
 
 def test_opening_twice_is_opening_once(world):
     assert World.open() is world and not world.images.flags.writeable
+
+
+def test_pictures_are_unpacked_once_and_believed_afterwards_only_if_they_are_whole(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("SDI_BENCH_CACHE", str(tmp_path))
+    unpacked, unpack, n = [], data_world.unpack, len(list((shipped.HERE / "world").glob("*.webp")))
+    monkeypatch.setattr(data_world, "unpack", lambda path, images: unpacked.append(unpack(path, images)))
+
+    def harm(cut: int | None) -> None:
+        (kept,) = tmp_path.iterdir()
+        content = bytearray(kept.read_bytes())
+        content[-1] ^= cut is None
+        kept.write_bytes(content[:cut])
+
+    for times, harmed in ((1, None), (1, "flipped"), (2, "cut off"), (3, "emptied"), (4, None)):
+        again = read()
+        assert len(unpacked) == times * n and again.digest() == world.digest() and not again.images.flags.writeable
+        if harmed:
+            harm({"flipped": None, "cut off": -1, "emptied": 0}[harmed])
+    shutil.rmtree(tmp_path)
+    tmp_path.write_bytes(b"")  # no folder can be made here
+    assert read().digest() == world.digest()
 
 
 def test_smaller_pixels_are_means_over_squares(world):

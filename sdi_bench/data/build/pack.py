@@ -17,13 +17,12 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from .. import shipped
-from ..world import COLUMNS, PER_ATLAS, SIZE, STEP, TABLE, World, atlas, read
+from ..world import COLUMNS, DIGEST, PER_ATLAS, SIZE, STEP, TABLE, World, atlas, read
 from .captions import caption
 from .picture import Picture
 
 LIMIT = 16 * 2**20
 """Bytes that all packed pictures, the table and the meshes may take."""
-DIGEST = "world/DIGEST"
 
 
 def steps(pixels: UInt8[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
