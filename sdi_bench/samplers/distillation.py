@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import require
 from ..coordinates import noisy
-from ..directions import Direction, PredictedMinusAdded
+from ..directions import At, Direction, PredictedMinusAdded
 from ..draws import Draws, Purpose
 from ..grids import Grid, steps_of
 from ..guidance import Guidance
@@ -37,8 +37,10 @@ def evaluate(x0: Tensor, step: Step, last: Tensor, noise: Kappa, direction: Dire
     It is the prediction at the noisy image; where the model's rules move that, the target moves along.
     """
     proposal = noise.propose(x0, step, last, net, draws)
-    guided = net(noisy(x0, proposal.kappa, step.dst), step.dst)
-    target = guided.shifted(x0 - expand(step.dst.sigma, x0) * direction(guided, proposal))
+    x = noisy(x0, proposal.kappa, step.dst)
+    guided = net(x, step.dst)
+    away = direction(At(x0, x, step, proposal, guided, net, draws))
+    target = guided.shifted(x0 - expand(step.dst.sigma, x0) * away)
     return Eval(proposal.kappa, guided.eps, target)
 
 
@@ -132,7 +134,7 @@ class RandomT:
 class Distillation:
     """Score distillation (arXiv 2405.15891, algorithms 1 and 2).
 
-    timeline: the levels. noise: kappa. direction: what is subtracted. update: how the parameters move to the target.
+    timeline: the levels. noise: kappa. direction: which way x0 moves. update: how the parameters move to the target.
     scene: what they are, and how it is seen: the image itself, or a field behind a camera (3D).
     """
 
@@ -152,7 +154,7 @@ class Distillation:
         if self.scene.is_x0:  # which starts from a prediction there
             check_askable(model, noisiest)
         self.noise.check(model, self.guidance, noisiest)
-        self.direction.check(self.noise)
+        self.direction.check(model, self.guidance, self.noise)
         self.scene.check(model)
         self.update.check(self.scene)
         if self.noise.needs_path and not self.scene.is_x0:

@@ -33,9 +33,9 @@ MUTANTS = [
     ),
     Mutant(
         row="V5b",
-        file="directions.py",
-        old="return guided.eps - proposal.eps_s",
-        new="return guided.raw.eps[-1] - proposal.eps_s",
+        file="directions/interval.py",
+        old="return at.guided.eps - at.proposal.eps_s",
+        new="return at.guided.raw.eps[-1] - at.proposal.eps_s",
         why="the conditional prediction for the guided one: the same at gamma = 1",
     ),
 ]

@@ -1,0 +1,43 @@
+"""Directions: which way x0 moves in a step. The second seam, after kappa: score distillation's relatives differ here."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ..draws import Draws
+from ..guidance import Guidance
+from ..levels import Step
+from ..models.base import Denoiser
+from ..noise.base import Kappa, Proposal
+from ..predictor import Guided, Predictor
+
+Image = Float[Tensor, "batch *shape"]
+
+
+class At(NamedTuple):
+    """Where a step stands when its direction is asked for.
+
+    x0: what is seen, x: the same with `proposal.kappa` added at step.dst, guided: the prediction there. net: what a direction
+    asks besides, with the prompts of this step; draws: what it draws.
+    """
+
+    x0: Image
+    x: Image
+    step: Step
+    proposal: Proposal
+    guided: Guided
+    net: Predictor
+    draws: Draws
+
+
+class Direction(ABC):
+    """A choice of direction. Stateless: what it draws is keyed by the step."""
+
+    def check(self, model: Denoiser, guidance: Guidance, noise: Kappa) -> None:
+        """Raise ValueError if this direction cannot be had from this model, with this guidance and this kappa."""
+
+    @abstractmethod
+    def __call__(self, at: At) -> Image:
+        """The direction [batch, *shape], in units of noise: x0 moves against it, times sigma."""
