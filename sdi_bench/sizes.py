@@ -72,7 +72,7 @@ def chained(parts: Sequence[Packed]) -> Packed:
 
 
 if TYPE_CHECKING:
-    Pictures = np.ndarray  # a metric that does not stream is never given others
+    Pictures = Any  # which of them it is, is checked while it runs
 else:
     Pictures = Float[np.ndarray, "_n *_shape"] | Shaped[np.ndarray, "_n"] | Packed
 """[n, *shape] where all are of one size, else an object array [n]; or packed. All are indexed alike."""

@@ -23,7 +23,6 @@ from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import yaml
-from jaxtyping import Float
 
 from .draws import Item
 from .sizes import Packed, Pictures
