@@ -11,6 +11,7 @@ import pandas as pd
 
 from sdi_bench.draws import Item
 from sdi_bench.measure import clustered
+from sdi_bench.sizes import whole
 from sdi_bench.stats import clusters_of, jackknife, mean_of
 from sdi_bench.store import Listed, read_index
 
@@ -49,7 +50,7 @@ class Run:
     def images(self) -> tuple[list[Item], np.ndarray]:
         """(items, images [n, *shape]) of a run without."""
         shards = [self.listed.folder.read_shard(chunk) for chunk in self.listed.folder.chunks()]
-        return [item for shard in shards for item in shard.items], np.concatenate([shard.images for shard in shards])
+        return [item for shard in shards for item in shard.items], np.concatenate([whole(shard.images) for shard in shards])
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from .draws import Item
 from .measure import Clusters, diverged
 from .metrics.paired import SMALLEST, lpips
+from .sizes import Pictures, by_size, whole
 from .stats import FEWEST, clusters_of, jackknife, mean_of
 
 EXPLAINED = {
@@ -58,7 +59,7 @@ class Entry:
 
     label: str
     items: tuple[Item, ...]
-    images: Float[np.ndarray, "n *shape"]
+    images: Pictures
     measures: Mapping[str, Mapping[str, Any]]
     clusters: Clusters
     cost: Mapping[str, Any] | None = None
@@ -74,15 +75,13 @@ def rms(a: Float[np.ndarray, "n *shape"], b: Float[np.ndarray, "n *shape"]) -> F
     return np.sqrt(np.square((a - b).reshape(len(a), -1)).mean(axis=1))
 
 
-def distance(
-    a: Float[np.ndarray, "n *shape"], b: Float[np.ndarray, "n *shape"], clusters: Clusters, gap: Gap = rms
-) -> dict[str, Any]:
+def distance(a: Pictures, b: Pictures, clusters: Clusters, gap: Gap = rms) -> dict[str, Any]:
     """Mean gap of an item in a and in b, over the items that diverged in neither, as a row of a table of measures."""
     kept = ~(diverged(a) | diverged(b))
     if not kept.any():
         return {"undefined": "every item diverged in one of them", "clusters": clusters.over}
     labels = clusters.labels[kept]
-    found = jackknife(mean_of(gap(a[kept], b[kept])), clusters_of(labels))
+    found = jackknife(mean_of(by_size(gap, a[kept], b[kept])), clusters_of(labels))
     return found._asdict() | {"clusters": clusters.over, "n_clusters": len(np.unique(labels))}
 
 
@@ -118,7 +117,7 @@ def tidy(entries: Sequence[Entry], reference: Entry | None) -> pd.DataFrame:
         n = len(entry.items) // entry.n_views
         per_image = {f"rows_{use}": cost["rows"][use] / n if cost else math.nan for use in ROW_USES}
         per_image |= {"seconds": cost.get("seconds", math.nan) / n, "peak_mb": cost.get("peak_mb", math.nan)}
-        common = {"run": entry.label, "n": n, "diverged": int(diverged(entry.images.reshape(n, -1)).sum())}
+        common = {"run": entry.label, "n": n, "diverged": int(diverged(entry.images).reshape(n, -1).any(axis=1).sum())}
         for name, values in measures.items():
             records.append(
                 common | {"measure": name} | dict(values) | per_image | {"folder": entry.folder.name if entry.folder else ""}
@@ -194,7 +193,7 @@ def notes(frame: pd.DataFrame, entries: Sequence[Entry], reference: Entry | None
             f"{cell(ceiling['point'], ceiling['low'], ceiling['high'])} away."
         )
     for entry in (entry for entry in entries if entry.cost is None):
-        n_distinct = len(np.unique(entry.images.reshape(len(entry.images), -1), axis=0))
+        n_distinct = len(np.unique(whole(entry.images).reshape(len(entry.images), -1), axis=0))
         if n_distinct < len(entry.items):
             source = "no part of the model" if entry.label == "data" else "the model's own"
             lines.append(f"{entry.label}: {n_distinct} real pictures of these prompts, {source}, repeated.")

@@ -59,7 +59,7 @@ from .plans import built
 from .provenance import provenance
 from .run import stoppable, warn_as
 from .scenes import Image, Scene
-from .sizes import Pictures, sizes, together
+from .sizes import Packed, Pictures, sizes, together
 from .stats import UNTOLD, equivalent, holm, in_words
 from .store import RunFolder, writable, write_whole
 from .sweeps import preflight
@@ -110,7 +110,7 @@ class Finished:
         cls,
         label: str,
         items: Sequence[Item],
-        images: np.ndarray,
+        images: Pictures,
         scene: Scene,
         folder: RunFolder | None = None,
         chunks: Sequence[Sequence[Item]] = (),
@@ -137,6 +137,10 @@ class Finished:
         paired: Pictures | None = None,
     ) -> Samples:
         """As it is measured, held against the data of its model and whatever else is there."""
+        if not uint8 and isinstance(self.images, Packed):
+            raise ValueError(
+                f"uint8=false: the pictures of {self.label} were rounded when they were kept; run it with keep=exact"
+            )
         truth = None if self.model is None else fresh_data(self.model, self.items, N_TRUTH, seed=0)
         about = (self.images, self.items, self.clusters, self.model, self.scale, truth, uint8, self.sights)
         return samples_of(*about, real, samples, paired)
@@ -211,7 +215,7 @@ def records(run: Finished, given: Samples, metrics: Mapping[str, Metric], about:
     return [common | {"measure": name} | values | cost for name, values in measure(given, metrics).items()]
 
 
-def matched(run: Finished, other: Finished, field: str) -> np.ndarray:
+def matched(run: Finished, other: Finished, field: str) -> Pictures:
     """The other's picture of each item of a run: of the same prompt and seed, or in folders of pictures of the same file name.
 
     NaN where a folder has none, which is told in a warning, both ways. Raises ValueError, naming the field, if an item of a run
@@ -240,7 +244,6 @@ def matched(run: Finished, other: Finished, field: str) -> np.ndarray:
         for some, names in zip((run, other), alone, strict=True):
             if names:
                 warnings.warn(f"{where}: {len(names)} of {some.label} have no mate: {', '.join(names)}", stacklevel=2)
-    pairs = [np.full_like(run.images[i], np.nan) if j is None else other.images[j] for i, j in enumerate(mates)]
     unlike = [
         f"{run.names[i]} is {spelled(run.images[i])}, {other.names[j]} {spelled(other.images[j])}"
         for i, j in enumerate(mates)
@@ -248,7 +251,9 @@ def matched(run: Finished, other: Finished, field: str) -> np.ndarray:
     ]
     if unlike:
         raise ValueError(f"{where}: pairs must be of one size: {'; '.join(unlike)}")
-    return together(pairs)
+    if run.files is None:
+        return other.images[np.array(mates)]
+    return together([np.full_like(run.images[i], np.nan) if j is None else other.images[j] for i, j in enumerate(mates)])
 
 
 def spelled(image: np.ndarray) -> str:

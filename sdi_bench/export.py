@@ -130,7 +130,7 @@ def export(folder: Path, settings: dict[str, Any]) -> list[Path]:
                 pictures.turntable(place / f"{name}.gif", frames, scale=1)
                 (place / name).mkdir(exist_ok=True)
                 for i, frame in enumerate(frames):
-                    Image.fromarray(np.round(pictures.shown(frame) * 255).astype(np.uint8)).save(place / name / f"{i:03}.png")
+                    Image.fromarray(pictures.eight_bit(frame)).save(place / name / f"{i:03}.png")
             if settings["mesh"]:
                 surface = mesh(scene, psi, settings["level"], settings["resolution"])
                 surface.export(place / "mesh.ply")

@@ -23,7 +23,7 @@ from .data.shipped import sums
 from .draws import Item
 from .ledger import Ledger, Work, merged
 from .levels import Level
-from .measure import N_TRUTH, Samples, clustered, diverged, fresh_data, measure, rounded, samples_of
+from .measure import N_TRUTH, Samples, clustered, diverged, fresh_data, measure, packed, rounded, samples_of
 from .metrics import MEASURES_VERSION, Metric, Sights
 from .models.base import HasData, images_of
 from .predictor import Cost, Use
@@ -32,6 +32,7 @@ from .provenance import keep, provenance
 from .samplers import State
 from .sampling import Job
 from .scenes import Scene, Solid, Wording, surface
+from .sizes import Packed, Pictures, chained
 from .store import NotReadError, NotWrittenError, RunFolder, Shard, digest, sealed, sweep_up, write_whole
 from .texts import line
 from .update import Moments
@@ -54,6 +55,9 @@ NAME = 40
 CHECKPOINT = 20.0
 """Seconds after which an unfinished batch of score distillation is kept."""
 
+KEEP = {"8bit": np.uint8, "latents": np.uint8, "float16": np.float16}
+"""How pictures may be kept, but exact: what a value of theirs is."""
+
 N_TRAJECTORY, N_TRAJECTORY_STATES = 8, 64
 """Items, and states at most, of which a run keeps x0, eps and kappa."""
 
@@ -63,7 +67,8 @@ class Plan:
     """One run, ready to go: objects, items, and the folder that its choices name.
 
     part: (k, n), which n-th of the sweep's shards. offset: how many of these come before its own. only: the names of those to
-    be made; None: all. probe: measured along the path; its arrays are kept, and no images. place: of an experiment.
+    be made; None: all. probe: measured along the path; its arrays are kept, and no images. place: of an experiment. keep: how
+    pictures are kept, one of KEEP.
     """
 
     label: str
@@ -76,6 +81,7 @@ class Plan:
     part: tuple[int, int] = (0, 1)
     probe: Probe | None = None
     place: tuple[str, str] | None = None
+    keep: str = "exact"
     offset: int = 0
     only: frozenset[str] | None = None
 
@@ -135,7 +141,7 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
 
     A batch of score distillation is kept from time to time and goes on from there, with the same bits, if the run was killed.
     """
-    images, params, parts = [], [], []
+    images, params, latents, parts = [], [], [], []
     paths: list[Kept] = []
     n_states = plan.job.sampler.n_states
     stride = -(-n_states // N_TRAJECTORY_STATES)
@@ -159,16 +165,19 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
         parts.append((cost, spent))
         if k < len(batches) - 1 and state.params is not None and state is not since:
             save(plan, batch, state, cost, spent, kept)
-        images.append(plan.job.pictures(state).cpu().numpy())
+        seen = plan.job.pictures(state).cpu().numpy()
+        images.append(packed(seen, KEEP[plan.keep]) if plan.keep in KEEP else seen)
+        if plan.keep == "latents":
+            latents.append(plan.job.left(state).cpu().numpy())
         if not plan.job.scene.is_x0:
             assert state.params is not None
             params.append(state.params.cpu().numpy())
         if shown > 0:
             paths.append(kept)
     rows = {str(use): sum(cost.rows[use] for cost, _ in parts) for use in Use}
-    made = np.concatenate(params) if params else None
+    made, held = (np.concatenate(arrays) if arrays else None for arrays in (params, latents))
     spent = sum(seconds for _, seconds in parts)
-    plan.folder.write_shard(Shard(tuple(items), np.concatenate(images), rows, spent, peak_mb(plan.job.device), made))
+    plan.folder.write_shard(Shard(tuple(items), joined_pictures(images), rows, spent, peak_mb(plan.job.device), made, held))
     for batch in batches:
         plan.folder.drop_checkpoint(batch)
     if paths and all(kept and kept[0]["index"] == 0 for kept in paths):
@@ -320,9 +329,16 @@ def ask(plans: Iterable[Plan]) -> None:
 class Made(NamedTuple):
     """Finished shards. cost: rows by use, seconds, peak_mb; content: a digest of all that they hold."""
 
-    images: np.ndarray
+    images: Pictures
     cost: dict[str, Any]
     content: str
+
+
+def joined_pictures(parts: Sequence[Pictures]) -> Pictures:
+    """One after the other: at 8 bits if some are packed, as in a run that was begun before pictures were."""
+    if any(isinstance(part, Packed) for part in parts):
+        return chained([part if isinstance(part, Packed) else packed(part) for part in parts])
+    return np.concatenate(parts)
 
 
 def finished(folder: RunFolder, chunks: Sequence[Sequence[Item]]) -> Made:
@@ -333,7 +349,7 @@ def finished(folder: RunFolder, chunks: Sequence[Sequence[Item]]) -> Made:
         "seconds": sum(shard.seconds for shard in shards),
         "peak_mb": max(shard.peak_mb for shard in shards),
     }
-    return Made(np.concatenate([shard.images for shard in shards]), cost, digest([shard.sha256 for shard in shards]))
+    return Made(joined_pictures([shard.images for shard in shards]), cost, digest([shard.sha256 for shard in shards]))
 
 
 @dataclass(frozen=True)
@@ -379,7 +395,7 @@ def against(given: Samples, reference: Entry) -> Samples:
     return replace(given, truth=rounded(reference.images[kept]), truth_prompts=told, same_law=False)
 
 
-def entry_of(plan: Plan, truth: np.ndarray | None, reference: Entry | None = None) -> Entry:
+def entry_of(plan: Plan, truth: Pictures | None, reference: Entry | None = None) -> Entry:
     """A finished run as a row of the table; its measures are kept in metrics.json.
 
     reference: what it is held against where there is no truth; the units of what is a ratio to data then say so.
@@ -429,7 +445,7 @@ def slug(item: Item) -> str:
     return "-".join(filter(None, (begins, str(item.seed), digest([item.prompt, item.seed], 8))))
 
 
-def show(plan: Plan, images: np.ndarray) -> None:
+def show(plan: Plan, images: Pictures) -> None:
     """Pictures of a finished run: a grid, of fields from eight sides and a turntable of each."""
     if isinstance(plan.job.scene, Solid):
         few, columns = images[:SHOWN], range(0, images.shape[1], max(1, images.shape[1] // 8))
@@ -488,7 +504,7 @@ def summarise(plans: Sequence[Sequence[Plan]]) -> bool:
         if entries[0].images.ndim == 4:
             sides = range(0, n_views, max(1, n_views // 4))
             chosen = [i for i, item in enumerate(items) if item.seed == items[0].seed and i % n_views in sides][:12]
-            columns = [(pictures.name_of(items[i]), [entry.images[i] for entry in entries]) for i in chosen]
+            columns = [(pictures.name_of(items[i]), [pictures.cell(entry.images, i) for entry in entries]) for i in chosen]
             title = "the same items in columns: prompt · seed"
             pictures.side_by_side(picture, columns, [entry.label for entry in entries], title)
         else:

@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from .data.world import World
 from .draws import Item
 from .metrics import Context, Hits, Metric, Sights, UndefinedError
 from .metrics.base import used_by
+from .metrics.saturation import beyond
 from .models.base import Denoiser, ExactModel, HasData
-from .sizes import Pictures, by_size
-from .stats import FEWEST, Difference, clusters_of, difference_of, jackknife, share
+from .sizes import Packed, Pictures, by_size
+from .stats import FEWEST, Difference, Statistic, clusters_of, difference_of, jackknife, share
 
 N_TRUTH = 2048
 """Fresh draws of the data that samples are measured against, at least."""
@@ -31,6 +32,8 @@ FLAGGED = 0.01
 
 def diverged(images: Pictures) -> Bool[np.ndarray, " n"]:
     """Which items have diverged."""
+    if isinstance(images, Packed):
+        return images.lost
     if images.dtype == object:
         return by_size(diverged, images)
     rows: np.ndarray = images.reshape(len(images), -1)
@@ -38,11 +41,36 @@ def diverged(images: Pictures) -> Bool[np.ndarray, " n"]:
         return ~(np.abs(rows) <= DIVERGED).all(axis=1)
 
 
+def levels(images: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """The nearest of the 256 levels of a picture file, 0 to 255 for [-1, 1], clipped. NaN stays."""
+    return np.round((images.clip(-1, 1) + 1) * 127.5)
+
+
 def rounded(images: Pictures) -> Pictures:
     """Clipped to [-1, 1] and rounded to 256 levels, as a picture file would be. NaN stays."""
+    if isinstance(images, Packed):
+        return images if images.values.dtype == np.uint8 else packed(images)
     if images.dtype == object:
         return by_size(rounded, images)
-    return np.round((images.clip(-1, 1) + 1) * 127.5) / 127.5 - 1
+    return levels(images) / 127.5 - 1
+
+
+def packed(images: Pictures, dtype: type = np.uint8) -> Packed:
+    """Pictures as a shard keeps them: in uint8, rounded exactly as `rounded` does, or in float16.
+
+    Of packed ones, what they were before they were first rounded stays known.
+    """
+    flat = images.reshape(-1, *images.shape[-3:])
+
+    def kept(image: Float[np.ndarray, "c h w"]) -> np.ndarray:
+        with np.errstate(over="ignore"):  # what overflows float16 has diverged
+            return (levels(np.nan_to_num(image)) if dtype is np.uint8 else image).astype(dtype)
+
+    if isinstance(flat, Packed):
+        lost, share = flat.lost, flat.beyond
+    else:
+        lost, share = (np.array([found(image[None])[0] for image in flat]) for found in (diverged, beyond))
+    return Packed(np.stack([kept(image) for image in flat]), lost, share).reshape(*images.shape)
 
 
 def fresh_data(model: Denoiser, items: Sequence[Item], n_least: int, seed: int) -> np.ndarray | None:
@@ -114,12 +142,12 @@ class Samples:
     items: Sequence[Item]
     labels: Shaped[np.ndarray, " n"]
     model: Denoiser | None = None
-    truth: np.ndarray | None = None
+    truth: Pictures | None = None
     same_law: bool = False
-    real: np.ndarray | None = None
-    samples: np.ndarray | None = None
-    paired: np.ndarray | None = None
-    raw: np.ndarray | None = None
+    real: Pictures | None = None
+    samples: Pictures | None = None
+    paired: Pictures | None = None
+    raw: Pictures | None = None
     sights: Sights | None = None
     over: str = "clusters"
     truth_prompts: Sequence[str | None] = ()
@@ -160,6 +188,10 @@ class Samples:
             self.sights,
             self.truth_prompts,
         )
+
+    def statistic(self, metric: Metric) -> Statistic:
+        """The metric's. Raises UndefinedError."""
+        return metric.statistic(self.context if metric.streams else self.context.whole())
 
 
 def samples_of(
@@ -233,7 +265,7 @@ def interval(metric: Metric, given: Samples, some: Samples) -> dict[str, Any]:
     """
     if not len(some.items):
         raise UndefinedError(f"all {given.count()} {'items' if given.sights is None else 'objects'} diverged")
-    statistic = metric.statistic(some.context)
+    statistic = some.statistic(metric)
     used = used_by(statistic, len(some.items))
     labels = some.labels[used]
     if isinstance(statistic, Hits):
@@ -264,7 +296,7 @@ def compared(a: Samples, b: Samples, metric: Metric) -> Compared:
     both = a.kept & b.kept
     if not both.any():
         raise UndefinedError("every item diverged in one of them")
-    first, second = (metric.statistic(some.only(both).context) for some in (a, b))
+    first, second = (some.only(both).statistic(metric) for some in (a, b))
     n = int(both.sum())
     used = np.intersect1d(used_by(first, n), used_by(second, n))
     if not len(used):

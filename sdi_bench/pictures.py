@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image as Picture
 
 from . import texts
 from .draws import Item
+from .sizes import Packed, Pictures
 
-Cells = np.ndarray | Sequence[np.ndarray | None]
-"""A column of pictures, [n, c, h, w]; None for one that is missing."""
+Cells = Pictures | Sequence[np.ndarray | None]
+"""A column of pictures, [n, c, h, w] (or `cell`s); None for one that is missing."""
 
 
 def shown(image: Float[np.ndarray, "c h w"]) -> np.ndarray:
@@ -21,6 +22,16 @@ def shown(image: Float[np.ndarray, "c h w"]) -> np.ndarray:
     return np.where(np.isfinite(pixels), pixels, np.array([1.0, 0.0, 1.0]))
 
 
+def eight_bit(image: Float[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """What `shown` gives, at 8 bits."""
+    return np.round(shown(image) * 255).astype(np.uint8)
+
+
+def cell(images: Cells, i: int) -> np.ndarray | None:
+    """One of a column: of packed pictures [h, w, 3] at 8 bits, so that many fit in a figure."""
+    return eight_bit(images[i]) if isinstance(images, Packed) else images[i]
+
+
 def name_of(item: Item) -> str:
     """prompt · seed."""
     return f"{item.prompt or 'no prompt'} · {item.seed}"
@@ -28,18 +39,16 @@ def name_of(item: Item) -> str:
 
 def strip(path: Path, images: Float[np.ndarray, "n c h w"]) -> None:
     """Pictures in a row, pixel by pixel. Writes a PNG, whole or not at all."""
-    row = np.concatenate([shown(image) for image in images], axis=1)
+    row = np.concatenate([eight_bit(image) for image in images], axis=1)
     part = path.with_name(f".{path.name}.part.png")
-    Picture.fromarray(np.round(row * 255).astype(np.uint8)).save(part)
+    Picture.fromarray(row).save(part)
     part.replace(path)
 
 
-def turntable(path: Path, images: Float[np.ndarray, "views c h w"], scale: int = 4) -> None:
+def turntable(path: Path, images: Pictures, scale: int = 4) -> None:
     """An endless GIF of an object's views in order, each pixel scale x scale. Writes whole or not at all."""
     frames = [
-        Picture.fromarray(np.round(shown(image) * 255).astype(np.uint8)).resize(
-            (scale * image.shape[2], scale * image.shape[1]), Picture.Resampling.BICUBIC
-        )
+        Picture.fromarray(eight_bit(image)).resize((scale * image.shape[2], scale * image.shape[1]), Picture.Resampling.BICUBIC)
         for image in images
     ]
     part = path.with_name(f".{path.name}.part.gif")
@@ -84,10 +93,11 @@ def side_by_side(
             axes[0, j].scatter(flat[:, 0], flat[:, -1], s=3, alpha=0.5)
             continue
         for i, name in enumerate(names):
-            image = images[i]
+            image = cell(images, i)
             axes[i, j].set(xticks=[], yticks=[], frame_on=image is not None)
             if image is not None:
-                axes[i, j].imshow(shown(image), interpolation="nearest" if image.shape[-1] < 64 else "antialiased")
+                pixels = image if image.dtype == np.uint8 else shown(image)
+                axes[i, j].imshow(pixels, interpolation="nearest" if pixels.shape[1] < 64 else "antialiased")
             if j == 0:
                 axes[i, j].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
     figure.suptitle(texts.wrapped(title, 80, 2), fontsize=8)
@@ -95,14 +105,14 @@ def side_by_side(
     plt.close(figure)
 
 
-def grid(path: Path, images: np.ndarray, items: Sequence[Item], title: str) -> None:
+def grid(path: Path, images: Pictures, items: Sequence[Item], title: str) -> None:
     """One run: prompts in rows, seeds in columns, a cell left empty where there is no such item (points of a plane: one
     scatter plot). Writes a PNG.
     """
     if images.ndim != 4:
         side_by_side(path, {title: images}, [], "")
         return
-    place = dict(zip(items, images, strict=True))
+    place = {item: cell(images, i) for i, item in enumerate(items)}
     prompts = list(dict.fromkeys(item.prompt for item in items))
     seeds = sorted({item.seed for item in items})
     columns = {f"seed {seed}": [place.get(Item(prompt, seed)) for prompt in prompts] for seed in seeds}

@@ -14,12 +14,13 @@ import torch
 
 from . import prompts, require
 from .draws import MOST_SEED
-from .jobs import Plan
+from .jobs import KEEP, Plan
 from .metrics import Metric
-from .models import Denoiser, ExactModel, HasData, Network, OwnSchedule
+from .models import Denoiser, ExactModel, HasCodec, HasData, Network, OwnSchedule
 from .probes import Probe
 from .samplers import Ddim, Distillation, Sampler
 from .sampling import Job
+from .scenes.base import image_shape
 from .schedules import Schedule
 from .store import RESULTS_VERSION, RunFolder, digest
 from .texts import near_match
@@ -27,7 +28,7 @@ from .texts import near_match
 SETTINGS = (
     *("model", "schedule", "grid", "guidance", "scene", "sampler", "metric", "reference", "probe"),
     *("name", "prompt", "prompt_file", "n_items", "part", "negative_prompt", "seeds", "results", "overwrite", "retry"),
-    *("batch_size", "device", "tier", "row", "objective"),
+    *("batch_size", "device", "keep", "tier", "row", "objective"),
 )
 """What a configuration may hold at its top level."""
 
@@ -121,6 +122,11 @@ class Shared:
         return self.model.fingerprint
 
 
+def has_codec(model: Denoiser) -> bool:
+    """True where pictures are decoded from what is sampled."""
+    return model.codec is not None if isinstance(model, Network) else isinstance(model, HasCodec)
+
+
 def model_key(plain: Mapping[str, Any]) -> str:
     """What tells the model of a configuration from others."""
     return json.dumps(plain.get("model"), sort_keys=True, default=str)
@@ -151,6 +157,8 @@ def plans_of(
     require.count("batch_size", plain["batch_size"])
     if not isinstance(plain["overwrite"], bool):
         raise ValueError(f"overwrite={plain['overwrite']!r}: must be true or false")
+    if plain["keep"] not in ("auto", "exact", *KEEP):
+        raise ValueError(f"keep={plain['keep']!r}: must be one of auto, exact, {', '.join(KEEP)}")
     if plain["retry"] not in ("all", "failed"):
         raise ValueError(f"retry={plain['retry']!r}: must be all or failed")
     try:
@@ -207,19 +215,28 @@ def plans_of(
             "prompts": asked if plain["prompt_file"] is None else digest(asked),
             "results_version": RESULTS_VERSION,
         }
+        pictured = len(image_shape(model)) == 3
+        usual = "8bit" if has_codec(model) and pictured else "exact"
+        keep = usual if plain["keep"] == "auto" else plain["keep"]
+        if keep != usual and probe is None:  # pictures of another precision are another run
+            chosen["keep"] = keep
         if probe is not None:
             chosen["probe"], kind = plain["probe"], [*kind, choices["probe"]]
         words = [*filter(None, [choices["model"], *kind]), f"g{sampler.guidance.scale:g}"]
         path = Path(plain["results"]) / str(plain["name"]) / f"{'-'.join(words)}-{digest(as_floats(chosen))}"
         job = Job(model, sampler, made["schedule"], plain["device"])
         job.check(items)
+        if keep == "latents" and not (has_codec(model) and job.scene.is_x0):
+            raise ValueError("keep='latents': nothing that is sampled here is a latent; exact keeps what is")
+        if keep in KEEP and not pictured:
+            raise ValueError(f"keep={keep!r}: the samples are no pictures; exact keeps them")
         if probe is not None:
             probe.check(job)
         config = plain | chosen
         found = {key: plain["model"][key] for key in PATHS if key in plain["model"]}  # to find it again, and measure
         if found:
             config["model"] = chosen["model"] | found
-        kept = (RunFolder(path), config, plain["batch_size"], part, probe, place)
+        kept = (RunFolder(path), config, plain["batch_size"], part, probe, place, keep)
         plans.append(Plan(title, job, items, made["metric"], *kept))
     if is_new and isinstance(model, Network):
         model.try_out(asked[0], plain["device"])

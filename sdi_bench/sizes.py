@@ -1,12 +1,81 @@
-"""Pictures of several sizes: an object array [n] of arrays [c, h, w], worked on size by size."""
+"""Pictures of several sizes, and as shards keep them: what is worked on size by size, or a few at a time."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
-Pictures = Float[np.ndarray, "_n *_shape"] | Shaped[np.ndarray, "_n"]
-"""[n, *shape] where all are of one size, else an object array [n]. Both are indexed alike."""
+AT_ONCE = 2**21
+"""Values of packed pictures that are read at once, a picture at least: 16 MiB in float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Pictures as a shard keeps them, in a quarter or an eighth of the room: [n, c, h, w], of objects [n, views, c, h, w].
+
+    One of them is read as float64, several stay packed (`whole` reads all). values: uint8, 0 to 255 for [-1, 1], or float16.
+    Of each picture, from before it was rounded: lost, that it had diverged; it reads as NaN. beyond, the share of its values
+    more than half an 8-bit step beyond [-1, 1].
+    """
+
+    values: Shaped[np.ndarray, "*n c h w"]
+    lost: Bool[np.ndarray, "*n"]
+    beyond: Float[np.ndarray, "*n"]
+    dtype = np.dtype(np.float64)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of an array."""
+        return self.values.shape
+
+    @property
+    def ndim(self) -> int:
+        """As of an array."""
+        return self.values.ndim
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, index: Any) -> Any:
+        values, lost, beyond = self.values[index], self.lost[index], self.beyond[index]
+        return read(values, lost) if np.ndim(lost) == 0 else Packed(values, lost, beyond)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def reshape(self, *shape: int) -> "Packed":
+        """As of an array, whose last three axes stay."""
+        return Packed(self.values.reshape(shape), self.lost.reshape(shape[:-3]), self.beyond.reshape(shape[:-3]))
+
+    def whole(self) -> Float[np.ndarray, "*n c h w"]:
+        """All of them."""
+        return read(self.values, self.lost)
+
+    def tobytes(self) -> bytes:
+        """What tells these from others."""
+        return self.values.tobytes() + self.lost.tobytes()
+
+
+def read(values: Shaped[np.ndarray, "*n c h w"], lost: Any) -> Float[np.ndarray, "*n c h w"]:
+    """Pictures in float64 from what is kept of them. lost: which read as NaN."""
+    images = values / 127.5 - 1 if values.dtype == np.uint8 else values.astype(np.float64)
+    images[lost] = np.nan
+    return images
+
+
+def chained(parts: Sequence[Packed]) -> Packed:
+    """One after the other."""
+    return Packed(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "lost", "beyond")))
+
+
+if TYPE_CHECKING:
+    Pictures = Any  # which of them it is, is checked while it runs
+else:
+    Pictures = Float[np.ndarray, "_n *_shape"] | Shaped[np.ndarray, "_n"] | Packed
+"""[n, *shape] where all are of one size, else an object array [n]; or packed. All are indexed alike."""
 
 
 def together(rows: Sequence[np.ndarray]) -> np.ndarray:
@@ -20,10 +89,16 @@ def together(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def by_size(function: Callable[..., np.ndarray], *sets: Pictures) -> np.ndarray:
-    """function(*sets), a row for each picture, where it knows pictures of one size only: called once for each size there is.
+    """function(*sets), a row for each picture, where it knows arrays of one size only: called once for each size there is.
 
-    sets: of the same length; pictures at the same place stand together.
+    Packed pictures are read, and handed over, some at a time. sets: of the same length; what stands at the same place belongs
+    together.
     """
+    packed = [pictures for pictures in sets if isinstance(pictures, Packed)]
+    if packed:
+        n = max(1, AT_ONCE // max(math.prod(pictures.shape[1:]) for pictures in packed))
+        parts = [[pictures[i : i + n] for pictures in sets] for i in range(0, max(1, len(sets[0])), n)]
+        return np.concatenate([by_size(function, *map(whole, part)) for part in parts])
     if all(pictures.dtype != object for pictures in sets):
         return function(*sets)
     places: dict[tuple[tuple[int, ...], ...], list[int]] = {}
@@ -34,6 +109,11 @@ def by_size(function: Callable[..., np.ndarray], *sets: Pictures) -> np.ndarray:
         for i, row in zip(some, function(*(np.stack([pictures[i] for i in some]) for pictures in sets)), strict=True):
             found[i] = np.asarray(row)
     return together(found)
+
+
+def whole(pictures: Pictures) -> np.ndarray:
+    """All of them as an array."""
+    return pictures.whole() if isinstance(pictures, Packed) else pictures
 
 
 def sizes(pictures: Pictures) -> list[tuple[int, ...]]:

@@ -23,9 +23,9 @@ from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import yaml
-from jaxtyping import Float
 
 from .draws import Item
+from .sizes import Packed, Pictures
 
 try:
     import fcntl
@@ -144,18 +144,19 @@ def unsealed(path: Path, run: str, *names: str) -> tuple[dict[str, np.ndarray], 
 
 
 class Shard(NamedTuple):
-    """Finished items: images [n, *shape] (of fields [n, views, *shape]) and what they cost together.
+    """Finished items: images [n, *shape] (of fields [n, views, *shape]), packed or as they are, and what they cost together.
 
-    params: [n, *psi], what the images show, where that is not the image itself; read by `read_params`. sha256: of all that a
-    shard that was read holds.
+    params: [n, *psi], what the images show, where that is not the image itself; read by `read_params`. latents: [n, *latent],
+    what they were decoded from; read by `read_latents`. sha256: of all that a shard that was read holds.
     """
 
     items: tuple[Item, ...]
-    images: Float[np.ndarray, "n *shape"]
+    images: Pictures
     rows: Mapping[str, int]
     seconds: float
     peak_mb: float
     params: np.ndarray | None = None
+    latents: np.ndarray | None = None
     sha256: str = ""
 
 
@@ -218,21 +219,31 @@ class RunFolder:
     def write_shard(self, shard: Shard) -> None:
         """Keep finished items. Raises NotWrittenError."""
         cost = {"rows": dict(shard.rows), "seconds": shard.seconds, "peak_mb": shard.peak_mb}
-        arrays = {"images": shard.images} | ({} if shard.params is None else {"params": shard.params})
-        self._keep(shard.items, arrays, cost, np.savez)
+        arrays: dict[str, Any] = {"images": shard.images, "params": shard.params, "latents": shard.latents}
+        save: Callable = np.savez
+        if isinstance(shard.images, Packed):
+            arrays |= {"images": shard.images.values, "lost": shard.images.lost, "beyond": shard.images.beyond}
+            save = np.savez_compressed
+        self._keep(shard.items, {name: array for name, array in arrays.items() if array is not None}, cost, save)
 
     def read_shard(self, items: Sequence[Item]) -> Shard:
         """Finished items. Raises ValueError, naming the file, for one that is damaged, was changed, or holds other items."""
         arrays, found = self._read(items)
         try:
             cost = json.loads(str(arrays["cost"]))
-            return Shard(tuple(items), arrays["images"], cost["rows"], cost["seconds"], cost["peak_mb"], sha256=found)
+            kept = arrays["images"]
+            images: Pictures = Packed(kept, arrays["lost"], arrays["beyond"]) if "lost" in arrays else kept
+            return Shard(tuple(items), images, cost["rows"], cost["seconds"], cost["peak_mb"], sha256=found)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.shard_path(items)}: damaged ({error}); delete it and run again") from error
 
     def read_params(self, items: Sequence[Item]) -> np.ndarray:
         """What finished items are made of. Raises ValueError, naming the file, if it was not kept."""
         return self._read(items, "params")[0]["params"]
+
+    def read_latents(self, items: Sequence[Item]) -> np.ndarray:
+        """[n, *latent], what finished pictures were decoded from (keep=latents). Raises ValueError as read_params does."""
+        return self._read(items, "latents")[0]["latents"]
 
     def checkpoint_path(self, items: Sequence[Item]) -> Path:
         """Where unfinished items are kept."""

@@ -11,6 +11,7 @@ import pandas as pd
 
 from sdi_bench import prompts
 from sdi_bench.draws import Item
+from sdi_bench.sizes import Pictures, whole
 from sdi_bench.store import RunFolder, read_index
 
 MEASURED = {"run", "measure", "point", "low", "high"}
@@ -31,7 +32,7 @@ class Run:
     config: Mapping[str, Any]
     made: Mapping[str, Any]
     items: tuple[Item, ...]
-    images: np.ndarray | None
+    images: Pictures | None
     why: str = ""
 
     @property
@@ -52,7 +53,7 @@ class Run:
     def picture(self, item: Item) -> np.ndarray:
         """An item's image."""
         assert self.images is not None
-        return np.asarray(self.images[self.items.index(item)])
+        return whole(self.images[self.items.index(item)])
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ..features import SHAPES
 from ..models.base import Denoiser
-from ..sizes import Pictures, sizes
+from ..sizes import Pictures, sizes, whole
 from ..stats import Statistic, mean_of
 
 
@@ -54,14 +55,14 @@ class Context:
     same_law: True if a perfect sampler would reproduce the data's law (gamma = 1, and data drawn from the model itself).
     seeds: of each sample. What sets are held against: real, real pictures [k, *shape]; samples, the model's own by DDIM, same
     prompts and guidance, other seeds [l, *shape]. paired: the reference's picture of each item, [n, *shape], NaN where it has
-    diverged. raw: the samples before they were rounded to 8 bits. sights: of samples of objects, what each shows. Each is None
-    where there is none.
+    diverged. raw: the samples before they were rounded to 8 bits, as far as they were kept. sights: of samples of objects, what
+    each shows. Each is None where there is none. Pictures are packed (sizes.py) where that is how they were kept; see `whole`.
     """
 
     images: Pictures
     prompts: Sequence[str | None]
     model: Denoiser | None
-    truth: Float[np.ndarray, "m *shape"] | None
+    truth: Pictures | None
     same_law: bool
     seeds: Sequence[int] = ()
     real: Pictures | None = None
@@ -70,6 +71,12 @@ class Context:
     raw: Pictures | None = None
     sights: Sights | None = None
     truth_prompts: Sequence[str | None] = ()
+
+    def whole(self) -> "Context":
+        """The same, with nothing packed."""
+        names = ("images", "truth", "real", "samples", "paired", "raw")
+        found: dict[str, Any] = {name: whole(some) for name in names if (some := getattr(self, name)) is not None}
+        return replace(self, **found)
 
     def around(self) -> Sights:
         """What the samples show. Raises UndefinedError unless they are pictures around objects."""
@@ -98,7 +105,7 @@ class Context:
         means = {prompt: values[some].mean(axis=0) for prompt, some in places.items()}
         return np.stack([means[prompt] for prompt in self.prompts])
 
-    def law(self) -> Float[np.ndarray, "m *shape"]:
+    def law(self) -> Pictures:
         """The truth, for measures of the whole law. Raises UndefinedError where a perfect sampler would not give it."""
         if not self.same_law:
             raise UndefinedError(
@@ -113,7 +120,7 @@ class Context:
         if self.images[0].ndim != 3:
             raise UndefinedError("the samples are not pictures")
 
-    def alike(self) -> Float[np.ndarray, "m c h w"]:
+    def alike(self) -> Pictures:
         """The data. Raises UndefinedError unless they and the samples are pictures of one size."""
         self.pictures()
         found = sorted({*sizes(self.images), *sizes(self.data())})
@@ -147,13 +154,15 @@ class Metric(ABC):
 
     unit: of the value. ideal: the value of perfect samples, nearer is better; inf where higher is better; None where no value
     is good or bad in itself. preprocessing: what images go through before they are looked at; None: pixels as they are.
-    of_sets: a distance between sets, which says nothing of single samples.
+    of_sets: a distance between sets, which says nothing of single samples. streams: takes packed pictures (sizes.py), which are
+    read a few at a time (`by_size`); without it all are there as arrays.
     """
 
     unit: str
     ideal: float | None = None
     preprocessing: str | None = None
     of_sets: bool = False
+    streams: bool = False
 
     @abstractmethod
     def statistic(self, context: Context) -> Statistic:

@@ -34,6 +34,7 @@ class ClipIqa(Metric):
     prompt: str = "quality"
     device: str = "cpu"
     unit = "probability"
+    streams = True
     ideal = math.inf
 
     def __post_init__(self) -> None:

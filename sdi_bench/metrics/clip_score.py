@@ -27,6 +27,7 @@ class ClipScore(Metric):
     device: str = "cpu"
     name: str = "clip_score"
     unit = "100 cos"
+    streams = True
     ideal = math.inf
 
     def __post_init__(self) -> None:

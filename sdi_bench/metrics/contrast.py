@@ -19,6 +19,7 @@ class Contrast(Metric):
 
     unit = "log ratio to data"
     ideal = 0.0
+    streams = True
 
     def statistic(self, context: Context) -> Statistic:
         context.pictures()

@@ -41,6 +41,7 @@ class Fd(Metric):
     against: str = "real"
     force: bool = False
     unit = "feature²"
+    streams = True
     ideal = 0.0
     of_sets = True
 

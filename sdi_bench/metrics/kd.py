@@ -22,6 +22,7 @@ class Kd(Metric):
     features: Features
     against: str = "real"
     unit = "kernel"
+    streams = True
     ideal = 0.0
     of_sets = True
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from ..features.lpips import BATCH, distance, taps
-from ..sizes import Pictures, by_size
+from ..sizes import Packed, Pictures, by_size, sizes
 from ..stats import Statistic
 from .base import Context, Hits, Metric, UndefinedError, mean_known
 
@@ -39,6 +39,7 @@ class Lpips(Metric):
 
     unit = "LPIPS"
     ideal = 0.0
+    streams = True
     preprocessing = LPIPS
 
     def statistic(self, context: Context) -> Statistic:
@@ -58,6 +59,7 @@ class Ssim(Metric):
 
     unit = "SSIM"
     ideal = 1.0
+    streams = True
     preprocessing = "clip"
 
     def statistic(self, context: Context) -> Statistic:
@@ -76,6 +78,7 @@ class Psnr(Metric):
 
     unit = "dB"
     ideal = math.inf
+    streams = True
     preprocessing = "clip"
 
     def statistic(self, context: Context) -> Statistic:
@@ -92,6 +95,7 @@ class Rms(Metric):
 
     unit = "rms pixel"
     ideal = 0.0
+    streams = True
 
     def statistic(self, context: Context) -> Statistic:
         return mean_gap(context, rms)
@@ -123,12 +127,14 @@ def reference_of(context: Context) -> tuple[Pictures, Bool[np.ndarray, " n"]]:
     """The reference's picture of each item, and which of them have not diverged. Raises UndefinedError if there is none."""
     if context.paired is None:
         raise UndefinedError("no paired reference")
+    if isinstance(context.paired, Packed):
+        return context.paired, ~context.paired.lost
     return context.paired, np.array([np.isfinite(picture).all() for picture in context.paired])
 
 
 def shortest(context: Context) -> int:
     """The shortest side of all samples, in pixels."""
-    return min(side for image in context.images for side in image.shape[1:])
+    return min(side for size in sizes(context.images) for side in size)
 
 
 def mean_gap(context: Context, gap: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Statistic:

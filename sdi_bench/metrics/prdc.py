@@ -31,6 +31,7 @@ class Neighbours(Metric):
     k: int = 3
     against: str = "real"
     unit = "share"
+    streams = True
     ideal = math.inf
 
     def __post_init__(self) -> None:

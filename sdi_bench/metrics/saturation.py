@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ..sizes import by_size
+from ..sizes import Packed, by_size
 from ..stats import Statistic, mean_of
 from .base import Context, Metric, log_ratio
 
@@ -16,6 +16,7 @@ class Saturation(Metric):
 
     unit = "log ratio to data"
     ideal = 0.0
+    streams = True
 
     def statistic(self, context: Context) -> Statistic:
         context.rgb()
@@ -28,13 +29,15 @@ class Clipped(Metric):
     """Share of values more than half an 8-bit step beyond [-1, 1]. No direction: a prior's own kernel puts some there."""
 
     unit = "share"
+    streams = True
 
     def statistic(self, context: Context) -> Statistic:
         context.rgb()
-        return mean_of(by_size(beyond, context.images if context.raw is None else context.raw))
+        raw = context.images if context.raw is None else context.raw
+        return mean_of(raw.beyond if isinstance(raw, Packed) else by_size(beyond, raw))
 
 
-def beyond(images: Float[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, " n"]:
+def beyond(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, " n"]:
     """Share of each picture's values more than half an 8-bit step beyond [-1, 1]."""
     return (np.abs(images) > 1 + 1 / 255).mean(axis=(1, 2, 3))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from ..sizes import by_size
 from ..stats import Statistic
 from .base import Context, Metric, log_ratio
 
@@ -21,10 +22,11 @@ class Sharpness(Metric):
 
     unit = "log ratio to data"
     ideal = 0.0
+    streams = True
 
     def statistic(self, context: Context) -> Statistic:
-        data = context.expected(high_frequency_share(context.alike()))
-        return log_ratio(high_frequency_share(context.images), data, "detail")
+        data = context.expected(by_size(high_frequency_share, context.alike()))
+        return log_ratio(by_size(high_frequency_share, context.images), data, "detail")
 
 
 def high_frequency_share(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, " n"]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from ..sizes import by_size
 from ..stats import Statistic
 from .base import Context, Metric, UndefinedError, log_ratio
 
@@ -24,11 +25,12 @@ class Spectrum(Metric):
 
     unit = "dB"
     ideal = 0.0
+    streams = True
     of_sets = True
 
     def statistic(self, context: Context) -> Statistic:
-        data = context.expected(bands(context.alike()))
-        power = bands(context.images)
+        data = context.expected(by_size(bands, context.alike()))
+        power = by_size(bands, context.images)
 
         def distance(index: Int[np.ndarray, " m"]) -> float:
             gaps = decibel(power[index].mean(axis=0)) - decibel(data[index].mean(axis=0))
@@ -46,10 +48,11 @@ class Laplacian(Metric):
 
     unit = "log ratio to data"
     ideal = 0.0
+    streams = True
 
     def statistic(self, context: Context) -> Statistic:
-        data = context.expected(laplacian_variance(luma(context.alike())))
-        return log_ratio(laplacian_variance(luma(context.images)), data, "detail")
+        data = context.expected(by_size(detail, context.alike()))
+        return log_ratio(by_size(detail, context.images), data, "detail")
 
 
 def bands(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n bands"]:
@@ -60,14 +63,18 @@ def bands(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n bands"]:
     height, width = images.shape[-2:]
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
     ring = np.rint(radius * min(height, width)).astype(int).ravel()
-    members = (ring[:, None] == np.arange(1, ring.max() + 1)).astype(np.float64)
     power = (np.abs(np.fft.fft2(images)) ** 2).mean(axis=1) / (height * width)
-    return power.reshape(len(images), -1) @ (members / members.sum(axis=0))
+    return np.stack([np.bincount(ring, rows)[1:] for rows in power.reshape(len(images), -1)]) / np.bincount(ring)[1:]
 
 
 def decibel(power: Float[np.ndarray, " bands"]) -> Float[np.ndarray, " bands"]:
     """10 log10 of the power, at least ROUNDING."""
     return 10 * np.log10(np.maximum(power, ROUNDING))
+
+
+def detail(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, " n"]:
+    """Variance of the Laplacian of each picture's luma. Raises UndefinedError as `luma` does."""
+    return laplacian_variance(luma(images))
 
 
 def luma(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n h w"]:

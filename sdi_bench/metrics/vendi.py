@@ -23,6 +23,7 @@ class Vendi(Metric):
 
     features: Features = Effnet()
     unit = "pictures"
+    streams = True
 
     @property
     def preprocessing(self) -> str:  # type: ignore[override]
