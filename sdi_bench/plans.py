@@ -1,14 +1,15 @@
 """From a composed configuration to plans: every object made, every setting checked, nothing computed."""
 
+import gc
 import json
 import re
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from pydoc import ErrorDuringImport, locate
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -16,11 +17,13 @@ from . import prompts, require
 from .draws import MOST_SEED
 from .jobs import Plan
 from .metrics import Metric
+from .guidance import Prompt
 from .models import Denoiser, ExactModel, HasData, Network, OwnSchedule
+from .models.base import HasOutput
 from .probes import Probe
 from .samplers import Ddim, Distillation, Sampler
 from .sampling import Job
-from .schedules import Schedule
+from .schedules import Karras, RectifiedFlow, Schedule, TableSchedule
 from .store import RESULTS_VERSION, RunFolder, digest
 from .texts import near_match
 
@@ -124,6 +127,46 @@ class Shared:
 def model_key(plain: Mapping[str, Any]) -> str:
     """What tells the model of a configuration from others."""
     return json.dumps(plain.get("model"), sort_keys=True, default=str)
+
+
+def keep_only(key: str, models: dict[str, Shared]) -> None:
+    """Let go of the models of other keys, before this one is opened: memory is for one network."""
+    others = models.keys() - {key}
+    for other in others:
+        del models[other]
+    if others:
+        gc.collect()  # modules refer to each other in circles
+
+
+@dataclass(frozen=True)
+class Closed:
+    """What is left to say of a network whose weights are let go: enough to find, read and measure what it made."""
+
+    shape: tuple[int, ...]
+    prompts: tuple[str, ...]
+    fingerprint: str
+
+    def predict(self, *_: object) -> NoReturn:
+        let_go()
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        """It was checked when the network was open."""
+
+
+def let_go(*_: object) -> NoReturn:
+    """Stands where weights, or the pipeline that has them, would be asked."""
+    raise RuntimeError("the weights of this network were let go, to open those of another; open it again")
+
+
+def closed(plan: Plan) -> Plan:
+    """The plan without the weights of its network; an exact model, or one that knows real images, stays as it is."""
+    model = plan.job.model
+    if isinstance(model, HasData) or not isinstance(model, HasOutput):
+        return plan
+    left, schedule = Closed(model.shape, model.prompts, str(plan.config["fingerprint"])), plan.job.schedule
+    if isinstance(schedule, TableSchedule | RectifiedFlow | Karras) and schedule.visits is not None:
+        schedule = replace(schedule, visits=let_go)
+    return replace(plan, job=replace(plan.job, model=left, schedule=schedule))
 
 
 def plans_of(

@@ -129,8 +129,8 @@ class DiffusersFolder(ABC):
         part, by its name, `default` for the others.
         variant: of the weight files, such as "fp16"; None: the only one there is. lora: a file, or a folder that has one, put
         on the pipeline with weight lora_scale. switches: methods of the pipeline that are called once it is opened.
-        The others: see `Wanted`. Opened once a process, however often it is asked for, unless the one that was opened has been
-        changed since.
+        The others: see `Wanted`. The last one that was opened is kept: asked for again it is not opened again, unless it
+        has been changed since.
         Raises ValueError, naming the field, if anything is missing, broken or of a pipeline that is not known.
         """
         from .opening import open_folder  # which knows the families

@@ -1,5 +1,6 @@
 """From a folder or file on disk to a pipeline in memory, with diffusers' own classes; whatever is wrong with it is one line."""
 
+import gc
 import json
 import logging
 import re
@@ -52,6 +53,10 @@ def open_folder(
     if configured is not None and variant is not None:
         raise ValueError(f"model.variant={variant!r}: a single file has none; leave it out")
     asked = (place, whole, device, variant, further if further.lora else replace(further, lora_scale=1.0))
+    if asked not in LAST:
+        opened.cache_clear()  # before the next is read: memory is for one
+        gc.collect()
+        LAST[:] = [asked]
     try:
         if state_of(opened(*asked).pipe) != opened(*asked)._known["opened"]:
             opened.cache_clear()
@@ -186,7 +191,11 @@ def kind_of(folder: Path, kind: str, field: str = "model.path") -> type[Diffuser
     raise refusal(folder, f"is a {kind}{why}; known are {', '.join(sorted(KINDS))}", 900, field)
 
 
-@lru_cache(maxsize=2)
+LAST: list[tuple[Any, ...]] = []
+"""What was opened last, which is kept."""
+
+
+@lru_cache(maxsize=1)
 def opened(place: Path, dtype: torch.dtype, device: str, variant: str | None, further: Further = Further()) -> DiffusersFolder:
     """`DiffusersFolder.of`, remembered: the runs of a sweep share one network.
 
