@@ -11,18 +11,16 @@ from pathlib import Path, PurePosixPath
 from pydoc import ErrorDuringImport, locate
 from typing import Any, NoReturn
 
-import torch
-
 from . import prompts, require
 from .draws import MOST_SEED
+from .guidance import Prompt
 from .jobs import Plan
 from .metrics import Metric
-from .guidance import Prompt
 from .models import Denoiser, ExactModel, HasData, Network, OwnSchedule
 from .models.base import HasOutput
 from .probes import Probe
 from .samplers import Ddim, Distillation, Sampler
-from .sampling import Job
+from .sampling import Job, check_device
 from .schedules import Karras, RectifiedFlow, Schedule, TableSchedule
 from .store import RESULTS_VERSION, RunFolder, digest
 from .texts import near_match
@@ -36,6 +34,9 @@ SETTINGS = (
 
 PATHS = ("path", "config", "lora")
 """Where a model's files lie: its fingerprint says what they are."""
+
+MEMORY = ("max_rows", "offload_text")
+"""How a model gets by with its memory: that changes rounding at most, and so no run's name."""
 
 OPTIONAL = ("metric", "probe")
 """And what it may lack."""
@@ -196,10 +197,7 @@ def plans_of(
         raise ValueError(f"overwrite={plain['overwrite']!r}: must be true or false")
     if plain["retry"] not in ("all", "failed"):
         raise ValueError(f"retry={plain['retry']!r}: must be all or failed")
-    try:
-        torch.empty(0, device=plain["device"])
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ValueError(f"device={plain['device']!r}: not to be had here") from error
+    check_device(plain["device"])
     plain["metric"] = plain.get("metric") or {}
     made = {key: built(plain[key], key) for key in ("schedule", "sampler", "metric", "reference")}
     models, key = {} if models is None else models, model_key(plain)
@@ -242,7 +240,7 @@ def plans_of(
         wanted.append((reference, f"ddim-{reference.n_states}", [f"ddim-{reference.n_states}"]))
     plans = []
     for sampler, title, kind in wanted:
-        where = (*PATHS, "device", "prompts")  # no choices: the fingerprint and the items say what is there
+        where = (*PATHS, *MEMORY, "device", "prompts")  # no choices: the fingerprint and the items say what is there
         chosen: dict[str, Any] = {
             **{group: {k: v for k, v in plain[group].items() if k not in where} for group in ("model", "schedule")},
             "fingerprint": shared.fingerprint,
