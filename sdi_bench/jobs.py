@@ -25,7 +25,7 @@ from .ledger import Ledger, Work, merged
 from .levels import Level
 from .measure import N_TRUTH, Samples, clustered, diverged, fresh_data, measure, packed, rounded, samples_of
 from .metrics import MEASURES_VERSION, Metric, Sights
-from .models.base import HasData, images_of
+from .models.base import Denoiser, HasData, HasOutput, images_of
 from .predictor import Cost, Use
 from .probes import Probe
 from .provenance import keep, provenance
@@ -57,6 +57,12 @@ CHECKPOINT = 20.0
 
 KEEP = {"8bit": np.uint8, "latents": np.uint8, "float16": np.float16}
 """How pictures may be kept, but exact: what a value of theirs is."""
+
+LOOK = 1.0
+"""Seconds after which it is looked again whether a network gives anything finite."""
+
+BLOWN = 1e4
+"""Beyond it an x0 was blown up by its sampler; pictures and latents are of the order of 1."""
 
 N_TRAJECTORY, N_TRAJECTORY_STATES = 8, 64
 """Items, and states at most, of which a run keeps x0, eps and kappa."""
@@ -118,6 +124,14 @@ class Plan:
         return self.only is None or self.folder.shard_path(chunk).stem in self.only
 
 
+def clock(device: str) -> float:
+    """Seconds, once an accelerator has done what it was asked for: it works on while the host goes on."""
+    kind = torch.device(device).type
+    if kind in ("cuda", "mps"):
+        getattr(torch, kind).synchronize()
+    return time.perf_counter()
+
+
 def peak_mb(device: str) -> float:
     """Peak memory of this process so far, on the device if it has a count of its own."""
     if device.startswith("cuda"):
@@ -136,6 +150,51 @@ Kept = list[dict[str, np.ndarray]]
 """What some states of a batch looked like on the way, of its first items."""
 
 
+class Watch:
+    """Looks whether a network gives anything finite. Raises ValueError, in one line, once it is clear that it does not.
+
+    It is clear when no item of a shard so far, two at least or the whole shard, is finite, nor was ever beyond BLOWN: a sampler
+    that diverges gets there through large numbers, and its items are counted as diverged; a network that overflows in its
+    precision gives NaN for an ordinary x. An accelerator is waited for every LOOK seconds at most, and at a batch's end.
+    """
+
+    def __init__(self, model: Denoiser, n: int) -> None:
+        self.asks_network = isinstance(model, HasOutput)
+        self.n, self.lost, self.any_right = n, 0, False
+
+    def begin(self, size: int) -> None:
+        """A batch of so many items begins."""
+        self.size, self.looked = size, time.perf_counter()
+        self.largest: torch.Tensor | None = None
+
+    def see(self, state: State) -> None:
+        """Its next state."""
+        if not self.asks_network or self.any_right:
+            return
+        self.x0 = state.x0.flatten(1)
+        now = self.x0.abs().nan_to_num(0, 0, 0).amax(1)
+        self.largest = now if self.largest is None else torch.maximum(self.largest, now)
+        if time.perf_counter() - self.looked > LOOK:
+            self.look()
+            self.looked = time.perf_counter()
+
+    def end(self) -> None:
+        """It is whole; nothing was seen of one that was made earlier."""
+        self.any_right = self.any_right or self.largest is None or self.look()
+        self.lost += self.size
+
+    def look(self) -> bool:
+        """Is any item of the batch right?"""
+        assert self.largest is not None
+        right, lost = bool((self.x0.isfinite().all(1) | (self.largest > BLOWN)).any()), self.lost + self.size
+        if not right and lost >= min(2, self.n):
+            raise ValueError(
+                f"the network gives numbers that are not finite, for all of the first {lost} items: its precision overflows; "
+                "dtype=bfloat16 or float32 (model.dtype) would do, or a smaller guidance.scale"
+            )
+        return right
+
+
 def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bool) -> None:
     """Sample one shard in batches and keep it; of its first items, keep what the states looked like on the way.
 
@@ -145,23 +204,27 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
     paths: list[Kept] = []
     n_states = plan.job.sampler.n_states
     stride = -(-n_states // N_TRAJECTORY_STATES)
+    watch = Watch(plan.job.model, len(items))
     batches = [items[k : k + plan.batch_size] for k in range(0, len(items), plan.batch_size)]
     for k, batch in enumerate(batches):
         since, cost, spent, kept = load(plan, batch)
         shown = N_TRAJECTORY - k * plan.batch_size if keep_trajectory else 0
-        began = saved = time.perf_counter()
+        began = saved = clock(plan.job.device)
+        watch.begin(len(batch))
         state = since
         if since is not None:
             bar.update(len(batch) * (since.index + 1))
         for state in plan.job.states(batch, cost, since):
             if shown > 0 and (state.index % stride == 0 or state.index == n_states - 1):
                 kept.append(first_rows(state, shown))
+            watch.see(state)
             bar.update(len(batch))
             if state.params is not None and time.perf_counter() - saved > CHECKPOINT:
                 save(plan, batch, state, cost, spent + time.perf_counter() - began, kept)
                 saved = time.perf_counter()
         assert state is not None
-        spent += time.perf_counter() - began
+        spent += clock(plan.job.device) - began
+        watch.end()
         parts.append((cost, spent))
         if k < len(batches) - 1 and state.params is not None and state is not since:
             save(plan, batch, state, cost, spent, kept)
@@ -228,13 +291,13 @@ def load(plan: Plan, batch: Sequence[Item]) -> tuple[State | None, Cost, float, 
 def make_probed(plan: Plan, items: Sequence[Item], bar: tqdm) -> None:
     """Measure one shard with the plan's probe, in batches, and keep it."""
     assert plan.probe is not None
-    cost, parts, began = Cost(), [], time.perf_counter()
+    cost, parts, began = Cost(), [], clock(plan.job.device)
     for k in range(0, len(items), plan.batch_size):
         batch = items[k : k + plan.batch_size]
         parts.append(plan.probe.measure(plan.job, batch, cost))
         bar.update(len(batch) * plan.job.sampler.n_states)
     rows = {str(use): count for use, count in cost.rows.items()}
-    spent = {"rows": rows, "seconds": time.perf_counter() - began, "peak_mb": peak_mb(plan.job.device)}
+    spent = {"rows": rows, "seconds": clock(plan.job.device) - began, "peak_mb": peak_mb(plan.job.device)}
     plan.folder.write_probed(items, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, spent)
 
 
@@ -288,6 +351,7 @@ def mend(plan: Plan) -> None:
 
 def make(plan: Plan, chunk: Sequence[Item], bar: tqdm) -> None:
     """One shard."""
+    plan.job.read(plan.items)
     if plan.overwrite:
         for k in range(0, len(chunk), plan.batch_size):
             plan.folder.drop_checkpoint(chunk[k : k + plan.batch_size])

@@ -1,27 +1,28 @@
 """From a composed configuration to plans: every object made, every setting checked, nothing computed."""
 
+import gc
 import json
 import re
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from pydoc import ErrorDuringImport, locate
-from typing import Any
-
-import torch
+from typing import Any, NoReturn
 
 from . import prompts, require
 from .draws import MOST_SEED
+from .guidance import Prompt
 from .jobs import KEEP, Plan
 from .metrics import Metric
 from .models import Denoiser, ExactModel, HasCodec, HasData, Network, OwnSchedule
+from .models.base import HasOutput
 from .probes import Probe
 from .samplers import Ddim, Distillation, Sampler
-from .sampling import Job
+from .sampling import Job, check_device
 from .scenes.base import image_shape
-from .schedules import Schedule
+from .schedules import Karras, RectifiedFlow, Schedule, TableSchedule
 from .store import RESULTS_VERSION, RunFolder, digest
 from .texts import near_match
 
@@ -34,6 +35,9 @@ SETTINGS = (
 
 PATHS = ("path", "config", "lora")
 """Where a model's files lie: its fingerprint says what they are."""
+
+MEMORY = ("max_rows", "offload_text")
+"""How a model gets by with its memory: that changes rounding at most, and so no run's name."""
 
 OPTIONAL = ("metric", "probe")
 """And what it may lack."""
@@ -132,6 +136,46 @@ def model_key(plain: Mapping[str, Any]) -> str:
     return json.dumps(plain.get("model"), sort_keys=True, default=str)
 
 
+def keep_only(key: str, models: dict[str, Shared]) -> None:
+    """Let go of the models of other keys, before this one is opened: memory is for one network."""
+    others = models.keys() - {key}
+    for other in others:
+        del models[other]
+    if others:
+        gc.collect()  # modules refer to each other in circles
+
+
+@dataclass(frozen=True)
+class Closed:
+    """What is left to say of a network whose weights are let go: enough to find, read and measure what it made."""
+
+    shape: tuple[int, ...]
+    prompts: tuple[str, ...]
+    fingerprint: str
+
+    def predict(self, *_: object) -> NoReturn:
+        let_go()
+
+    def check_prompt(self, prompt: Prompt) -> None:
+        """It was checked when the network was open."""
+
+
+def let_go(*_: object) -> NoReturn:
+    """Stands where weights, or the pipeline that has them, would be asked."""
+    raise RuntimeError("the weights of this network were let go, to open those of another; open it again")
+
+
+def closed(plan: Plan) -> Plan:
+    """The plan without the weights of its network; an exact model, or one that knows real images, stays as it is."""
+    model = plan.job.model
+    if isinstance(model, HasData) or not isinstance(model, HasOutput):
+        return plan
+    left, schedule = Closed(model.shape, model.prompts, str(plan.config["fingerprint"])), plan.job.schedule
+    if isinstance(schedule, TableSchedule | RectifiedFlow | Karras) and schedule.visits is not None:
+        schedule = replace(schedule, visits=let_go)
+    return replace(plan, job=replace(plan.job, model=left, schedule=schedule))
+
+
 def plans_of(
     plain: dict[str, Any],
     choices: Mapping[str, str | None],
@@ -161,10 +205,7 @@ def plans_of(
         raise ValueError(f"keep={plain['keep']!r}: must be one of auto, exact, {', '.join(KEEP)}")
     if plain["retry"] not in ("all", "failed"):
         raise ValueError(f"retry={plain['retry']!r}: must be all or failed")
-    try:
-        torch.empty(0, device=plain["device"])
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ValueError(f"device={plain['device']!r}: not to be had here") from error
+    check_device(plain["device"])
     plain["metric"] = plain.get("metric") or {}
     made = {key: built(plain[key], key) for key in ("schedule", "sampler", "metric", "reference")}
     models, key = {} if models is None else models, model_key(plain)
@@ -207,7 +248,7 @@ def plans_of(
         wanted.append((reference, f"ddim-{reference.n_states}", [f"ddim-{reference.n_states}"]))
     plans = []
     for sampler, title, kind in wanted:
-        where = (*PATHS, "device", "prompts")  # no choices: the fingerprint and the items say what is there
+        where = (*PATHS, *MEMORY, "device", "prompts")  # no choices: the fingerprint and the items say what is there
         chosen: dict[str, Any] = {
             **{group: {k: v for k, v in plain[group].items() if k not in where} for group in ("model", "schedule")},
             "fingerprint": shared.fingerprint,

@@ -65,6 +65,7 @@ def provenance(module: str, words: Sequence[str]) -> dict[str, Any]:
         "device": device(),
         "threads": torch.get_num_threads(),
         "arithmetic": arithmetic(),
+        "clock": "seconds of wall time; CUDA and MPS have finished where it starts and stops",
         "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(SWITCHES)},
         "results_version": RESULTS_VERSION,
     }
@@ -150,8 +151,10 @@ def arithmetic() -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "torch": [line.strip(" -") for line in torch.__config__.show().splitlines()[1:] if "Build settings" not in line],
         "numpy": f"{blas['name']} {blas['version']}",
+        "matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
         "matmul_precision": torch.get_float32_matmul_precision(),
         "cudnn_tf32": torch.backends.cudnn.allow_tf32,
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }

@@ -12,7 +12,7 @@ from . import require
 from .coordinates import noisy
 from .draws import Item, PhiloxDraws, items_of
 from .models import Network
-from .models.base import Denoiser, Remembers, rules_of
+from .models.base import Denoiser, Reads, Remembers, rules_of
 from .predictor import Cost, Predictor
 from .samplers import Distillation, Sampler, State
 from .scenes import Image, Scene
@@ -58,6 +58,12 @@ class Job:
             self.model.check_schedule(self.schedule)
         self.sampler.check(self.model, self.schedule)
 
+    def read(self, items: Sequence[Item]) -> None:
+        """Have the model encode all that it will be asked, before the first network call, where it keeps that."""
+        if isinstance(self.model, Reads):
+            asked = [each for prompt in dict.fromkeys(item.prompt for item in items) for each in self.scene.asked(prompt)]
+            self.model.read([None, self.sampler.guidance.negative, *asked])
+
     def states(self, items: Sequence[Item], cost: Cost, since: State | None = None) -> Iterator[State]:
         """The sampler's states for one batch of items, of score distillation those after `since`; rows are added to `cost`."""
         if isinstance(self.model, Remembers):
@@ -77,6 +83,24 @@ class Job:
             yield state
 
 
+def lacks_float64(device: str) -> bool:
+    """Apple's MPS has no float64, which levels, noise and what is sampled are kept in."""
+    return device.split(":")[0] == "mps"
+
+
+def check_device(device: object) -> None:
+    """Raise ValueError, naming the field, unless a sampler can compute there."""
+    if isinstance(device, str) and lacks_float64(device):
+        raise ValueError(
+            f"device={device!r}: has no float64, in which samplers compute; leave device=cpu and put the network there, "
+            f"model.device={device} (sb.Network(..., device={device!r}))"
+        )
+    try:
+        torch.empty(0, device=device)  # type: ignore[call-overload]
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(f"device={device!r}: not to be had here") from error
+
+
 def sample(
     model: Denoiser,
     sampler: Sampler,
@@ -84,11 +108,13 @@ def sample(
     seeds: Sequence[int] = (0,),
     schedule: Schedule | None = None,
     batch_size: int = 64,
+    device: str | None = None,
 ) -> Float[Tensor, "items *image_shape"]:
     """Images (latents are decoded) for all pairs of prompts and seeds, prompt by prompt: float64, about [-1, 1].
 
     prompts: None is unconditional. schedule: by default the model's own if it has one (rectified flow for a network of flow
-    velocity), else Stable Diffusion's.
+    velocity), else Stable Diffusion's. device: on which the sampler computes, in float64; None: the model's own if it says one
+    and that has float64, else the CPU. Images come back to the CPU.
     Raises ValueError, naming the field, before any network call, if something does not fit; warns of images not finite.
     """
     for name, values in (("prompts", prompts), ("seeds", seeds)):
@@ -98,14 +124,19 @@ def sample(
     schedule = schedule or getattr(model, "schedule", None) or scaled_linear()
     for name, thing, kind in (("model", model, Denoiser), ("sampler", sampler, Sampler), ("schedule", schedule, Schedule)):
         require.fits(name, thing, kind)
-    job = Job(model, sampler, schedule)
+    if device is None:
+        own = str(getattr(model, "device", None) or "cpu")
+        device = "cpu" if lacks_float64(own) else own
+    check_device(device)
+    job = Job(model, sampler, schedule, device)
     items = items_of(prompts, seeds)
     job.check(items)
+    job.read(items)
     images = []
     for k in range(0, len(items), batch_size):
         for state in job.states(items[k : k + batch_size], Cost()):
             last = state
-        images.append(job.pictures(last).to(torch.float64))
+        images.append(job.pictures(last).cpu().to(torch.float64))
     found = torch.cat(images)
     lost = int((~found.isfinite()).flatten(1).any(dim=1).sum())
     if lost:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from .command_line import Asked, conf_dir, jobs_of, labels, read_experiment, words_of
 from .draws import Item
 from .jobs import Plan, arranged, ask, execute, measured, mend, summarise
-from .plans import Shared, model_key, plans_of, unread
+from .plans import Shared, closed, keep_only, model_key, plans_of, unread
 from .store import Listed, NotWrittenError, writable, write_index
 from .texts import line
 from .words import literal, said_of
@@ -95,15 +95,25 @@ MANY = 20
 def checked(asked: Sequence[Asked], composed: Compose, models: dict[str, Shared]) -> list[list[Plan]]:
     """The plans of a sweep, [the run, its reference if it has one] each. Raises what is wrong with the first bad one.
 
-    models: those that are open; what is new is added.
+    models: the one that is open, by its configuration. Runs are checked model by model, so that one network is open at a time
+    and each is opened once; the last stays open, and the plans of the others have no weights.
     """
-    plans: list[list[Plan]] = []
     take = taking(composed)
+    found: list[tuple[dict[str, Any], dict[str, str | None]]] = []
     ignored: list[dict[str, str]] = []
     for one in tqdm(asked, desc="checking", unit="runs", disable=None if len(asked) >= MANY else True, leave=False):
         settings, raw, choices = take(one.overrides)
         ignored.append(unread(raw, one.overrides, choices))
-        plans.append(plans_of(settings, choices, one.label, models, one.place))
+        found.append((settings, choices))
+    keys = [model_key(settings) for settings, _ in found]
+    made: dict[int, list[Plan]] = {}
+    for key in dict.fromkeys(keys):
+        made = {k: [closed(plan) for plan in pair] for k, pair in made.items()}
+        keep_only(key, models)
+        for k, one in enumerate(asked):
+            if keys[k] == key:
+                made[k] = plans_of(*found[k], one.label, models, one.place)
+    plans = [made[k] for k in range(len(asked))]
     for key, why in ignored[0].items() if ignored else ():
         if all(key in job for job in ignored):
             raise ValueError(why)
@@ -126,6 +136,12 @@ def unique(plans: Sequence[Sequence[Plan]]) -> list[Plan]:
     """Each run once, references first, as this command has to make them."""
     found = {(plan.folder.path, plan.items): plan for pair in plans for plan in reversed(pair)}
     return arranged(found.values(), plans[0][0].config["retry"])
+
+
+def by_model(runs: Sequence[Plan]) -> list[Plan]:
+    """The runs model by model, first those of the one that was checked last: it is still open."""
+    keys = list(dict.fromkeys(model_key(plan.config) for plan in runs))
+    return sorted(runs, key=lambda plan: (keys.index(model_key(plan.config)) + 1) % len(keys))
 
 
 def begin(plans: Sequence[Sequence[Plan]], runs: Sequence[Plan]) -> None:
@@ -190,7 +206,7 @@ def sweep(asked: Sequence[Asked], composed: Compose, launch: Launch, shards: int
 
     Returns the exit status. A launcher that breaks off, as when a worker is killed, is started again as long as that helps.
     """
-    plans = checked(asked, composed, OPEN)
+    plans = [[closed(plan) for plan in pair] for pair in checked(asked, composed, OPEN)]  # jobs have their own
     origin: dict[tuple[Path, tuple[Item, ...]], tuple[Asked, bool]] = {}
     for one, pair in zip(asked, plans, strict=True):
         for k, plan in enumerate(pair):
@@ -200,7 +216,7 @@ def sweep(asked: Sequence[Asked], composed: Compose, launch: Launch, shards: int
     failed: list[str] = []
     while True:
         jobs, left = [], 0
-        for plan in runs:
+        for plan in by_model(runs):
             todo, (one, reference) = plan.todo, origin[plan.folder.path, plan.items]
             left += len(todo)
             size = shards or len(todo) or 1
@@ -229,7 +245,7 @@ def outcome(made: JobReturn) -> list[str]:
 
 
 OPEN: dict[str, Shared] = {}
-"""The model that this process has open."""
+"""The one model that this process has open."""
 
 
 class HandedOnError(BaseException):
@@ -248,8 +264,7 @@ def job(cfg: DictConfig) -> Any:
     choices = dict(hydra.runtime.choices)
     try:
         settings: dict[str, Any] = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-        for other in OPEN.keys() - {model_key(settings)}:
-            del OPEN[other]
+        keep_only(model_key(settings), OPEN)
         if JOB not in settings:
             raw = dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
             return alone(settings, raw, choices, list(hydra.overrides.task), tuned)

@@ -47,6 +47,14 @@ def test_a_record_says_all_that_computes(monkeypatch) -> None:
     assert told["process"] == shlex.join(sys.orig_argv)
     assert told["threads"] == torch.get_num_threads() and told["results_version"] == RESULTS_VERSION
     assert told["arithmetic"]["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    switches = {"matmul_tf32", "matmul_precision", "cudnn_tf32", "cudnn_benchmark", "cudnn_deterministic", "deterministic"}
+    assert switches < set(told["arithmetic"]) and "CUDA and MPS have finished" in told["clock"]
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = not before
+    try:
+        assert provenance.arithmetic()["matmul_tf32"] is (not before)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
     assert torch.__config__.show().splitlines()[1].split("- ")[1] in told["arithmetic"]["torch"]  # the compiler
     assert told["environment"]["ONEDNN_MAX_CPU_ISA"] == "AVX2" and "PATH" not in told["environment"]
     assert told["device"]["cpu"] and ("cuda" in told["device"]) == torch.cuda.is_initialized()

@@ -87,6 +87,14 @@ class Remembers(Protocol):
         """Make it anew from the next call on: a batch begins, and the model may have been changed since."""
 
 
+@runtime_checkable
+class Reads(Protocol):
+    """A model that encodes text by something that can be out of the way afterwards."""
+
+    def read(self, prompts: Sequence[Prompt]) -> None:
+        """Encode these, which are asked later, where that is done once and for all."""
+
+
 @dataclass(frozen=True)
 class Rules:
     """How a checkpoint wants its samples made, beyond the levels.

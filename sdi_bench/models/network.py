@@ -29,9 +29,13 @@ from ..levels import Level, expand, spread
 from ..schedules import Karras, RectifiedFlow, Schedule, TableSchedule, scaled_linear
 from .base import N_PIXELS, Conds, Denoiser, HasCodec, Prediction, check_known
 from .checkpoints.prints import print_of_weights
+from .rows import Rows
 
 TIMES = ("t", "index", "sigma", "c_noise")
 """What a network can be told of a level."""
+
+SMALLER = "a smaller shape, or a dtype of fewer bytes,"
+"""What makes one row smaller."""
 
 NEAR = 1e-6
 """Of an entry of a table: what is nearer is the rounding of that entry."""
@@ -59,6 +63,7 @@ class Codec:
     image_shape: tuple[int, ...]
     scaling_factor: float | None = None
     shift_factor: float | None = None
+    _rows: Rows = field(default_factory=lambda: Rows("network.codec", SMALLER), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_shape("codec.image_shape", self.image_shape)
@@ -88,22 +93,31 @@ class Codec:
         weights = print_of_weights(self.vae) if isinstance(self.vae, torch.nn.Module) else ""
         return f"{weights} {self.scaling} {self.shift}"
 
-    def rows(self, x: Tensor) -> Sequence[Tensor]:
-        """A batch as the autoencoder takes it, some pictures at a time."""
+    def by_rows(self, x: Tensor, call: Callable[[Tensor], Tensor]) -> Tensor:
+        """A batch through the autoencoder, some pictures at a time."""
         like = next(iter(self.vae.parameters()), x) if isinstance(self.vae, torch.nn.Module) else x
-        return x.to(like.device, like.dtype).split(max(1, N_PIXELS // math.prod(self.image_shape[1:])))
+        there = x.to(like.dtype).to(like.device)
+        most = max(1, N_PIXELS // math.prod(self.image_shape[1:]))
+        return self._rows(len(x), lambda rows: call(there[rows]), most).to(x.device).to(x.dtype)
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channels height width"]:
         """As `HasCodec.decode`."""
-        found = [self.vae.decode(row) for row in self.rows(latents / self.scaling + self.shift)]
-        return torch.cat([getattr(one, "sample", one) for one in found]).to(latents)
+        return self.by_rows(latents / self.scaling + self.shift, self.decoded)
+
+    def decoded(self, rows: Tensor) -> Tensor:
+        """The autoencoder's pictures."""
+        found = self.vae.decode(rows)
+        return getattr(found, "sample", found)
 
     def encode(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch *shape"]:
         """As `HasCodec.encode`; differentiable."""
-        found = [self.vae.encode(row) for row in self.rows(images)]
-        rows = [one.latent_dist.mode() if hasattr(one, "latent_dist") else getattr(one, "latents", one) for one in found]
-        return (torch.cat(rows).to(images) - self.shift) * self.scaling
+        return (self.by_rows(images, self.encoded) - self.shift) * self.scaling
+
+    def encoded(self, rows: Tensor) -> Tensor:
+        """The autoencoder's own latents."""
+        found = self.vae.encode(rows)
+        return found.latent_dist.mode() if hasattr(found, "latent_dist") else getattr(found, "latents", found)
 
 
 def check_shape(name: str, shape: object) -> None:
@@ -138,6 +152,7 @@ class Network:
         c_noise    log(sigma) / 4 (EDM, arXiv 2206.00364, table 1)
 
     scaled: x is a·x0 + b·eps of its own schedule; else it is x_bar = x0 + sigma·eps, whatever the schedule.
+    max_rows: that go through at once, of all conditions and items; None: all. Out of memory, it is half as many from then on.
     Raises ValueError, naming the field, the value and what would do, for what does not fit together.
     """
 
@@ -152,6 +167,8 @@ class Network:
     device: torch.device | str | None = field(default=None, kw_only=True)
     times: str = field(default="t", kw_only=True)
     scaled: bool = field(default=True, kw_only=True)
+    max_rows: int | None = field(default=None, kw_only=True)
+    _rows: Rows = field(default_factory=lambda: Rows("network.forward", SMALLER), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_shape("network.shape", self.shape)
@@ -161,6 +178,8 @@ class Network:
             )
         if not isinstance(self.dtype, torch.dtype) or not self.dtype.is_floating_point:
             raise ValueError(f"network.dtype={self.dtype!r}: must be a floating-point type, as torch.float32")
+        if self.max_rows is not None:
+            require.count("network.max_rows", self.max_rows)
         if self.times not in TIMES:
             raise ValueError(f"network.times={self.times!r}: must be one of {', '.join(TIMES)}")
         if self.schedule is None:
@@ -281,13 +300,17 @@ class Network:
         return ratio, Level(level.a / ratio, level.b / ratio, level.t)
 
     def output(self, x: Tensor, t: Tensor, prompts: Sequence[Prompt]) -> Tensor:
-        """What `forward` gives, in float64, on the device of x. Raises ValueError if that is no row for each of x."""
+        """What `forward` gives, in float64, on the device of x, `max_rows` at a time."""
+        return self._rows(len(x), lambda rows: self.given(x[rows], t[rows], prompts[rows]), self.max_rows)
+
+    def given(self, x: Tensor, t: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+        """The same of rows that fit. Raises ValueError if it is no row for each of x."""
         device = x.device if self.device is None else self.device
-        out = self.forward(x.to(device, self.dtype), t.to(device), prompts)
+        out = self.forward(x.to(self.dtype).to(device), t.to(device), prompts)  # float64 stays on the host: MPS has none
         if not isinstance(out, Tensor) or out.shape != x.shape:
             given = f"a tensor {list(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
             raise ValueError(f"network.forward: gave {given}, must give a tensor of the shape of x, {list(x.shape)}")
-        return out.to(x.device, torch.float64)
+        return out.to(x.device).to(torch.float64)
 
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         n = len(conds)

@@ -1,11 +1,14 @@
 """What is put on a pipeline once it is opened: a LoRA, and switches of its own."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .prints import modules_of
 from .weights import near
@@ -98,3 +101,41 @@ def switch(pipe: Any, name: str, device: str) -> None:
     """Call one of them."""
     part, _, method = name.rpartition(".")
     getattr(pipe.components[part] if part else pipe, method)(**{"device": device} if name == OFFLOAD else {})
+
+
+def text_encoders(pipe: Any) -> list[torch.nn.Module]:
+    """Those that a pipeline has."""
+    return [part for name, part in modules_of(pipe) if "text_encoder" in name]
+
+
+def check_offload_text(pipe: Any, device: str, switches: tuple[str, ...]) -> None:
+    """Raise ValueError, naming the field, unless there are text encoders, and another device to keep them from."""
+    why = None
+    if not text_encoders(pipe):
+        why = f"a {type(pipe).__name__} has no text encoder; leave it out"
+    elif torch.device(device).type == "cpu":
+        why = "keeps text encoders from the memory of an accelerator; set device=cuda, or leave it out"
+    elif OFFLOAD in switches:
+        why = f"model.switches has {OFFLOAD}, which moves them too; leave one of the two out"
+    if why is not None:
+        raise ValueError(f"model.offload_text=true: {why}")
+
+
+@contextmanager
+def lent(modules: list[torch.nn.Module], device: str) -> Iterator[None]:
+    """Copies of the weights, on a device for as long as this lasts; the weights themselves stay where they are, untouched."""
+    copies: dict[int, Tensor] = {}
+    places: list[tuple[Any, str, Tensor]] = []
+    for module in modules:
+        for part in module.modules():
+            for held in (part._parameters, part._buffers):
+                places += [(held, name, tensor) for name, tensor in held.items() if tensor is not None]
+    try:
+        for held, name, tensor in places:
+            if id(tensor) not in copies:  # tied weights stay tied
+                copies[id(tensor)] = tensor.detach().to(device)
+            held[name] = copies[id(tensor)]
+        yield
+    finally:
+        for held, name, tensor in places:
+            held[name] = tensor

@@ -34,6 +34,7 @@ from ...guidance import Prompt
 from ...levels import Level, expand, spread
 from ...schedules import Karras, RectifiedFlow, Schedule, TableSchedule
 from ..base import Conds, Prediction, Rules
+from ..rows import Rows
 from .prints import print_of
 from .scheduler import Taught, taught_by
 
@@ -52,6 +53,9 @@ MORE = {
 }
 """Fields by which a network asks for more than it is given here."""
 
+SMALLER = "smaller model.height and model.width, model.dtype=bfloat16 or model.switches=[enable_model_cpu_offload]"
+"""What makes one row smaller, or leaves it more memory."""
+
 N_USUAL = 50
 """Levels for which the shift of a schedule's time is told where it goes by their number."""
 
@@ -61,18 +65,21 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a user may say of the pictures. None: as the pipeline has it.
+    """What a user may say of the pictures, and of how they are made. None: as the pipeline has it.
 
     height, width: in pixels. embedded_guidance: the guidance scale that a distilled network is told (FLUX.1 dev, LCM); it is
     not the sampler's guidance, which for such a network is 1.
+    max_rows: that go through the network at once, of all conditions and items; None: all. Out of memory, it is half as many
+    from then on.
     """
 
     height: int | None = None
     width: int | None = None
     embedded_guidance: float | None = None
+    max_rows: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("height", "width"):
+        for name in ("height", "width", "max_rows"):
             if getattr(self, name) is not None:
                 require.count(f"model.{name}", getattr(self, name))
         if self.embedded_guidance is not None:
@@ -96,6 +103,7 @@ class DiffusersFolder(ABC):
     _taught: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
     _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     _once: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _rows: Rows = field(default_factory=lambda: Rows("model", SMALLER), init=False, repr=False, compare=False)
     pipelines: ClassVar[tuple[str, ...]] = ()
     """diffusers' classes whose networks are asked so."""
     trained_on: ClassVar[type | tuple[type, ...]] = TableSchedule
@@ -120,6 +128,8 @@ class DiffusersFolder(ABC):
         lora: str | Path | None = None,
         lora_scale: float = 1.0,
         switches: Sequence[str] = (),
+        max_rows: int | None = None,
+        offload_text: bool = False,
     ) -> "DiffusersFolder":
         """Open a pipeline of one of the classes in `families`.
 
@@ -129,14 +139,15 @@ class DiffusersFolder(ABC):
         part, by its name, `default` for the others.
         variant: of the weight files, such as "fp16"; None: the only one there is. lora: a file, or a folder that has one, put
         on the pipeline with weight lora_scale. switches: methods of the pipeline that are called once it is opened.
-        The others: see `Wanted`. Opened once a process, however often it is asked for, unless the one that was opened has been
-        changed since.
+        offload_text: text encoders wait on the host, and come to the device to encode a run's prompts, once and for all.
+        The others: see `Wanted`. The last one that was opened is kept: asked for again it is not opened again, unless it
+        has been changed since.
         Raises ValueError, naming the field, if anything is missing, broken or of a pipeline that is not known.
         """
         from .opening import open_folder  # which knows the families
 
-        wanted = Wanted(height, width, embedded_guidance)
-        return open_folder(path, dtype, device, variant, wanted, config, lora, lora_scale, switches)
+        wanted = Wanted(height, width, embedded_guidance, max_rows)
+        return open_folder(path, dtype, device, variant, wanted, config, lora, lora_scale, switches, offload_text)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What stays the same within a batch, such as sizes on the device: made at the first call, kept until `forget`."""
@@ -324,13 +335,15 @@ class DiffusersFolder(ABC):
 
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         n = len(conds)
-        scaled = (x / expand(self.scale(level), x)).to(self.device, self.dtype)
+        scaled = (x / expand(self.scale(level), x)).to(self.dtype).to(self.device)  # float64 stays: MPS has none
         told = self.told(level) if level.told is None else level.told
         timesteps = spread(told, len(x), x, torch.float32).to(self.device)
         prompts = [prompt for row in conds for prompt in row]
         if n > 1:
             scaled, timesteps = scaled.repeat(n, *[1] * (x.ndim - 1)), timesteps.repeat(n)
-        out = self.forward(scaled, timesteps, prompts)
-        out = out[:, : x.shape[1]].to(x.device, torch.float64).reshape(n, *x.shape)  # what follows is a learned variance
+        out = self._rows(
+            len(scaled), lambda rows: self.forward(scaled[rows], timesteps[rows], prompts[rows]), self.wanted.max_rows
+        )
+        out = out[:, : x.shape[1]].to(x.device).to(torch.float64).reshape(n, *x.shape)  # what follows is a learned variance
         halves = [self.parametrisation.decode(row, x, level) for row in out]
         return Prediction(torch.stack([x0 for x0, _ in halves]), torch.stack([eps for _, eps in halves]))

@@ -1,7 +1,7 @@
 """What networks of latents have in common: text, and a codec."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -13,7 +13,9 @@ from torch.nn.functional import pad
 
 from ...guidance import Prompt
 from ..base import N_PIXELS
-from .folder import DiffusersFolder
+from ..rows import Rows
+from .adapted import lent, text_encoders
+from .folder import SMALLER, DiffusersFolder
 
 N_TEXTS = 256
 """Encoded prompts that are kept through a batch."""
@@ -27,12 +29,13 @@ class Prompted(DiffusersFolder):
     """A network conditioned on text: any prompt; None is the pipeline's own "no prompt"."""
 
     texts: Any = field(init=False, repr=False, compare=False)
+    kept: dict[Prompt, Sequence[Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
     joined: Any = field(init=False, repr=False, compare=False)
     more: ClassVar[Mapping[str, Any]] = {}
     """Further arguments that `encode_prompt` insists on."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "texts", lru_cache(N_TEXTS)(self.encode_text))
+        object.__setattr__(self, "texts", lru_cache(N_TEXTS)(self.encoded_text))
         object.__setattr__(self, "joined", lru_cache(N_JOINED)(self.join))
 
     def forget(self) -> None:
@@ -65,6 +68,25 @@ class Prompted(DiffusersFolder):
         )
         return both[1::2] if none else both[::2]  # (conditional, unconditional, pooled conditional, pooled unconditional)
 
+    def encoded_text(self, prompt: Prompt) -> Sequence[Tensor]:
+        """As `encode_text`; where the encoders wait on the host, from what is kept there."""
+        if not self.offloads_text:
+            return self.encode_text(prompt)
+        self.read([prompt])
+        return [each.to(self.device) for each in self.kept[prompt]]
+
+    def read(self, prompts: Sequence[Prompt]) -> None:
+        """As `Reads.read`: the encoders come to the device for it, once for all of these; what they give waits on the host."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.kept]
+        if self.offloads_text and new:
+            with lent(text_encoders(self.pipe), self.device):
+                self.kept.update({prompt: [each.cpu() for each in self.encode_text(prompt)] for prompt in new})
+
+    @property
+    def offloads_text(self) -> bool:
+        """Do the text encoders wait on the host?"""
+        return bool(self._known.get("offload_text"))
+
     def rows_of(self, prompts: Sequence[Prompt]) -> list[Tensor]:
         """The encoded prompts, a row each; shorter ones, and their masks, are filled up with zeros."""
         return list(self.joined(tuple(prompts)))
@@ -85,6 +107,12 @@ class Prompted(DiffusersFolder):
 class Coded(DiffusersFolder):
     """A network on a VAE's latents."""
 
+    _pictures: Rows = field(
+        default_factory=lambda: Rows("model: its codec", f"{SMALLER}, or model.switches=[vae.enable_tiling],"),
+        init=False,
+        repr=False,
+        compare=False,
+    )
     overlooked: ClassVar[tuple[str, ...]] = ("shift_factor",)
     """Fields of a VAE that the pipeline does not look at."""
 
@@ -142,15 +170,16 @@ class Coded(DiffusersFolder):
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channels height width"]:
         scale, shift = self.affine(latents)
-        vae = self.vae
-        rows = (scale * latents + shift).to(self.codec_device, vae.dtype).split(self.at_once)
-        return torch.cat([self.decoded(row) for row in rows]).to(latents)
+        return self.by_rows(scale * latents + shift, self.decoded)
 
     def encode(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch *shape"]:
         scale, shift = self.affine(images)
-        vae = self.vae
-        rows = [self.encoded(row) for row in images.to(self.codec_device, vae.dtype).split(self.at_once)]
-        return (torch.cat(rows).to(images) - shift) / scale
+        return (self.by_rows(images, self.encoded) - shift) / scale
+
+    def by_rows(self, x: Tensor, call: Callable[[Tensor], Tensor]) -> Tensor:
+        """A batch through the codec, some pictures at a time."""
+        there = x.to(self.vae.dtype).to(self.codec_device)
+        return self._pictures(len(x), lambda rows: call(there[rows]), self.at_once).to(x.device).to(x.dtype)
 
     def decoded(self, rows: Tensor) -> Tensor:
         """The VAE's pictures of its own latents."""

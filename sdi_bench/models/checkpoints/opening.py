@@ -1,5 +1,6 @@
 """From a folder or file on disk to a pipeline in memory, with diffusers' own classes; whatever is wrong with it is one line."""
 
+import gc
 import json
 import logging
 import re
@@ -15,7 +16,7 @@ import torch
 
 from ...schedules import Schedule
 from . import weights
-from .adapted import OFFLOAD, add_lora, check_switches, switch
+from .adapted import OFFLOAD, add_lora, check_offload_text, check_switches, switch, text_encoders
 from .families import KINDS
 from .folder import DiffusersFolder, Wanted
 from .latents import Prompted
@@ -39,6 +40,7 @@ def open_folder(
     lora: str | Path | None = None,
     lora_scale: float = 1.0,
     switches: Sequence[str] = (),
+    offload_text: bool = False,
 ) -> DiffusersFolder:
     """As `DiffusersFolder.of`."""
     whole, own = weights.dtypes_asked(dtype)
@@ -48,10 +50,14 @@ def open_folder(
         raise ValueError(f"model.device={device!r}: not to be had here") from error
     weights.check_scale(lora_scale)
     place, configured = weights.place_of(path, config)
-    further = Further(configured, weights.lora_of(lora), float(lora_scale), own, weights.switches_asked(switches))
+    further = Further(configured, weights.lora_of(lora), float(lora_scale), own, weights.switches_asked(switches), offload_text)
     if configured is not None and variant is not None:
         raise ValueError(f"model.variant={variant!r}: a single file has none; leave it out")
     asked = (place, whole, device, variant, further if further.lora else replace(further, lora_scale=1.0))
+    if asked not in LAST:
+        opened.cache_clear()  # before the next is read: memory is for one
+        gc.collect()
+        LAST[:] = [asked]
     try:
         if state_of(opened(*asked).pipe) != opened(*asked)._known["opened"]:
             opened.cache_clear()
@@ -156,13 +162,15 @@ def schedule_of(
     lora: str | Path | None = None,
     lora_scale: float = 1.0,
     switches: Sequence[str] = (),
+    offload_text: bool = False,
 ) -> Schedule:
     """The schedule that the checkpoint in this place was trained on, opened: its pipeline may amend what the file says.
 
     All that `DiffusersFolder.of` is told is told here too, so that one pipeline is opened, and not two.
     Raises ValueError, naming model.path.
     """
-    return DiffusersFolder.of(path, dtype, device, variant, height, width, None, config, lora, lora_scale, switches).schedule
+    how: dict[str, Any] = {"config": config, "lora": lora, "lora_scale": lora_scale, "offload_text": offload_text}
+    return DiffusersFolder.of(path, dtype, device, variant, height, width, switches=switches, **how).schedule
 
 
 OTHERWISE = {
@@ -186,7 +194,11 @@ def kind_of(folder: Path, kind: str, field: str = "model.path") -> type[Diffuser
     raise refusal(folder, f"is a {kind}{why}; known are {', '.join(sorted(KINDS))}", 900, field)
 
 
-@lru_cache(maxsize=2)
+LAST: list[tuple[Any, ...]] = []
+"""What was opened last, which is kept."""
+
+
+@lru_cache(maxsize=1)
 def opened(place: Path, dtype: torch.dtype, device: str, variant: str | None, further: Further = Further()) -> DiffusersFolder:
     """`DiffusersFolder.of`, remembered: the runs of a sweep share one network.
 
@@ -216,7 +228,12 @@ def opened(place: Path, dtype: torch.dtype, device: str, variant: str | None, fu
         pipe = loaded(place, kind, parts, dtypes, variant, further.config)
         if further.switches:
             check_switches(pipe, further.switches, device)
-        if OFFLOAD not in further.switches:
+        if further.offload_text:
+            check_offload_text(pipe, device, further.switches)
+            there = [part for _, part in modules_of(pipe) if part not in text_encoders(pipe)]
+            for part in there:
+                part.to(device)
+        elif OFFLOAD not in further.switches:
             pipe.to(device)
         for name, part in pipe.components.items():
             own = dtypes.get(name, dtype)
@@ -245,9 +262,9 @@ def opened(place: Path, dtype: torch.dtype, device: str, variant: str | None, fu
                 at_first |= {key: value for key, value in switches_of(pipe).items() if earlier.get(key) != value}
         network = "unet" if pipe.components.get("unet") else "transformer"
         model = how(pipe, dtypes.get(network, dtype), device, at_first)
-        model._known["opened"] = state_of(pipe)
+        model._known["opened"], model._known["offload_text"] = state_of(pipe), further.offload_text
         after = stamps_of(path for path in files if path.is_file())
-        model._known["files"] = key_of(before, after, [READING, kind, dtypes, variant, further])
+        model._known["files"] = key_of(before, after, [READING, kind, dtypes, variant, replace(further, offload_text=False)])
     return model
 
 

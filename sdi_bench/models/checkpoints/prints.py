@@ -100,7 +100,12 @@ def state_of(pipe: Any) -> list[Any]:
 def glance(pipe: Any) -> list[Any]:
     """What tells cheaply whether the weights are still the same: which tensors, how often written to, and their sums."""
     settle(pipe)
-    return [(key, id(t), t._version, float(t.detach().sum(dtype=torch.float64))) for key, t in tensors_of(pipe)]
+    return [(key, id(t), t._version, float(t.detach().sum(dtype=wide(t.device)))) for key, t in tensors_of(pipe)]
+
+
+def wide(device: torch.device) -> torch.dtype:
+    """The widest type of numbers there: MPS has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def settle(pipe: Any) -> None:

@@ -45,7 +45,7 @@ class Further:
     """What a pipeline is opened with beside its folder, device and main precision; two that are equal open the same.
 
     config: the folder of the configuration, of a single file. lora: a file, and lora_scale its weight. dtypes: of parts that
-    have their own. switches: methods of the pipeline, called once.
+    have their own. switches: methods of the pipeline, called once. offload_text: its text encoders wait on the host.
     """
 
     config: Path | None = None
@@ -53,6 +53,7 @@ class Further:
     lora_scale: float = 1.0
     dtypes: tuple[tuple[str, torch.dtype], ...] = ()
     switches: tuple[str, ...] = ()
+    offload_text: bool = False
 
 
 def near(word: str, known: Iterable[str]) -> str:
