@@ -1,6 +1,6 @@
 """A model bound to a schedule, a guidance and a batch of prompts: what samplers and kappa ask. It counts what it costs."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -60,7 +60,7 @@ class Guided(NamedTuple):
 class Predictor:
     """eps_theta of the paper: `model` under `guidance`, for one batch of `prompts`.
 
-    plain: the prompts without words for the view, if those have some. once: what is made once for a batch, by name.
+    plain: the prompts without words for the view, if those have some. once: what is made once for a batch, by who made it.
     """
 
     model: Denoiser
@@ -70,7 +70,7 @@ class Predictor:
     device: torch.device | str = "cpu"
     cost: Cost = field(default_factory=Cost)
     plain: tuple[Prompt, ...] = ()
-    once: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    once: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.plain:

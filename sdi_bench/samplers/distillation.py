@@ -176,8 +176,8 @@ class Distillation:
         kind = type(self.direction).__name__.lower()
         if self.direction.needs_views and len(self.scene.asked("")) == 1:
             raise ValueError(
-                f"direction={kind}: raises the entropy over views (arXiv 2401.00909); {type(self.scene).__name__} has one, or the "
-                "prompt does not tell them apart, and there it is VSD; use scene=voxel, or sampler=vsd"
+                f"direction={kind}: raises the entropy over views (arXiv 2401.00909); {type(self.scene).__name__} has one, or "
+                "the prompt does not tell them apart, and there it is VSD; use scene=voxel, or sampler=vsd"
             )
         linear = isinstance(self.timeline, Annealed) and isinstance(self.update, FullStep) and self.scene.is_x0
         if self.direction.needs_linear and not linear:

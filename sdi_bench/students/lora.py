@@ -34,8 +34,8 @@ STARTED = "lora_A"
 
 @dataclass(frozen=True)
 class Lora(Student):
-    """eps_phi = the teacher with a LoRA (arXiv 2106.09685) of its own for each item, trained by the diffusion loss on the item's
-    particle (ProlificDreamer, arXiv 2305.16213, eq. 8): after each step n_train steps of Adam of length lr on
+    """eps_phi = the teacher with a LoRA (arXiv 2106.09685) of its own for each item, trained by the diffusion loss on the
+    item's particle (ProlificDreamer, arXiv 2305.16213, eq. 8): after each step n_train steps of Adam of length lr on
 
         | output(a·x0 + b·eps, t, y) - (what it should have been) |²,    t uniform over the schedule, eps ~ N(0, I)
 
@@ -66,9 +66,9 @@ class Lora(Student):
 
     def pupil(self, net: Predictor) -> "Pupil":
         """The teacher with room for a LoRA; made once a batch."""
-        if "pupil" not in net.once:
-            net.once["pupil"] = pupil_of(net.model, self.rank, net.device)
-        return net.once["pupil"]
+        if self not in net.once:
+            net.once[self] = pupil_of(net.model, self.rank, net.device)
+        return net.once[self]
 
     def begin(self, net: Predictor, draws: Draws, level: Level) -> Learnt:
         pupil = self.pupil(net)
