@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from sdi_bench import texts
-from sdi_bench.compare import cell, clustering
+from sdi_bench.compare import cell, clustering, spent
 from sdi_bench.evaluate import TABLES, read_table
 from sdi_bench.store import write_whole
 
@@ -120,7 +120,7 @@ def block(rows: pd.DataFrame, columns: Mapping[str, str]) -> str:
     for _, group in rows.groupby(["gamma", "run"], sort=False):
         records = group.to_dict("records")
         cells, first = {row["measure"]: value(row) for row in records}, records[0]
-        used = "/".join(f"{first[f'rows_{use}']:.4g}" for use in ("conditional", "unconditional", "inversion", "other"))
+        used = "/".join(f"{rows:.4g}" for rows in spent(first))
         lost = f"{first['diverged']}/{first['n']}"
         body.append(
             [

@@ -45,7 +45,13 @@ FILES = (
 )
 """What more there is for pictures of any size."""
 
-ROW_USES = ("conditional", "unconditional", "inversion", "other")
+ROW_USES = ("conditional", "unconditional", "inversion", "other", "training")
+
+
+def spent(row: Mapping[Any, Any]) -> list[float]:
+    """Network rows an image by use, of a row of the table; those of training only where a student was trained."""
+    rows = [float(row.get(f"rows_{use}", math.nan)) for use in ROW_USES]
+    return rows if rows[-1] > 0 else rows[:-1]
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ def tidy(entries: Sequence[Entry], reference: Entry | None) -> pd.DataFrame:
                 measures[name] = about | distance(entry.images, reference.images, entry.clusters, gap)
         cost = entry.cost or {}
         n = len(entry.items) // entry.n_views
-        per_image = {f"rows_{use}": cost["rows"][use] / n if cost else math.nan for use in ROW_USES}
+        per_image = {f"rows_{use}": cost["rows"].get(use, 0) / n if cost else math.nan for use in ROW_USES}
         per_image |= {"seconds": cost.get("seconds", math.nan) / n, "peak_mb": cost.get("peak_mb", math.nan)}
         common = {"run": entry.label, "n": n, "diverged": int(diverged(entry.images).reshape(n, -1).any(axis=1).sum())}
         for name, values in measures.items():
@@ -156,7 +162,7 @@ def render(frame: pd.DataFrame) -> str:
             r["measure"]: "-" if pd.isna(r["point"]) else cell(r["point"], r["low"], r["high"]) for _, r in rows.iterrows()
         }
         sampled = not pd.isna(first["seconds"])
-        used = "/".join(f"{first[f'rows_{use}']:.4g}" for use in ROW_USES) if sampled else "-"
+        used = "/".join(f"{rows:.4g}" for rows in spent(first.to_dict())) if sampled else "-"
         seconds = f"{first['seconds']:.3f}" if sampled else "-"
         share = f"{first['diverged']}/{first['n']}" if first["diverged"] else "0"
         lines.append([str(run), str(first["n"]), *(cells.get(m, "-") for m in measures), used, seconds, share])

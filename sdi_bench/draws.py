@@ -38,6 +38,9 @@ class Purpose(IntEnum):
     CAMERA = 5
     VAE = 6
     SCENE = 7
+    STUDENT = 8
+    STUDENT_TIME = 9
+    STUDENT_VIEW = 10
 
 
 @dataclass(frozen=True, order=True)

@@ -208,7 +208,7 @@ def size_of(images: Pictures) -> int:
 def records(run: Finished, given: Samples, metrics: Mapping[str, Metric], about: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Tidy rows: what the run is, each measure, and the cost an image."""
     n = run.counts["n"]
-    cost = {f"rows_{use}": run.cost["rows"][use] / n for use in ROW_USES} if run.cost else {}
+    cost = {f"rows_{use}": run.cost["rows"].get(use, 0) / n for use in ROW_USES} if run.cost else {}
     if run.cost:
         cost |= {"seconds": run.cost["seconds"] / n, "peak_mb": run.cost["peak_mb"]}
     common = {**about, "run": run.label, "gamma": run.scale} | run.counts

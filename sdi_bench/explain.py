@@ -39,7 +39,8 @@ def explain(error: BaseException, argv: Sequence[str], config: str = "config") -
     if unknown and isinstance(error, ConfigCompositionException) and not unknown[1].startswith("hydra."):
         if "@sampler." in unknown[1]:
             sampler, part = said_of(argv, "sampler") or "ddim", unknown[1].split("@")[0]
-            return f"{unknown[1]}: sampler={sampler} has no {part}; sds, sdi, ism and sds_dreamfusion have"
+            having = "vsd and esd have" if part == "student" else "sds, sdi, ism and sds_dreamfusion have"
+            return f"{unknown[1]}: sampler={sampler} has no {part}; {having}"
         chosen = [o for o in argv if re.match(r"(model|sampler|grid|schedule)=\w+$", o)]
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             known = keys_of(OmegaConf.to_container(compose(config, chosen)))

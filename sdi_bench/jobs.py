@@ -262,6 +262,7 @@ def save(plan: Plan, batch: Sequence[Item], state: State, cost: Cost, seconds: f
     if state.memory is not None:
         arrays |= {name: getattr(state.memory, name).cpu().numpy() for name in ("first", "second")}
         arrays["n"] = np.array(state.memory.n)
+    arrays |= {f"{LEARNT}{name}": rows.cpu().numpy() for name, rows in (state.learnt or {}).items()}
     arrays |= {"index": np.array(state.index), "seconds": np.array(seconds), "rows": np.array([cost.rows[use] for use in Use])}
     if kept:
         arrays |= {f"{PATH}{name}": np.stack([rows[name] for rows in kept]) for name in kept[0]}
@@ -270,8 +271,8 @@ def save(plan: Plan, batch: Sequence[Item], state: State, cost: Cost, seconds: f
         pictures.strip(plan.folder.path / "now.png", images_of(plan.job.model, state.x0).cpu().numpy())
 
 
-PATH = "path_"
-"""How the arrays of a batch's path are called in what is kept of it unfinished."""
+LEARNT, PATH = "learnt_", "path_"
+"""How the arrays of what was learnt, and of a batch's path, are called in what is kept of it unfinished."""
 
 
 def load(plan: Plan, batch: Sequence[Item]) -> tuple[State | None, Cost, float, Kept]:
@@ -284,8 +285,11 @@ def load(plan: Plan, batch: Sequence[Item]) -> tuple[State | None, Cost, float, 
     found = {name: torch.from_numpy(array).to(plan.job.device) for name, array in arrays.items()}
     memory = Moments(int(found["n"]), found["first"], found["second"]) if "n" in found else None
     level = Level(found["a"], found["b"], found["t"])
-    state = State(int(found["index"]), level, found["x0"], found["eps"], None, found["params"], memory)
-    return state, Cost(dict(zip(Use, arrays["rows"].tolist(), strict=True))), float(arrays["seconds"]), kept
+    learnt = {name.removeprefix(LEARNT): rows for name, rows in found.items() if name.startswith(LEARNT)} or None
+    state = State(int(found["index"]), level, found["x0"], found["eps"], None, found["params"], memory, learnt)
+    cost = Cost()
+    cost.rows.update(zip(Use, arrays["rows"].tolist(), strict=False))  # uses may have been added since
+    return state, cost, float(arrays["seconds"]), kept
 
 
 def make_probed(plan: Plan, items: Sequence[Item], bar: tqdm) -> None:

@@ -1,10 +1,10 @@
 """A model bound to a schedule, a guidance and a batch of prompts: what samplers and kappa ask. It counts what it costs."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ class Use(StrEnum):
     UNCONDITIONAL = "unconditional"
     INVERSION = "inversion"
     OTHER = "other"
+    TRAINING = "training"
 
 
 @dataclass
@@ -57,7 +58,10 @@ class Guided(NamedTuple):
 
 @dataclass(frozen=True)
 class Predictor:
-    """eps_theta of the paper: `model` under `guidance`, for one batch of `prompts`."""
+    """eps_theta of the paper: `model` under `guidance`, for one batch of `prompts`.
+
+    plain: the prompts without words for the view, if those have some. once: what is made once for a batch, by who made it.
+    """
 
     model: Denoiser
     schedule: Schedule
@@ -65,6 +69,12 @@ class Predictor:
     prompts: tuple[Prompt, ...]
     device: torch.device | str = "cpu"
     cost: Cost = field(default_factory=Cost)
+    plain: tuple[Prompt, ...] = ()
+    once: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.plain:
+            object.__setattr__(self, "plain", self.prompts)
 
     @cached_property
     def rules(self) -> Rules:

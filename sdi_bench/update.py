@@ -154,12 +154,16 @@ class Adam:
     def apply(
         self, params: Tensor, memory: Moments | None, seen: Seen, see: See, target: Tensor, level: Level
     ) -> tuple[Tensor, Moments | None]:
-        n, first, second = memory or self.init(params)
+        moments = memory or self.init(params)
         for k in range(self.n_inner):
             slope = gradient(seen if k == 0 else see(params), target, level, self.weight)
-            n += 1
-            first = self.beta1 * first + (1 - self.beta1) * slope
-            second = self.beta2 * second + (1 - self.beta2) * slope.square()
-            scale = (second / (1 - self.beta2**n)).sqrt() + self.eps
-            params = params - self.lr * first / (1 - self.beta1**n) / scale
-        return params, Moments(n, first, second)
+            params, moments = self.move(params, moments, slope)
+        return params, moments
+
+    def move(self, params: Tensor, moments: Moments, slope: Tensor) -> tuple[Tensor, Moments]:
+        """One step against a gradient."""
+        n = moments.n + 1
+        first = self.beta1 * moments.first + (1 - self.beta1) * slope
+        second = self.beta2 * moments.second + (1 - self.beta2) * slope.square()
+        scale = (second / (1 - self.beta2**n)).sqrt() + self.eps
+        return params - self.lr * first / (1 - self.beta1**n) / scale, Moments(n, first, second)

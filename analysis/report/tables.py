@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from sdi_bench.compare import EXPLAINED, ROW_USES, clustering, missing
+from sdi_bench.compare import EXPLAINED, clustering, missing, spent
 
 from ..benchmark2d import value
 from .reading import MEASURED
@@ -103,14 +103,18 @@ def keyed(frame: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], list[dict[Any,
 
 def costs(row: Mapping[Any, Any]) -> list[Cell]:
     """Network rows by use, seconds an image, items diverged."""
-    used = [row.get(f"rows_{use}", math.nan) for use in ROW_USES]
+    used = spent(row)
     known = all(key_of(rows) is not None for rows in used)
     rows = Cell("/".join(f"{rows:.4g}" for rows in used), float(sum(used))) if known else Cell("–", None)
     return [rows, number(row.get("seconds"), ".3f"), number(row.get("diverged"), ".0f")]
 
 
 COSTS = (
-    Column("rows c/u/inv/oth", "an image", "network rows an image: conditional/unconditional/inversion/other"),
+    Column(
+        "rows c/u/inv/oth",
+        "an image",
+        "network rows an image: conditional/unconditional/inversion/other, /training where a student is",
+    ),
     Column("seconds", "an image", "seconds an image"),
     Column("diverged", "items", "items with a pixel not finite or beyond ±100"),
 )

@@ -1,7 +1,9 @@
 """Directions, one file each."""
 
 from .base import At, Direction
+from .entropic import Entropic
 from .interval import Interval
 from .predicted_minus_added import PredictedMinusAdded
+from .variational import Variational
 
-__all__ = ["At", "Direction", "Interval", "PredictedMinusAdded"]
+__all__ = ["At", "Direction", "Entropic", "Interval", "PredictedMinusAdded", "Variational"]

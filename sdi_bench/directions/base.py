@@ -1,17 +1,18 @@
 """Directions: which way x0 moves in a step. The second seam, after kappa: score distillation's relatives differ here."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
 
 from ..draws import Draws
 from ..guidance import Guidance
-from ..levels import Step
+from ..levels import Level, Step
 from ..models.base import Denoiser
 from ..noise.base import Kappa, Proposal
 from ..predictor import Guided, Predictor
+from ..students import Learnt
 
 Image = Float[Tensor, "batch *shape"]
 
@@ -20,7 +21,7 @@ class At(NamedTuple):
     """Where a step stands when its direction is asked for.
 
     x0: what is seen, x: the same with `proposal.kappa` added at step.dst, guided: the prediction there. net: what a direction
-    asks besides, with the prompts of this step; draws: what it draws.
+    asks besides, with the prompts of this step; draws: what it draws. learnt: what it has learnt in the steps before.
     """
 
     x0: Image
@@ -30,14 +31,31 @@ class At(NamedTuple):
     guided: Guided
     net: Predictor
     draws: Draws
+    learnt: Learnt | None = None
 
 
 class Direction(ABC):
-    """A choice of direction. Stateless: what it draws is keyed by the step."""
+    """A choice of direction. Stateless: what it draws is keyed by the step, what it learns is handed in and out."""
+
+    needs_views: ClassVar[bool] = False
+    """Does it need a scene with views that the prompt tells?"""
+
+    @property
+    def needs_linear(self) -> bool:
+        """Does it need steps that are linear in x0?"""
+        return False
 
     def check(self, model: Denoiser, guidance: Guidance, noise: Kappa) -> None:
         """Raise ValueError if this direction cannot be had from this model, with this guidance and this kappa."""
 
+    def begin(self, net: Predictor, draws: Draws, level: Level) -> Learnt | None:
+        """What it knows before the first step, of x0 predicted at `level`; None: it learns nothing."""
+        return None
+
     @abstractmethod
     def __call__(self, at: At) -> Image:
         """The direction [batch, *shape], in units of noise: x0 moves against it, times sigma."""
+
+    def learn(self, at: At) -> Learnt | None:
+        """What it knows after the step."""
+        return at.learnt

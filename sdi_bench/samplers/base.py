@@ -12,6 +12,7 @@ from ..levels import Level, expand
 from ..models.base import Denoiser
 from ..predictor import Guided, Predictor
 from ..schedules import Schedule
+from ..students import Learnt
 from ..update import Moments
 
 
@@ -23,7 +24,7 @@ class State:
     kappa: the noise that was added before the network was asked; None in samplers that carry x itself.
     All [batch, *shape], float64. The last state's x0 is the sample.
     params, memory: of score distillation, what its scene and its update carry on; of a scene with cameras the sample is
-    params, and x0 is what the next step looks at.
+    params, and x0 is what the next step looks at. learnt: what its direction has learnt.
     """
 
     index: int
@@ -33,6 +34,7 @@ class State:
     kappa: Tensor | None = None
     params: Tensor | None = None
     memory: Moments | None = None
+    learnt: Learnt | None = None
 
 
 @runtime_checkable

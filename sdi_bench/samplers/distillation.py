@@ -19,19 +19,30 @@ from ..noise import Fresh, Kappa
 from ..predictor import Predictor
 from ..scenes import Image, Scene
 from ..schedules import Schedule
+from ..students import Learnt
 from ..update import FullStep, Update
 from .base import State, start
 
 
 class Eval(NamedTuple):
-    """One evaluation of eq. 10: the noise added, the guided prediction there, and where x0 is sent."""
+    """One evaluation of eq. 10: the noise added, the guided prediction there, where x0 is sent, what was learnt."""
 
     kappa: Tensor
     eps: Tensor
     target: Tensor
+    learnt: Learnt | None = None
 
 
-def evaluate(x0: Tensor, step: Step, last: Tensor, noise: Kappa, direction: Direction, net: Predictor, draws: Draws) -> Eval:
+def evaluate(
+    x0: Tensor,
+    step: Step,
+    last: Tensor,
+    noise: Kappa,
+    direction: Direction,
+    net: Predictor,
+    draws: Draws,
+    learnt: Learnt | None = None,
+) -> Eval:
     """x0(next) = x0 - sigma_next·[ eps(a_next·x0 + b_next·kappa) - kappa ]   (eq. 10; written here only).
 
     It is the prediction at the noisy image; where the model's rules move that, the target moves along.
@@ -39,9 +50,9 @@ def evaluate(x0: Tensor, step: Step, last: Tensor, noise: Kappa, direction: Dire
     proposal = noise.propose(x0, step, last, net, draws)
     x = noisy(x0, proposal.kappa, step.dst)
     guided = net(x, step.dst)
-    away = direction(At(x0, x, step, proposal, guided, net, draws))
-    target = guided.shifted(x0 - expand(step.dst.sigma, x0) * away)
-    return Eval(proposal.kappa, guided.eps, target)
+    at = At(x0, x, step, proposal, guided, net, draws, learnt)
+    target = guided.shifted(x0 - expand(step.dst.sigma, x0) * direction(at))
+    return Eval(proposal.kappa, guided.eps, target, direction.learn(at))
 
 
 @runtime_checkable
@@ -162,6 +173,18 @@ class Distillation:
                 f"noise={type(self.noise).__name__}: takes the last step's noise, inferred for another picture than the "
                 f"{type(self.scene).__name__} shows now (arXiv 2405.15891, sec. 4); use fresh, fixed or inversion"
             )
+        kind = type(self.direction).__name__.lower()
+        if self.direction.needs_views and len(self.scene.asked("")) == 1:
+            raise ValueError(
+                f"direction={kind}: raises the entropy over views (arXiv 2401.00909); {type(self.scene).__name__} has one, or "
+                "the prompt does not tell them apart, and there it is VSD; use scene=voxel, or sampler=vsd"
+            )
+        linear = isinstance(self.timeline, Annealed) and isinstance(self.update, FullStep) and self.scene.is_x0
+        if self.direction.needs_linear and not linear:
+            raise ValueError(
+                f"direction={kind}: student=exact knows what full steps on an image make of the particles' law as t falls; "
+                "use update=full, scene=image and sampler=vsd, or student=lora"
+            )
 
     def sample(self, net: Predictor, draws: Draws) -> Iterator[State]:
         state = self.begin(net, draws)
@@ -172,15 +195,18 @@ class Distillation:
         """Before the first step: an image is the first prediction, as in DDIM; other scenes start as they are made."""
         if self.scene.is_x0:
             state = self.timeline.start(net, draws)
-            return replace(state, params=state.x0, memory=self.update.init(state.x0))
+            learnt = self.direction.begin(net, draws, state.level)
+            return replace(state, params=state.x0, memory=self.update.init(state.x0), learnt=learnt)
         noise = draws.normal(Purpose.INIT, 0, net.model.shape)
         params = self.scene.init(net.model, draws, len(noise)).to(net.device)
         x0 = self.scene.see(params, self.scene.view(draws, 1), net.model).x0
-        return State(0, self.timeline.first(net), x0, noise, None, params, self.update.init(params))
+        first = self.timeline.first(net)
+        return State(0, first, x0, noise, None, params, self.update.init(params), self.direction.begin(net, draws, first))
 
     def resume(self, net: Predictor, draws: Draws, state: State) -> Iterator[State]:
         """The states after one of this sampler's on the same items."""
         model, scene, last, params, memory = net.model, self.scene, state.eps, state.params, state.memory
+        learnt = state.learnt
         assert params is not None
         view = scene.view(draws, state.index + 1)
         seen = scene.see(params, view, model)
@@ -190,11 +216,11 @@ class Distillation:
             asked = net
             if view is not None:
                 prompts, others = scene.prompts(net.prompts, view), scene.others(net.prompts, view)
-                asked = replace(net, prompts=prompts, guidance=net.guidance.against(others))
-            found = evaluate(seen.x0, step, last, self.noise, self.direction, asked, draws)
+                asked = replace(net, prompts=prompts, guidance=net.guidance.against(others), plain=net.prompts)
+            found = evaluate(seen.x0, step, last, self.noise, self.direction, asked, draws, learnt)
             see = partial(scene.see, view=view, model=model)
             params, memory = self.update.apply(params, memory, seen, see, found.target, step.dst)
-            last = found.eps
+            last, learnt = found.eps, found.learnt
             view = scene.view(draws, step.index + 1)
             seen = scene.see(params, view, model)
-            yield State(step.index, step.dst, seen.x0, found.eps, found.kappa, params, memory)
+            yield State(step.index, step.dst, seen.x0, found.eps, found.kappa, params, memory, learnt)

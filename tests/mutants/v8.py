@@ -104,8 +104,8 @@ MUTANTS = [
     Mutant(
         row="V8b",
         file="update.py",
-        old="n, first, second = memory or self.init(params)",
-        new="n, first, second = (0, *(memory or self.init(params))[1:])",
+        old="moments = memory or self.init(params)",
+        new="moments = (memory or self.init(params))._replace(n=0)",
         why="the bias correction starts anew with every target: the first target cannot show it",
     ),
     Mutant(

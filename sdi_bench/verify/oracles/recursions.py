@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...directions import Interval
+from ...directions import Entropic, Interval, Variational
 from ...draws import Purpose
 from ...noise import ExactRoot, Fixed, FixedPoint, Fresh, Gradient, Inversion, Mixed, Previous, Zero
 from ...samplers import Annealed, Ddim, Ddpm, Distillation, Heun
+from ...students import Exact
 from ...update import FullStep, GradientStep
 from .basis import fixed_uniform
-from .gaussians import Affine, Array, Case, Claim, Ends, Number, Transition, from_x0, from_x_bar, of_states, oracle
+from .gaussians import Affine, Array, Case, Claim, Ends, Moments, Number, Transition, from_x0, from_x_bar, of_states, oracle
 from .nonlinear import anderson, averaged, descended
 
 # Samplers with formulas of their own.
@@ -231,6 +232,34 @@ def ism(case: Case) -> Iterator[Claim]:
         variance = slope**2 * variance
         states.append((mean, variance))
     yield Affine("", Distillation(Annealed(case.grid), noise, case.guidance, Interval()), of_states(states, d))
+
+
+def particles(case: Case) -> Moments:
+    """x0' = x0 - sigma'·(A·x_bar - B - (x_bar - m)·sigma'/(V + sigma'²)): m, V are those of x0 itself."""
+    top = case.steps[0].sigma
+    d, c = case.denoiser(top)
+    mean, variance = c, (d * top) ** 2
+    states = [(mean, variance)]
+    for ends in case.steps:
+        sigma, (A, B) = ends.sigma_next, case.eps(ends.sigma_next)
+        gain = sigma * (A - sigma / (variance + sigma**2))
+        mean, variance = mean - sigma * (A * mean - B), (1 - gain) ** 2 * variance + (sigma * gain) ** 2
+        states.append((mean, variance))
+    return of_states(states, d)
+
+
+@oracle("sampler/vsd")
+def vsd(case: Case) -> Iterator[Claim]:
+    """The particles' own score is that of N(m, V), subtracted: m, V follow a recursion that uses them."""
+    sampler = Distillation(Annealed(case.grid), Fresh(), case.guidance, Variational(Exact()))
+    yield Affine("", sampler, particles(case))
+
+
+@oracle("sampler/esd")
+def esd(case: Case) -> Iterator[Claim]:
+    """Of one view the score of all views is its own: VSD. With views: V12."""
+    sampler = Distillation(Annealed(case.grid), Fresh(), case.guidance, Entropic(Exact(), lam=0.3))
+    yield Affine("", sampler, particles(case))
 
 
 @oracle("noise/exact_root")
