@@ -55,7 +55,7 @@ def last_finite(schedule: Schedule) -> float:
 
 
 def time_sought(tau: float | None, step: Step, net: Predictor, draws: Draws) -> Float[Tensor, " rows"]:
-    """Where a noise is sought, on the host: dst + U(0, tau) in t, below sigma = infinity; at the step's src where tau is null."""
+    """Where a noise is sought, on the host: dst + U(0, tau) in t, below sigma = infinity; at src where tau is null."""
     if tau is None:
         return step.src.host.t
     if tau == 0:
