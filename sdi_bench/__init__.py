@@ -12,7 +12,21 @@ with contextlib.suppress(Exception) if "sdi_bench.doctor" in sys.orig_argv else 
     from .grids import Leading, Linspace, Own, Trailing, UniformLogSigma, UniformSigma, UniformT
     from .guidance import Guidance
     from .models import Codec, Empirical, Gaussian, Mixture, Network
-    from .noise import ExactRoot, Fixed, FixedPoint, Fresh, Gradient, Inversion, Mixed, Previous, Zero
+    from .noise import (
+        Consistent,
+        Coupled,
+        ExactRoot,
+        Fixed,
+        FixedPoint,
+        Fresh,
+        Gradient,
+        Inversion,
+        Mixed,
+        Previous,
+        Reversed,
+        Simulated,
+        Zero,
+    )
     from .samplers import Annealed, Ddim, Ddpm, Distillation, Heun, RandomT
     from .sampling import sample
 
@@ -21,6 +35,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Annealed",
     "Codec",
+    "Consistent",
+    "Coupled",
     "Ddim",
     "Ddpm",
     "Distillation",
@@ -43,6 +59,8 @@ __all__ = [
     "Own",
     "Previous",
     "RandomT",
+    "Reversed",
+    "Simulated",
     "Trailing",
     "UniformLogSigma",
     "UniformSigma",

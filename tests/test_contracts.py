@@ -83,6 +83,12 @@ ROWS = {
     "ism": {Use.CONDITIONAL: N_LEVELS, Use.INVERSION: (3 + 1) + (2 + 1) + (1 + 1) + (1 + 1) + 1},
     # the student is asked, and taught, after the first prediction
     "vsd": {Use.CONDITIONAL: N_LEVELS, Use.OTHER: N_LEVELS - 1, Use.TRAINING: N_LEVELS - 1},
+    # the start, and 10·(1 - t) steps down to t = 1, .8, .6, .4, .2
+    "dsd": {Use.CONDITIONAL: N_LEVELS, Use.INVERSION: 1 + 3 + 5 + 7 + 9},
+    "cfd": {Use.CONDITIONAL: N_LEVELS},
+    "ucm": {Use.CONDITIONAL: N_LEVELS, Use.INVERSION: 10 * (N_LEVELS - 1)},
+    "rfds_rev": {Use.CONDITIONAL: N_LEVELS, Use.INVERSION: N_LEVELS - 1},
+    "msd": {Use.CONDITIONAL: N_LEVELS, Use.OTHER: 9 * (N_LEVELS - 1)},
     "sds_dreamfusion": {Use.CONDITIONAL: 1000, Use.UNCONDITIONAL: 1000},
 }
 

@@ -1,4 +1,4 @@
-"""What the inversion predicted last is subtracted: ISM."""
+"""What was predicted last on the way to kappa is subtracted: ISM."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ from ..guidance import Guidance
 from ..models.base import Denoiser
 from ..noise.base import Kappa
 from ..noise.inversion import Inversion
+from ..noise.simulated import Simulated
 from .base import At, Direction, Image
 
 
@@ -13,12 +14,13 @@ from .base import At, Direction, Image
 class Interval(Direction):
     """eps(x_t, prompt) - eps(x_s), s the last source of the inversion (ISM, arXiv 2311.11284, eq. 15).
 
-    Needs a kappa found by inversion; check raises ValueError otherwise.
+    Of a simulated kappa, eps_s is its last prediction under the prompt alone (DSD's released code, arXiv 2412.06780).
+    Needs a kappa found by inversion or simulated; check raises ValueError otherwise.
     """
 
     def check(self, model: Denoiser, guidance: Guidance, noise: Kappa) -> None:
-        if not isinstance(noise, Inversion):
-            raise ValueError(f"direction=interval: needs noise=inversion, got {type(noise).__name__}")
+        if not isinstance(noise, Inversion | Simulated):
+            raise ValueError(f"direction=interval: needs noise=inversion or noise=simulated, got {type(noise).__name__}")
 
     def __call__(self, at: At) -> Image:
         assert at.proposal.eps_s is not None  # check() has said so

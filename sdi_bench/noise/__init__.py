@@ -1,6 +1,8 @@
 """The noise choices; one file, one yaml, one oracle each."""
 
 from .base import Kappa, Proposal
+from .consistent import Consistent
+from .coupled import Coupled
 from .exact_root import ExactRoot
 from .fixed import Fixed
 from .fixed_point import FixedPoint
@@ -9,9 +11,13 @@ from .gradient import Gradient
 from .inversion import Inversion
 from .mixed import Mixed
 from .previous import Previous
+from .reversed import Reversed
+from .simulated import Simulated
 from .zero import Zero
 
 __all__ = [
+    "Consistent",
+    "Coupled",
     "ExactRoot",
     "Fixed",
     "FixedPoint",
@@ -22,5 +28,7 @@ __all__ = [
     "Mixed",
     "Previous",
     "Proposal",
+    "Reversed",
+    "Simulated",
     "Zero",
 ]

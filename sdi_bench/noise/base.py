@@ -6,17 +6,18 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from ..draws import Draws
+from ..draws import Draws, Purpose
 from ..guidance import Guidance
 from ..levels import Level, Step
 from ..models.base import Denoiser
 from ..predictor import Predictor
+from ..schedules import Schedule
 
 Image = Float[Tensor, "batch *shape"]
 
 
 class Proposal(NamedTuple):
-    """kappa, and, where it was found by inversion, the last prediction on the way (ISM subtracts that one)."""
+    """kappa, and, where it was found by a walk, the last prediction on the way (ISM and DSD's code subtract that one)."""
 
     kappa: Tensor
     eps_s: Tensor | None = None
@@ -45,3 +46,18 @@ def finite_source(noise: str, noisiest: Level) -> None:
     """Raise ValueError if kappa would be sought at sigma = infinity."""
     if not bool((noisiest.a > 0).all()):
         raise ValueError(f"noise={noise}: would be sought at sigma = infinity on this grid; set grid.t_max below 1")
+
+
+def last_finite(schedule: Schedule) -> float:
+    """The highest time in [0, 1] at which sigma is finite; where it is infinite at the top, one training step below."""
+    top = schedule.highest
+    return float(top.t) if bool((top.a > 0).all()) else float(top.t) - 1 / schedule.n_train
+
+
+def time_sought(tau: float | None, step: Step, net: Predictor, draws: Draws) -> Float[Tensor, " rows"]:
+    """Where a noise is sought, on the host: dst + U(0, tau) in t, below sigma = infinity; at src where tau is null."""
+    if tau is None:
+        return step.src.host.t
+    if tau == 0:
+        return step.dst.host.t
+    return (step.dst.host.t + tau * draws.uniform(Purpose.TAU, step.index)).clamp(max=last_finite(net.schedule))

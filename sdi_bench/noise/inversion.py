@@ -13,7 +13,7 @@ from ..guidance import Guidance
 from ..levels import Level, Step, expand
 from ..models.base import Denoiser
 from ..predictor import Predictor, Use
-from .base import Image, Kappa, Proposal, finite_source
+from .base import Image, Kappa, Proposal, finite_source, time_sought
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,7 @@ class Inversion(Kappa):
 
     def time_sought(self, step: Step, net: Predictor, draws: Draws) -> Float[Tensor, " rows"]:
         """The time t up to which x0 is inverted, on the host."""
-        if self.tau is None:
-            return step.src.host.t
-        if self.tau == 0:
-            return step.dst.host.t
-        late = step.dst.host.t + self.tau * draws.uniform(Purpose.TAU, step.index)
-        top = net.schedule.highest
-        last_finite = float(top.t) if bool((top.a > 0).all()) else float(top.t) - 1 / net.schedule.n_train
-        return late.clamp(max=last_finite)
+        return time_sought(self.tau, step, net, draws)
 
     def legs(self, t: Float[Tensor, " rows"], start: float) -> list[tuple[Tensor, Tensor, Tensor]]:
         """The steps from `start` up to t: (time of the source, time of the target, which rows take this step), each [rows]."""

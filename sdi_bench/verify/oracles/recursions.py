@@ -11,9 +11,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...directions import Entropic, Interval, Variational
+from ...directions import Entropic, Interval, MeanShift, PredictedMinusAdded, Variational
 from ...draws import Purpose
-from ...noise import ExactRoot, Fixed, FixedPoint, Fresh, Gradient, Inversion, Mixed, Previous, Zero
+from ...noise import (
+    Consistent,
+    Coupled,
+    ExactRoot,
+    Fixed,
+    FixedPoint,
+    Fresh,
+    Gradient,
+    Inversion,
+    Mixed,
+    Previous,
+    Reversed,
+    Simulated,
+    Zero,
+)
 from ...samplers import Annealed, Ddim, Ddpm, Distillation, Heun
 from ...students import Exact
 from ...update import FullStep, GradientStep
@@ -309,3 +323,165 @@ def gradient(case: Case) -> Iterator[Claim]:
     sampler = Distillation(Annealed(case.grid), noise, case.guidance)
     yield Affine(repr(noise), sampler, from_x0(case, relax(case, 5, lambda d: 0.5 * d)))
     yield from descended(case)
+
+
+# Noise choices of others.
+
+
+def simulated_eps(case: Case, noise: Simulated, t: float, gamma_last: float | None = None) -> tuple[Number, Number]:
+    """(slope, shift) in z of what DDIM from x_T = b·z predicts at time t, x_bar' = x_bar + (sigma' - sigma)·(A·x_bar - B).
+
+    Written with the pair (x0, eps), which sigma = infinity leaves alone. gamma_last: of the last prediction.
+    """
+    times = [noise.t_max - k / noise.n_steps for k in range(noise.n_steps)]
+    levels = [case.schedule.level(time) for time in (*(time for time in times if time > t + 1e-9), t)]
+    sigmas = list(dict.fromkeys(float(level.sigma) for level in levels))
+    first = sigmas[0]
+    if math.isinf(first):  # all noise: eps is z, x0 the mean that the guided prediction has there
+        slope, shift = 1.0 + 0 * case.cond.mean, 0 * case.cond.mean
+        clean = case.gamma * case.cond.mean + (1 - case.gamma) * case.marginal.mean
+        clean_slope = 0 * clean
+    else:
+        A, B = case.eps(first, gamma_last if len(sigmas) == 1 else None)
+        slope, shift = A * first, -B
+        clean_slope, clean = first - first * slope, -first * shift
+    for sigma in sigmas[1:]:
+        bar_slope, bar_shift = clean_slope + sigma * slope, clean + sigma * shift
+        A, B = case.eps(sigma, gamma_last if sigma == sigmas[-1] else None)
+        slope, shift = A * bar_slope, A * bar_shift - B
+        clean_slope, clean = bar_slope - sigma * slope, bar_shift - sigma * shift
+    return slope, shift
+
+
+@oracle("noise/simulated")
+def simulated(case: Case) -> Iterator[Claim]:
+    """x0 = m + w·z, eps = f·z + e: m' = d·(m + sigma'·e) + c, w' = d·(w + sigma'·f); with ISM's direction the e of gamma = 1
+    (of 0 at gamma = 0) is subtracted: m' = m - sigma'·(A·(m + sigma'·e) - B - e_1).
+    """
+    t_max = 0.8 if 100 < float(case.schedule.highest.sigma) < math.inf else 1.0  # x_bar - sigma·eps would lose u·sigma
+    for noise, kind in (
+        (Simulated(n_steps=10, t_max=t_max), PredictedMinusAdded()),
+        (Simulated(n_steps=4, t_max=t_max, tau=0.05), PredictedMinusAdded()),
+        (Simulated(n_steps=10, t_max=t_max), Interval()),
+    ):
+        top = case.steps[0].sigma
+        d, c = case.denoiser(top)
+        m, w = c, d * top
+        states = [(m, w**2)]
+        for ends in case.steps:
+            t = sought(case, ends, noise.tau)
+            f, e = simulated_eps(case, noise, t)
+            (A, B), s = case.eps(ends.sigma_next), ends.sigma_next
+            f_s, e_s = (
+                (f, e) if isinstance(kind, PredictedMinusAdded) else simulated_eps(case, noise, t, float(case.gamma != 0))
+            )
+            m, w = m - s * (A * (m + s * e) - B - e_s), w - s * (A * (w + s * f) - f_s)
+            states.append((m, w**2))
+        sampler = Distillation(Annealed(case.grid), noise, case.guidance, kind)
+        yield Affine(f"{noise}, {type(kind).__name__}", sampler, of_states(states, d))
+
+
+@oracle("sampler/dsd")
+def dsd(case: Case) -> Iterator[Claim]:
+    """Its noise, the paper's direction."""
+    yield next(simulated(case))
+
+
+def replaced(case: Case, gamma: float) -> Claim:
+    """kappa(i) = sqrt(1 - gamma)·kappa(i - 1) + sqrt(gamma)·z(i): x0's coefficient of each z, and its share from x_T."""
+    noise = Consistent(gamma=gamma)
+    top = case.steps[0].sigma
+    d, c = case.denoiser(top)
+    n = len(case.steps) + 1
+    mean, own, of_z, kappa = c, (d * top) ** 2, np.zeros((n, len(d))), np.eye(n)[0]
+    states = [(mean, own)]
+    for ends in case.steps:
+        kappa = math.sqrt(1 - gamma) * kappa + math.sqrt(gamma) * np.eye(n)[ends.number] if gamma else kappa
+        d, c = case.denoiser(ends.sigma_next)
+        mean, own, of_z = d * mean + c, d**2 * own, d * (of_z + ends.sigma_next * kappa[:, None])
+        states.append((mean, own + (of_z**2).sum(0)))
+    return Affine(repr(noise), Distillation(Annealed(case.grid), noise, case.guidance), of_states(states, d))
+
+
+@oracle("noise/consistent")
+def consistent(case: Case) -> Iterator[Claim]:
+    """Between the fixed noise and SDS."""
+    yield from (replaced(case, gamma) for gamma in (0.3, 1.0))
+
+
+@oracle("sampler/cfd")
+def cfd(case: Case) -> Iterator[Claim]:
+    """One noise for each item."""
+    yield replaced(case, 0.0)
+
+
+@oracle("noise/coupled")
+def coupled(case: Case) -> Iterator[Claim]:
+    """x = p·x0 + q, from (a, 0): Euler's rule x' = x + (t' - t)·v for a flow, in general x' = a'·D + b'·eps;
+    kappa = (x - a·x0)/b at the top, x_bar' = x0 + sigma'·kappa.
+    """
+    noise = Coupled(n_steps=6, guidance_scale=-1.0)
+    ends_t = float(case.schedule.lowest.t), float(case.schedule.highest.t)
+    levels = [case.schedule.level(t) for t in np.linspace(*ends_t, noise.n_steps + 1)]
+    p, q = float(levels[0].a) + 0 * case.cond.mean, 0 * case.cond.mean
+    for src, dst in pairwise(levels):
+        sigma = float(src.sigma)
+        (A, B), (d, c) = (f(sigma, noise.guidance_scale) for f in (case.eps, case.denoiser))
+        p, q = p / float(src.a), q / float(src.a)
+        p, q = float(dst.a) * d * p + float(dst.b) * A * p, float(dst.a) * (d * q + c) + float(dst.b) * (A * q - B)
+    a, b = float(levels[-1].a), float(levels[-1].b)
+    slope, shift = (p - a) / b, q / b
+
+    def step(ends: Ends) -> tuple[Number, Number, Number]:
+        return 1 + ends.sigma_next * slope, ends.sigma_next * shift, 0.0
+
+    yield Affine(repr(noise), Distillation(Annealed(case.grid), noise, case.guidance), from_x0(case, step))
+
+
+@oracle("sampler/ucm")
+def ucm(case: Case) -> Iterator[Claim]:
+    """Its noise."""
+    yield from coupled(case)
+
+
+@oracle("noise/reversed")
+def reversed_(case: Case) -> Iterator[Claim]:
+    """kappa = A·(x0 + sigma'·z) - B at gamma = 1: x_bar' = (1 + sigma'·A)·x0 - sigma'·B + sigma'²·A·z."""
+
+    def step(ends: Ends) -> tuple[Number, Number, Number]:
+        A, B = case.eps(ends.sigma_next, 1.0)
+        return 1 + ends.sigma_next * A, -ends.sigma_next * B, (ends.sigma_next**2 * A) ** 2
+
+    yield Affine("", Distillation(Annealed(case.grid), Reversed(), case.guidance), from_x0(case, step))
+
+
+@oracle("sampler/rfds_rev")
+def rfds_rev(case: Case) -> Iterator[Claim]:
+    """Its noise."""
+    yield from reversed_(case)
+
+
+@oracle("sampler/msd")
+def msd(case: Case) -> Iterator[Claim]:
+    """x_bar' = r·x_bar + (1 - r)·D(x_bar) + sigma'·sqrt(1 - r)·z, r = sigma'²/sigma², from x_bar = x0 at sigma down to the
+    lowest level, y = D there; x0' is the mean of K such y. Mean and slope are D's own (V11d).
+    """
+    kind = MeanShift(n_steps=4, n_samples=2)
+    top = case.steps[0].sigma
+    d, c = case.denoiser(top)
+    mean, variance = c, (d * top) ** 2
+    states = [(mean, variance)]
+    for ends in case.steps:
+        times = np.linspace(ends.t_next, float(case.schedule.lowest.t), kind.n_steps)
+        sigmas = [ends.sigma_next, *(float(case.schedule.level(t).sigma) for t in times[1:])]
+        slope, shift, noise = 1.0 + 0 * d, 0 * d, 0 * d
+        for sigma, sigma_next in pairwise(sigmas):
+            d, c = case.denoiser(sigma)
+            r = min(1.0, (sigma_next / sigma) ** 2)
+            keep = r + (1 - r) * d
+            slope, shift, noise = keep * slope, keep * shift + (1 - r) * c, keep**2 * noise + sigma_next**2 * (1 - r)
+        d, c = case.denoiser(sigmas[-1])
+        mean = d * (slope * mean + shift) + c
+        variance = (d * slope) ** 2 * variance + d**2 * noise / kind.n_samples
+        states.append((mean, variance))
+    yield Affine(repr(kind), Distillation(Annealed(case.grid), Zero(), case.guidance, kind), of_states(states, d))
