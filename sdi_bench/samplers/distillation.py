@@ -189,8 +189,8 @@ class Distillation:
                 continue
             asked = net
             if view is not None:
-                prompts, others = scene.prompts(net.prompts, view), scene.others(net.prompts, view)
-                asked = replace(net, prompts=prompts, guidance=net.guidance.against(others))
+                guidance = net.guidance.against(scene.sides(net.prompts, view))
+                asked = replace(net, prompts=scene.prompts(net.prompts, view), guidance=guidance)
             found = evaluate(seen.x0, step, last, self.noise, self.direction, asked, draws)
             see = partial(scene.see, view=view, model=model)
             params, memory = self.update.apply(params, memory, seen, see, found.target, step.dst)
