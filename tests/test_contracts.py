@@ -76,6 +76,8 @@ ROWS = {
     "sdi": {Use.CONDITIONAL: N_LEVELS, Use.INVERSION: 2 * (8 + 6 + 4 + 2 + 1)},
     # unconditional, int(5 (t - .08)) steps, at least one, and the interval; at t = 0 the interval alone
     "ism": {Use.CONDITIONAL: N_LEVELS, Use.INVERSION: (3 + 1) + (2 + 1) + (1 + 1) + (1 + 1) + 1},
+    "dds": {Use.CONDITIONAL: N_LEVELS - 1, Use.OTHER: N_LEVELS - 1},
+    "pds": {Use.CONDITIONAL: N_LEVELS - 1, Use.OTHER: N_LEVELS - 1},
     "sds_dreamfusion": {Use.CONDITIONAL: 1000, Use.UNCONDITIONAL: 1000},
 }
 
