@@ -2,8 +2,8 @@
 
 There: alphas_cumprod, integer timesteps, x_t = sqrt(A_t)·x0 + sqrt(1 - A_t)·noise, u + s·(c - u), and a loss whose gradient
 autograd takes, the network's Jacobian left out. PDS by its stochastic latents, z = (x_s - mu(x_t, x0_hat)) / sd, mu and sd of
-the posterior of x_s, not by psi and chi. A full step of DDS is D(x_bar) - D_src(x_bar_src) + x0_src; for two Gaussians of one covariance C,
-whatever the noise,
+the posterior of x_s, not by psi and chi. A full step of DDS is D(x_bar) - D_src(x_bar_src) + x0_src; for two Gaussians of one
+covariance C, whatever the noise,
 
     x0' - x0_src = d·(x0 - x0_src) + (1 - d)·(mu - mu_src),   d = C·(C + sigma'²)^-1
 """
