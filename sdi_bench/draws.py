@@ -41,6 +41,7 @@ class Purpose(IntEnum):
     STUDENT = 8
     STUDENT_TIME = 9
     STUDENT_VIEW = 10
+    SOURCE = 11
 
 
 @dataclass(frozen=True, order=True)

@@ -19,10 +19,9 @@ from .compare import cell, clustering, distance, framed
 from .draws import Item, PhiloxDraws, Purpose
 from .explain import explain
 from .measure import Clusters, clustered
-from .metrics.spectrum import luma
 from .models import OwnSchedule
 from .models.base import HasCodec, images_of
-from .picture_files import read
+from .picture_files import of_shape, read
 from .plans import built, parse_prompts, parse_seeds
 from .predictor import Predictor
 from .provenance import provenance
@@ -35,20 +34,14 @@ from .words import quoted
 
 def read_image(path: str, shape: tuple[int, ...]) -> Tensor:
     """A picture as [1, channels, height, width] in [-1, 1]. Raises ValueError, naming the field, if it does not fit."""
-    if len(shape) != 3:
-        raise ValueError(f"image={path!r}: this model has no pictures")
     try:
         pixels, remarks = read(Path(path))
     except ValueError as error:
         raise ValueError(f"image={path!r}: not a readable picture ({error})") from error
-    height, width = pixels.shape[1:]
-    if (height, width) != shape[1:]:
-        raise ValueError(f"image={path!r}: is {width} x {height}, the model wants {shape[2]} x {shape[1]}")
-    if shape[0] not in (1, 3):
-        raise ValueError(f"image={path!r}: this model's pictures have {shape[0]} channels")
+    fitting = of_shape(pixels, shape, f"image={path!r}")
     for remark in remarks:
         warnings.warn(f"image={path!r}: is {remark}", stacklevel=2)
-    return torch.from_numpy(luma(pixels[None]) if shape[0] == 1 else pixels.copy()).reshape(1, *shape)
+    return torch.from_numpy(fitting.copy())[None]
 
 
 def run(argv: Sequence[str]) -> None:

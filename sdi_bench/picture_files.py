@@ -44,6 +44,24 @@ SAID = (TRANSPARENT, FIRST, PROFILED, UNPROFILED)
 """What is told of pictures that were read."""
 
 
+LUMA = (0.299, 0.587, 0.114)
+"""Rec. 601."""
+
+
+def of_shape(pixels: Float[np.ndarray, "3 h w"], shape: tuple[int, ...], where: str) -> Float[np.ndarray, "c h w"]:
+    """A picture as a model of this shape has it, its luma if that has one channel. Raises ValueError, beginning with where it
+    comes from, if it does not fit.
+    """
+    if len(shape) != 3:
+        raise ValueError(f"{where}: this model has no pictures")
+    height, width = pixels.shape[1:]
+    if (height, width) != shape[1:]:
+        raise ValueError(f"{where}: is {width} x {height}, the model wants {shape[2]} x {shape[1]}")
+    if shape[0] not in (1, 3):
+        raise ValueError(f"{where}: this model's pictures have {shape[0]} channels")
+    return np.tensordot(LUMA, pixels, 1)[None] if shape[0] == 1 else pixels
+
+
 class Read(NamedTuple):
     """A picture in [-1, 1], and what of SAID applies to it."""
 

@@ -1,6 +1,7 @@
 """From a composed configuration to plans: every object made, every setting checked, nothing computed."""
 
 import gc
+import hashlib
 import json
 import re
 import traceback
@@ -28,8 +29,8 @@ from .texts import near_match
 
 SETTINGS = (
     *("model", "schedule", "grid", "guidance", "scene", "sampler", "metric", "reference", "probe"),
-    *("name", "prompt", "prompt_file", "n_items", "part", "negative_prompt", "seeds", "results", "overwrite", "retry"),
-    *("batch_size", "device", "keep", "tier", "row", "objective"),
+    *("name", "prompt", "prompt_file", "n_items", "part", "negative_prompt", "source", "source_prompt", "seeds", "results"),
+    *("overwrite", "retry", "batch_size", "device", "keep", "tier", "row", "objective"),
 )
 """What a configuration may hold at its top level."""
 
@@ -261,6 +262,10 @@ def plans_of(
         keep = usual if plain["keep"] == "auto" else plain["keep"]
         if keep != usual and probe is None:  # pictures of another precision are another run
             chosen["keep"] = keep
+        if isinstance(sampler, Distillation) and sampler.source is not None and sampler.source.pictures is not None:
+            chosen["source_fingerprint"] = digest(
+                [hashlib.sha256(each.tobytes()).hexdigest() for each in sampler.source.pictures]
+            )
         if probe is not None:
             chosen["probe"], kind = plain["probe"], [*kind, choices["probe"]]
         words = [*filter(None, [choices["model"], *kind]), f"g{sampler.guidance.scale:g}"]
@@ -347,7 +352,8 @@ def unread(plain: Mapping[str, Any], overrides: Sequence[str], choices: Mapping[
     found = {}
     for word in overrides:
         group = re.split(r"[.=@]", word.lstrip("+~"))[0]
-        if group in ("grid", "guidance") and f"${{{group}" not in read:
-            why = f"sampler={choices['sampler']} does not read {group}; it has its own, sampler.*"
+        if group in ("grid", "guidance", "source", "source_prompt") and f"${{{group}" not in read:
+            instead = "it edits no picture; dds and pds do" if group.startswith("source") else "it has its own, sampler.*"
+            why = f"sampler={choices['sampler']} does not read {group}; {instead}"
             found[word.partition("=")[0]] = f"{word}: {why}"
     return found

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .guidance import Guidance, Prompt
+from .guidance import Blend, Guidance, Prompt, Stack
 from .levels import Level, expand, placed
-from .models.base import Denoiser, HasOutput, IsTold, Prediction, Rules, rules_of
+from .models.base import Conds, Denoiser, EmbedsText, HasOutput, IsTold, Prediction, Rules, rules_of
 from .schedules import Schedule
 
 
@@ -115,10 +115,13 @@ class Predictor:
             index = rows.tolist()
             guidance, prompts = guidance.rows(index), [self.prompts[i] for i in index]
         conds = guidance.conds(prompts)
-        for i in range(len(conds)):
-            base = guidance.scale == 0 or (len(conds) > 1 and i == 0)
+        asked = conds if isinstance(self.model, EmbedsText) else parts_of(conds)
+        for i in range(len(asked)):
+            base = guidance.scale == 0 or (len(asked) > 1 and i == 0)
             self.cost.add(use or (Use.UNCONDITIONAL if base else Use.CONDITIONAL), x.shape[0])
-        raw = self.model.predict(x, level, conds)
+        raw = self.model.predict(x, level, asked)
+        if asked is not conds:
+            raw = Prediction(*(blended(half, asked, conds) for half in raw))
         x0, eps = guidance.combine(raw.x0), guidance.combine(raw.eps)
         if self.rules.guided is not None and len(conds) > 1 and isinstance(self.model, HasOutput):
             output = self.model.parametrisation
@@ -131,3 +134,26 @@ class Predictor:
         if self.rules.keeps_eps:
             return Guided(bounded, eps, raw, moved)
         return Guided(bounded, eps - moved / expand(level.sigma, x), raw)
+
+
+def ends_of(prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
+    """The two prompts that each row's is between; a plain one twice."""
+    pairs = [(prompt.one, prompt.other) if isinstance(prompt, Blend) else (prompt, prompt) for prompt in prompts]
+    return tuple(one for one, _ in pairs), tuple(other for _, other in pairs)
+
+
+def parts_of(conds: Conds) -> Conds:
+    """The conditions without blends, each once: what a model that embeds no text is asked for in their place."""
+    if not any(isinstance(prompt, Blend) for prompts in conds for prompt in prompts):
+        return conds
+    return list(dict.fromkeys(end for prompts in conds for end in ends_of(prompts)))
+
+
+def blended(half: Float[Tensor, "asked batch *shape"], asked: Conds, conds: Conds) -> Stack:
+    """Predictions for `asked` -> for `conds`: those of a blend are mixed as it says."""
+    rows = []
+    for prompts in conds:
+        one, other = (half[list(asked).index(end)] for end in ends_of(prompts))
+        share = torch.tensor([prompt.share if isinstance(prompt, Blend) else 1.0 for prompt in prompts], dtype=half.dtype)
+        rows.append(one if bool((share == 1).all()) else torch.lerp(other, one, expand(share.to(half.device), half[0])))
+    return torch.stack(rows)

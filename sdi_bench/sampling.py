@@ -11,11 +11,12 @@ from torch import Tensor
 from . import require
 from .coordinates import noisy
 from .draws import Item, PhiloxDraws, items_of
+from .guidance import PerpNeg
 from .models import Network
 from .models.base import Denoiser, Reads, Remembers, rules_of
 from .predictor import Cost, Predictor
 from .samplers import Distillation, Sampler, State
-from .scenes import Image, Scene
+from .scenes import Image, Scene, Solid
 from .schedules import Schedule, scaled_linear
 
 
@@ -54,6 +55,12 @@ class Job:
             self.model.check_prompt(self.sampler.guidance.negative)
         except ValueError as error:
             raise ValueError(f"negative_{error}") from error
+        guidance = self.sampler.guidance
+        if isinstance(guidance, PerpNeg) and guidance.weights == "azimuth" and not isinstance(self.scene, Solid):
+            raise ValueError(
+                "guidance.weights=azimuth: its weights are functions of the camera's azimuth, and a picture has none; use "
+                "guidance.weights=constant, or scene=voxel with reference=null"
+            )
         if isinstance(self.model, Network):
             self.model.check_schedule(self.schedule)
         self.sampler.check(self.model, self.schedule)

@@ -38,6 +38,14 @@ class OneMinusAlphaBar:
 
 
 @dataclass(frozen=True)
+class Fantasia3dWeight:
+    """w = sqrt(alpha_bar)·(1 - alpha_bar) (Fantasia3D, arXiv 2303.13873; threestudio's "fantasia3d" strategy)."""
+
+    def __call__(self, level: Level) -> Float[Tensor, " rows"]:
+        return level.alpha_bar.sqrt() * (1 - level.alpha_bar)
+
+
+@dataclass(frozen=True)
 class UnitWeight:
     """w = 1."""
 

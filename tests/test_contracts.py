@@ -89,6 +89,8 @@ ROWS = {
     "ucm": {Use.CONDITIONAL: N_LEVELS, Use.INVERSION: 10 * (N_LEVELS - 1)},
     "rfds_rev": {Use.CONDITIONAL: N_LEVELS, Use.INVERSION: N_LEVELS - 1},
     "msd": {Use.CONDITIONAL: N_LEVELS, Use.OTHER: 9 * (N_LEVELS - 1)},
+    "dds": {Use.CONDITIONAL: N_LEVELS - 1, Use.OTHER: N_LEVELS - 1},
+    "pds": {Use.CONDITIONAL: N_LEVELS - 1, Use.OTHER: N_LEVELS - 1},
     "sds_dreamfusion": {Use.CONDITIONAL: 1000, Use.UNCONDITIONAL: 1000},
 }
 

@@ -1,27 +1,37 @@
 """Directions: which way x0 moves in a step. The second seam, after kappa: score distillation's relatives differ here."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
 
+from ..coordinates import noisy
 from ..draws import Draws
-from ..guidance import Guidance
+from ..guidance import Guidance, Prompt
 from ..levels import Level, Step
 from ..models.base import Denoiser
 from ..noise.base import Kappa, Proposal
-from ..predictor import Guided, Predictor
+from ..predictor import Guided, Predictor, Use
 from ..students import Learnt
 
 Image = Float[Tensor, "batch *shape"]
+
+
+class Edited(NamedTuple):
+    """What an edit starts from, and is held against: x0 [batch, *shape], and the prompt that says what it shows."""
+
+    x0: Image
+    prompt: Prompt
 
 
 class At(NamedTuple):
     """Where a step stands when its direction is asked for.
 
     x0: what is seen, x: the same with `proposal.kappa` added at step.dst, guided: the prediction there. net: what a direction
-    asks besides, with the prompts of this step; draws: what it draws. learnt: what it has learnt in the steps before.
+    asks besides, with the prompts of this step; draws: what it draws. learnt: what it has learnt in the steps before. source: of
+    an edit, what is edited.
     """
 
     x0: Image
@@ -32,6 +42,7 @@ class At(NamedTuple):
     net: Predictor
     draws: Draws
     learnt: Learnt | None = None
+    source: Edited | None = None
 
 
 class Direction(ABC):
@@ -43,6 +54,11 @@ class Direction(ABC):
     @property
     def needs_linear(self) -> bool:
         """Does it need steps that are linear in x0?"""
+        return False
+
+    @property
+    def needs_source(self) -> bool:
+        """True where it is an edit: there must be a source."""
         return False
 
     def check(self, model: Denoiser, guidance: Guidance, noise: Kappa) -> None:
@@ -59,3 +75,11 @@ class Direction(ABC):
     def learn(self, at: At) -> Learnt | None:
         """What it knows after the step."""
         return at.learnt
+
+
+def of_source(at: At) -> Image:
+    """The guided eps of the source, under its own prompt and the same noise as x0; its rows are booked as others."""
+    assert at.source is not None  # Distillation.check() has said so
+    x = noisy(at.source.x0, at.proposal.kappa, at.step.dst)
+    net = replace(at.net, prompts=(at.source.prompt,) * len(x))
+    return net(x, at.step.dst, use=Use.OTHER).eps

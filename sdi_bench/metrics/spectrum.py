@@ -5,14 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from ..picture_files import LUMA
 from ..sizes import by_size
 from ..stats import Statistic
 from .base import Context, Metric, UndefinedError, log_ratio
 
 ROUNDING = (2 / 255) ** 2 / 12
 """The power of what rounding to 8 bits does to a picture in [-1, 1], at each frequency: less cannot be seen."""
-
-LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,14 @@ class HasCodec(Protocol):
 
 
 @runtime_checkable
+class EmbedsText(Protocol):
+    """A network of text, which can be asked for a Blend of two prompts: their embeddings are mixed."""
+
+    def embedded(self, prompt: Prompt) -> Sequence[Tensor]:
+        """What the network is given of a prompt, each of one row."""
+
+
+@runtime_checkable
 class IsTold(Protocol):
     """A network that is told something of the level."""
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import require
 from ..coordinates import noisy
-from ..directions import At, Direction, PredictedMinusAdded
+from ..directions import At, Direction, Edited, PredictedMinusAdded
 from ..draws import Draws, Purpose
 from ..grids import Grid, steps_of
 from ..guidance import Guidance
@@ -19,6 +19,7 @@ from ..noise import Fresh, Kappa
 from ..predictor import Predictor
 from ..scenes import Image, Scene
 from ..schedules import Schedule
+from ..sources import Source
 from ..students import Learnt
 from ..update import FullStep, Update
 from .base import State, start
@@ -42,6 +43,7 @@ def evaluate(
     net: Predictor,
     draws: Draws,
     learnt: Learnt | None = None,
+    source: Edited | None = None,
 ) -> Eval:
     """x0(next) = x0 - sigma_next·[ eps(a_next·x0 + b_next·kappa) - kappa ]   (eq. 10; written here only).
 
@@ -50,7 +52,7 @@ def evaluate(
     proposal = noise.propose(x0, step, last, net, draws)
     x = noisy(x0, proposal.kappa, step.dst)
     guided = net(x, step.dst)
-    at = At(x0, x, step, proposal, guided, net, draws, learnt)
+    at = At(x0, x, step, proposal, guided, net, draws, learnt, source)
     target = guided.shifted(x0 - expand(step.dst.sigma, x0) * direction(at))
     return Eval(proposal.kappa, guided.eps, target, direction.learn(at))
 
@@ -147,6 +149,7 @@ class Distillation:
 
     timeline: the levels. noise: kappa. direction: which way x0 moves. update: how the parameters move to the target.
     scene: what they are, and how it is seen: the image itself, or a field behind a camera (3D).
+    source: the pictures to start from, of an edit; None: it starts from noise.
     """
 
     timeline: Timeline
@@ -155,6 +158,7 @@ class Distillation:
     direction: Direction = PredictedMinusAdded()
     update: Update = FullStep()
     scene: Scene = Image()
+    source: Source | None = None
 
     @property
     def n_states(self) -> int:
@@ -162,12 +166,24 @@ class Distillation:
 
     def check(self, model: Denoiser, schedule: Schedule) -> None:
         noisiest = self.timeline.noisiest(schedule)
-        if self.scene.is_x0:  # which starts from a prediction there
+        if self.source is not None:
+            self.source.check(model)
+        elif self.direction.needs_source:
+            raise ValueError(
+                f"direction={type(self.direction).__name__}: an edit needs a picture to start from, which sampler.source says; "
+                "use sampler=dds or pds"
+            )
+        elif self.scene.is_x0:  # which starts from a prediction there
             check_askable(model, noisiest)
         self.noise.check(model, self.guidance, noisiest)
         self.direction.check(model, self.guidance, self.noise)
         self.scene.check(model)
         self.update.check(self.scene)
+        if self.source is not None and not self.scene.is_x0:
+            raise ValueError(
+                f"scene={type(self.scene).__name__}: an edit starts from a picture and moves that (arXiv 2304.07464, sec. 3); "
+                "use scene=image"
+            )
         if self.noise.needs_path and not self.scene.is_x0:
             raise ValueError(
                 f"noise={type(self.noise).__name__}: takes the last step's noise, inferred for another picture than the "
@@ -192,13 +208,16 @@ class Distillation:
         yield from self.resume(net, draws, state)
 
     def begin(self, net: Predictor, draws: Draws) -> State:
-        """Before the first step: an image is the first prediction, as in DDIM; other scenes start as they are made."""
-        if self.scene.is_x0:
+        """Before the first step: an image is the source, or else the first prediction, as in DDIM; other scenes start as they
+        are made.
+        """
+        if self.scene.is_x0 and self.source is None:
             state = self.timeline.start(net, draws)
             learnt = self.direction.begin(net, draws, state.level)
             return replace(state, params=state.x0, memory=self.update.init(state.x0), learnt=learnt)
         noise = draws.normal(Purpose.INIT, 0, net.model.shape)
-        params = self.scene.init(net.model, draws, len(noise)).to(net.device)
+        made = self.scene.init(net.model, draws, len(noise)) if self.source is None else self.source.x0(net, draws)
+        params = made.to(net.device)
         x0 = self.scene.see(params, self.scene.view(draws, 1), net.model).x0
         first = self.timeline.first(net)
         return State(0, first, x0, noise, None, params, self.update.init(params), self.direction.begin(net, draws, first))
@@ -208,6 +227,7 @@ class Distillation:
         model, scene, last, params, memory = net.model, self.scene, state.eps, state.params, state.memory
         learnt = state.learnt
         assert params is not None
+        source = None if self.source is None else Edited(self.source.x0(net, draws), self.source.prompt)
         view = scene.view(draws, state.index + 1)
         seen = scene.see(params, view, model)
         for step in self.timeline.steps(net, draws):
@@ -215,9 +235,9 @@ class Distillation:
                 continue
             asked = net
             if view is not None:
-                prompts, others = scene.prompts(net.prompts, view), scene.others(net.prompts, view)
-                asked = replace(net, prompts=prompts, guidance=net.guidance.against(others), plain=net.prompts)
-            found = evaluate(seen.x0, step, last, self.noise, self.direction, asked, draws, learnt)
+                guidance = net.guidance.against(scene.sides(net.prompts, view))
+                asked = replace(net, prompts=scene.prompts(net.prompts, view), guidance=guidance, plain=net.prompts)
+            found = evaluate(seen.x0, step, last, self.noise, self.direction, asked, draws, learnt, source)
             see = partial(scene.see, view=view, model=model)
             params, memory = self.update.apply(params, memory, seen, see, found.target, step.dst)
             last, learnt = found.eps, found.learnt

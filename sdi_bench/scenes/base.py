@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..draws import Draws
-from ..guidance import Prompt
+from ..guidance import Prompt, Sides
 from ..models.base import Denoiser, HasCodec
 from .cameras import View
 
@@ -41,8 +41,8 @@ class Scene(Protocol):
     def prompts(self, prompts: Sequence[Prompt], view: View | None) -> tuple[Prompt, ...]:
         """What the model is asked for: each item's prompt, with words for the view."""
 
-    def others(self, prompts: Sequence[Prompt], view: View | None) -> tuple[tuple[Prompt, ...], ...]:
-        """What the model would be asked for from other sides, [sides][batch]; for guidance away from them."""
+    def sides(self, prompts: Sequence[Prompt], view: View) -> Sides:
+        """What the model would be asked for from each side, and where the view is; for guidance away from the others."""
 
     def asked(self, prompt: Prompt) -> tuple[Prompt, ...]:
         """All that the model may be asked for a prompt."""
@@ -100,8 +100,8 @@ class Flat:
     def prompts(self, prompts: Sequence[Prompt], view: View | None) -> tuple[Prompt, ...]:
         return tuple(prompts)
 
-    def others(self, prompts: Sequence[Prompt], view: View | None) -> tuple[tuple[Prompt, ...], ...]:
-        return ()
+    def sides(self, prompts: Sequence[Prompt], view: View) -> Sides:
+        raise NotImplementedError("a picture has no sides")
 
     def asked(self, prompt: Prompt) -> tuple[Prompt, ...]:
         return (prompt,)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .. import require
 from ..data.cameras import VIEWS, Camera
 from ..draws import Draws, Purpose
 from ..guidance import Prompt
@@ -93,12 +94,16 @@ class Wording:
     """How a prompt says where it is seen from.
 
     text: with {prompt}, {view} ("front", "side", "back", "overhead": data.cameras), {azimuth} (the nearest of 0, 45, ... 315).
+    within: degrees of azimuth from the front, or from the back, that are called so, above 0 and at most 90: 60 as the built-in
+    world's pictures are, threestudio's 45.
     Raises ValueError for other fields, or if {prompt} is missing.
     """
 
     text: str = "{prompt}, {view} view"
+    within: float = 60.0
 
     def __post_init__(self) -> None:
+        require.number("scene.wording.within", self.within, above=0, at_most=90)
         try:
             fields = {name for _, name, _, _ in string.Formatter().parse(self.text) if name is not None}
         except ValueError as error:
@@ -111,4 +116,4 @@ class Wording:
         if prompt is None:
             return None
         azimuth = STEP * round(camera.azimuth / STEP) % 360
-        return self.text.format(prompt=prompt, view=camera.view, azimuth=azimuth)
+        return self.text.format(prompt=prompt, view=camera.named(self.within), azimuth=azimuth)

@@ -20,7 +20,7 @@ from torch.nn import functional
 from .. import require
 from ..data.cameras import DISTANCE, VIEWS, Camera
 from ..draws import Draws, Purpose
-from ..guidance import Prompt
+from ..guidance import Prompt, Sides
 from ..models.base import Denoiser
 from .base import Look, Seen, image_shape, traced
 from .cameras import Cameras, Rendered, View, Wording
@@ -135,13 +135,10 @@ class Volume(ABC):
         assert view is not None
         return tuple(self.wording.of(prompt, camera) for prompt, camera in zip(prompts, view.cameras, strict=True))
 
-    def others(self, prompts: Sequence[Prompt], view: View | None) -> tuple[tuple[Prompt, ...], ...]:
-        """The two of front, side and back that this is not; for a view from above front and side."""
-        assert view is not None
-        away = [[side for side in SIDES if side.view != camera.view][:2] for camera in view.cameras]
-        return tuple(
-            tuple(self.wording.of(prompt, sides[k]) for prompt, sides in zip(prompts, away, strict=True)) for k in (0, 1)
-        )
+    def sides(self, prompts: Sequence[Prompt], view: View) -> Sides:
+        front, side, back = (tuple(self.wording.of(prompt, camera) for prompt in prompts) for camera in SIDES)
+        words = tuple(camera.named(self.wording.within) for camera in view.cameras)
+        return Sides(front, side, back, words, tuple(camera.azimuth for camera in view.cameras))
 
     def asked(self, prompt: Prompt) -> tuple[Prompt, ...]:
         """From the eight sides: a model that knows these words is taken to know those for views between and above."""

@@ -17,6 +17,7 @@ CHECKS = {
     "V9": "guidance_scales",
     "V11": "noises",
     "V12": "students",
+    "V13": "editing",
 }
 """Identity -> module of this package; each has rows(full) and is imported only when asked for."""
 

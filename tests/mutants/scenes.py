@@ -124,4 +124,11 @@ PLANTED = [
         "min(range(0, 5, 5),",
         "an object that faces another way counts as another shape",
     ),
+    Planted(
+        "test_guidance.py::test_weights_by_azimuth_are_threestudio_s",
+        "guidance.py",
+        "return Blend.of(side, back, r), (side, front), (decay(1, -0.606, r), decay(1, 0.967, r))",
+        "return Blend.of(side, back, r), (side, front), (decay(1, -0.606, 1 - r), decay(1, 0.967, r))",
+        "the side's weight runs the wrong way behind the object: right half way",
+    ),
 ]

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ...guidance import Prompt
+from ...guidance import Blend, Prompt
 from ..base import N_PIXELS
 from ..rows import Rows
 from .adapted import lent, text_encoders
@@ -35,7 +35,7 @@ class Prompted(DiffusersFolder):
     """Further arguments that `encode_prompt` insists on."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "texts", lru_cache(N_TEXTS)(self.encoded_text))
+        object.__setattr__(self, "texts", lru_cache(N_TEXTS)(self.embedded))
         object.__setattr__(self, "joined", lru_cache(N_JOINED)(self.join))
 
     def forget(self) -> None:
@@ -86,6 +86,20 @@ class Prompted(DiffusersFolder):
     def offloads_text(self) -> bool:
         """Do the text encoders wait on the host?"""
         return bool(self._known.get("offload_text"))
+
+    def embedded(self, prompt: Prompt) -> Sequence[Tensor]:
+        """As `EmbedsText`: what `encode_text` makes of it, or a mixture of two. Raises ValueError if these do not fit."""
+        if not isinstance(prompt, Blend):
+            return self.encode_text(prompt)
+        found = []
+        for one, other in zip(self.texts(prompt.one), self.texts(prompt.other), strict=True):
+            if one.shape != other.shape or not (one.is_floating_point() or torch.equal(one, other)):
+                raise ValueError(
+                    f"guidance.weights=azimuth: this network's text of {prompt.one!r} and {prompt.other!r} has two lengths, "
+                    "so that nothing is between them; use weights=constant"
+                )
+            found.append(prompt.share * one + (1 - prompt.share) * other if one.is_floating_point() else one)
+        return found
 
     def rows_of(self, prompts: Sequence[Prompt]) -> list[Tensor]:
         """The encoded prompts, a row each; shorter ones, and their masks, are filled up with zeros."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...directions import Entropic, Interval, MeanShift, PredictedMinusAdded, Variational
+from ...directions import DeltaDenoising, Entropic, Interval, MeanShift, PosteriorSampling, PredictedMinusAdded, Variational
 from ...draws import Purpose
 from ...noise import (
     Consistent,
@@ -29,9 +29,10 @@ from ...noise import (
     Zero,
 )
 from ...samplers import Annealed, Ddim, Ddpm, Distillation, Heun
+from ...sources import Source
 from ...students import Exact
-from ...update import FullStep, GradientStep
-from .basis import fixed_uniform
+from ...update import FullStep, GradientStep, UnitWeight
+from .basis import NoDraws, fixed_uniform
 from .gaussians import Affine, Array, Case, Claim, Ends, Moments, Number, Transition, from_x0, from_x_bar, of_states, oracle
 from .nonlinear import anderson, averaged, descended
 
@@ -89,6 +90,52 @@ def sds(case: Case) -> Iterator[Claim]:
     for update, size in ((FullStep(), 1.0), (GradientStep(0.3), 0.3)):
         sampler = Distillation(Annealed(case.grid), Fresh(), case.guidance, update=update)
         yield Affine(f"size={size}", sampler, from_x0(case, add(lambda ends: ends.sigma_next**2), size))
+
+
+def edit(case: Case, sampler: Distillation, move: Callable[[Ends, Array], tuple[Number, Number, Number]]) -> Affine:
+    """x0' = slope·x0 + shift + N(0, variance) of a step from a source of the marginal law, which is the first x0."""
+    source = case.run(sampler, NoDraws(), 1)[0, 0].numpy()
+    mean, variance = source, 0 * source
+    states: list[tuple[Number, Number]] = [(mean, variance)]
+    for ends in case.steps:
+        slope, shift, noise = move(ends, source)
+        mean, variance = slope * mean + shift, slope**2 * variance + noise
+        states.append((mean, variance))
+    return Affine("", sampler, of_states(states, source))
+
+
+@oracle("sampler/dds")
+def dds(case: Case) -> Iterator[Claim]:
+    """x0' = D(x0 + sigma'·z) - D_0(source + sigma'·z) + source, D_0 the marginal's: the noise counts by d - d_0."""
+
+    def move(ends: Ends, source: Array) -> tuple[Number, Number, Number]:
+        (d, c), (d_0, c_0) = case.denoiser(ends.sigma_next), case.denoiser(ends.sigma_next, 0.0)
+        return d, c - d_0 * source - c_0 + source, ((d - d_0) * ends.sigma_next) ** 2
+
+    yield edit(case, Distillation(Annealed(case.grid), Fresh(), case.guidance, DeltaDenoising(), source=Source()), move)
+
+
+@oracle("sampler/pds")
+def pds(case: Case) -> Iterator[Claim]:
+    """x0' = x0 - z(x0) + z(source), the stochastic latents of one noise: affine in x0 and eps, read off at two pairs."""
+
+    def latent(t: float, x0: float, eps: float) -> float:
+        n = case.schedule.n_train
+        A, A_one, A_s = (float(case.schedule.level(max(t, 2 / n) - k / n).alpha_bar) for k in (0, 1, 2))
+        beta, x_t = 1 - A / A_one, math.sqrt(A) * x0
+        clean = (x_t - math.sqrt(1 - A) * eps) / math.sqrt(A)
+        mu = (math.sqrt(A_s) * beta * clean + math.sqrt(1 - beta) * (1 - A_s) * x_t) / (1 - A)
+        return (math.sqrt(A_s) * x0 - mu) / math.sqrt(beta * (1 - A_s) / (1 - A))
+
+    def move(ends: Ends, source: Array) -> tuple[Number, Number, Number]:
+        psi, chi = latent(ends.t_next, 1, 0), latent(ends.t_next, 0, 1)
+        (A, B), (A_0, B_0) = case.eps(ends.sigma_next), case.eps(ends.sigma_next, 0.0)
+        shift = psi * source + chi * (B + A_0 * source - B_0)
+        return 1 - psi - chi * A, shift, (chi * (A - A_0) * ends.sigma_next) ** 2
+
+    update = GradientStep(weight=UnitWeight())
+    direction = PosteriorSampling()
+    yield edit(case, Distillation(Annealed(case.grid), Fresh(), case.guidance, direction, update, source=Source()), move)
 
 
 @oracle("noise/fresh")
