@@ -30,8 +30,8 @@ class At(NamedTuple):
     """Where a step stands when its direction is asked for.
 
     x0: what is seen, x: the same with `proposal.kappa` added at step.dst, guided: the prediction there. net: what a direction
-    asks besides, with the prompts of this step; draws: what it draws. learnt: what it has learnt in the steps before. source: of
-    an edit, what is edited.
+    asks besides, with the prompts of this step; draws: what it draws. learnt: what it has learnt in the steps before.
+    source: of an edit, what is edited.
     """
 
     x0: Image

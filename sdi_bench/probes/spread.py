@@ -52,7 +52,7 @@ class Spread:
             total = square = torch.zeros_like(state.x0)
             with torch.no_grad():
                 for draws in again:
-                    made = evaluate(state.x0, step, state.eps, sampler.noise, sampler.direction, net, draws)
+                    made = evaluate(state.x0, step, state.eps, sampler.noise, sampler.direction, net, draws, state.learnt)
                     total, square = total + (made.target - state.x0), square + (made.target - state.x0).square()
             mean = total / self.n_draws
             variance = (square - self.n_draws * mean.square()) / (self.n_draws - 1)

@@ -90,7 +90,7 @@ class Prompted(DiffusersFolder):
     def embedded(self, prompt: Prompt) -> Sequence[Tensor]:
         """As `EmbedsText`: what `encode_text` makes of it, or a mixture of two. Raises ValueError if these do not fit."""
         if not isinstance(prompt, Blend):
-            return self.encode_text(prompt)
+            return self.encoded_text(prompt)
         found = []
         for one, other in zip(self.texts(prompt.one), self.texts(prompt.other), strict=True):
             if one.shape != other.shape or not (one.is_floating_point() or torch.equal(one, other)):
