@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -75,11 +76,11 @@ class TableSchedule:
     def _sigma(self) -> Float[Tensor, " n"]:
         return (-self._logsnr / 2).exp()
 
-    @property
+    @cached_property
     def lowest(self) -> Level:
         return self.level(0.0)
 
-    @property
+    @cached_property
     def highest(self) -> Level:
         return self.level(1.0)
 
@@ -91,10 +92,11 @@ class TableSchedule:
         low = position.floor().long()
         high = (low + 1).clamp(max=self.n_train - 1)
         share = position - low
-        logsnr = self._logsnr[low] + share * (self._logsnr[high] - self._logsnr[low])
+        below = self._logsnr[low]
+        logsnr = below + share * (self._logsnr[high] - below)
         if self.linear:
             logsnr = -2 * torch.lerp(self._sigma[low], self._sigma[high], share).log()
-        between = 1 / (1 + (-logsnr).exp())  # the last bit of torch's sigmoid goes by where a number stands in its tensor
+        between = (1 + (-logsnr).exp()).reciprocal()  # the last bit of torch's sigmoid goes by where a number stands in its tensor
         alpha_bar = torch.where(share == 0, self.alphas_cumprod[low], between)
         return Level(alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), position / self.n_train).to(t.device)
 
@@ -185,11 +187,11 @@ class Karras:
             require.number("rho", self.rho, above=0)
         require.count("n_train", self.n_train, least=2)
 
-    @property
+    @cached_property
     def lowest(self) -> Level:
         return self.level(0.0)
 
-    @property
+    @cached_property
     def highest(self) -> Level:
         return self.level(1.0)
 
@@ -231,11 +233,11 @@ class RectifiedFlow:
         require.number("shift", self.shift, above=0)
         require.count("n_train", self.n_train, least=2)
 
-    @property
+    @cached_property
     def lowest(self) -> Level:
         return self.level(self.t_min)
 
-    @property
+    @cached_property
     def highest(self) -> Level:
         return self.level(1.0)
 
