@@ -45,8 +45,8 @@ class Level:
     a: Float[Tensor, " rows"]
     b: Float[Tensor, " rows"]
     t: Float[Tensor, " rows"]
-    origin: "Level | None" = field(default=None, compare=False, repr=False)
     told: Float[Tensor, " rows"] | None = field(default=None, compare=False, repr=False)
+    origin: "Level | None" = field(default=None, kw_only=True, compare=False, repr=False)
 
     @property
     def host(self) -> "Level":
@@ -77,7 +77,7 @@ class Level:
         """The same level wholly on another device, for models that reckon with it there."""
         if self.a.device == torch.device(device):
             return self
-        return Level(self.a.to(device), self.b.to(device), self.t.to(device), self.host)
+        return Level(self.a.to(device), self.b.to(device), self.t.to(device), origin=self.host)
 
 
 def joined(levels: Sequence[Level]) -> Level:
@@ -93,12 +93,13 @@ def placed(
 
     told: what a network is told at a level, [rows]; it is worked out for all, and goes along.
     """
-    columns = [whole.a, whole.b, whole.t, *([] if told is None else [told(whole).double()])]
-    here = [Level(a, b, t, None, *asked) for a, b, t, *asked in zip(*(each.split(sizes) for each in columns), strict=True)]
+    columns = [whole.a, whole.b, whole.t, *([] if told is None else [told(whole)])]
+    pieces = zip(*(each.split(sizes) for each in columns), strict=True)
+    here = [Level(*each) for each in pieces]
     if max(sizes) == 1 or torch.device(device).type == "cpu":
         return here
-    moved = torch.stack(columns).to(device).split(sizes, dim=1)
-    return [level if n == 1 else Level(*there[:3], level, *there[3:]) for level, n, there in zip(here, sizes, moved, strict=True)]
+    moved = torch.stack([each.double() for each in columns]).to(device).split(sizes, dim=1)
+    return [level if n == 1 else Level(*there, origin=level) for level, n, there in zip(here, sizes, moved, strict=True)]
 
 
 def clean(device: torch.device | str = "cpu") -> Level:

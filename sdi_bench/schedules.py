@@ -96,20 +96,28 @@ class TableSchedule:
         logsnr = below + share * (self._logsnr[high] - below)
         if self.linear:
             logsnr = -2 * torch.lerp(self._sigma[low], self._sigma[high], share).log()
-        between = (1 + (-logsnr).exp()).reciprocal()  # the last bit of torch's sigmoid goes by where a number stands in its tensor
+        between = (
+            1 + (-logsnr).exp()
+        ).reciprocal()  # the last bit of torch's sigmoid goes by where a number stands in its tensor
         alpha_bar = torch.where(share == 0, self.alphas_cumprod[low], between)
         return Level(alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), position / self.n_train).to(t.device)
 
+    @cached_property
+    def _rising(self) -> tuple[np.ndarray, np.ndarray]:
+        """(sigma, or where that is not interpolated -log-SNR = 2·log(sigma), of each entry; which entry it is)."""
+        table = self._sigma if self.linear else -self._logsnr
+        return table.numpy(), np.arange(self.n_train, dtype=np.float64)
+
+    def time_of(self, sigma: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """The time t at which the noise-to-signal ratio is sigma, clamped to the trained range."""
+        host = sigma.cpu()
+        position = np.interp((host if self.linear else 2 * host.log()).numpy(), *self._rising)
+        return torch.from_numpy(np.atleast_1d(position)).to(sigma.device) / self.n_train
+
     def at_sigma(self, sigma: float | Tensor) -> Level:
         sigma = as_rows(sigma)
-        entries, host = np.arange(self.n_train, dtype=np.float64), sigma.cpu()
-        if self.linear:
-            position = np.interp(host.numpy(), self._sigma.numpy(), entries)
-        else:
-            position = np.interp(2 * host.log().numpy(), -self._logsnr.numpy(), entries)
         a = (1 + sigma.square()).rsqrt()
-        place = torch.from_numpy(np.atleast_1d(position)).to(sigma.device)
-        return Level(a, torch.where(a > 0, sigma * a, 1.0), place / self.n_train)
+        return Level(a, torch.where(a > 0, sigma * a, 1.0), self.time_of(sigma))
 
 
 def _check_betas(n_train: int, beta_start: float, beta_end: float) -> None:

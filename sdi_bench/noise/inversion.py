@@ -98,8 +98,8 @@ class Inversion(Kappa):
             times[k, len(rows)] = source_t if whole else source_t[rows]
             times[k + 1, len(rows)] = target_t if whole else target_t[rows]
         bounds = [] if self.t_min is None else [times[k, len(rows)].clamp(min=self.t_min) for k, rows in legs]
-        top, *found = net.levels([t, *times.values(), *bounds])
-        levels, bounded = dict(zip(times, found, strict=False)), found[len(times) :]
+        top, *ends = net.levels([t, *times.values(), *bounds])
+        levels, bounded = dict(zip(times, ends, strict=False)), ends[len(times) :]
         added = torch.zeros_like(x0)  # x_bar - x0
         eps_s = torch.zeros_like(x0)
         parts = [rows for _, rows in legs if len(rows) < n]
@@ -108,14 +108,14 @@ class Inversion(Kappa):
             source, target = levels[k, len(rows)], levels[k + 1, len(rows)]
             asked = bounded[i] if bounded else source
             whole = len(rows) == n  # the usual case: no row mask, no copies
-            here = rows if whole else next(index)
-            x_bar = x0 + added if whole else x0[here] + added[here]
+            here = None if whole else next(index)
+            x_bar = x0 + added if here is None else x0[here] + added[here]
             x = expand(asked.a, x_bar) * x_bar
             found = net(x, asked, scale=self.guidance_scale, rows=None if whole else rows, use=Use.INVERSION)
             eps = found.eps
             rise = found.shifted(expand(target.sigma - source.sigma, eps) * eps)
-            added = added + rise if whole else added.index_add(0, here, rise)
-            eps_s = eps if whole else eps_s.index_copy(0, here, eps)
+            added = added + rise if here is None else added.index_add(0, here, rise)
+            eps_s = eps if here is None else eps_s.index_copy(0, here, eps)
         kappa = added / expand(top.sigma, x0)
         if self.entropy:
             size = self.entropy * top.b / (top.a.square() + top.b.square()).sqrt() if self.literal_entropy else None
