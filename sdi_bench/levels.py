@@ -82,7 +82,7 @@ class Level:
 
 def joined(levels: Sequence[Level]) -> Level:
     """Levels on the host as one, row after row."""
-    return Level(*(torch.cat([getattr(level, name) for level in levels]) for name in "abt"))  # type: ignore[arg-type]
+    return Level(*(torch.cat([getattr(level, name) for level in levels]) for name in "abt"))
 
 
 def placed(
