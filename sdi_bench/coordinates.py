@@ -19,6 +19,7 @@ from . import require
 from .levels import Level, expand
 
 Batch = Float[Tensor, "*batch"]
+Outputs = Float[Tensor, "*outputs"]
 
 
 def noisy(x0: Batch, eps: Batch, level: Level) -> Batch:
@@ -26,12 +27,12 @@ def noisy(x0: Batch, eps: Batch, level: Level) -> Batch:
     return expand(level.a, x0) * x0 + expand(level.b, x0) * eps
 
 
-def x0_from_eps(x: Batch, eps: Batch, level: Level) -> Batch:
+def x0_from_eps(x: Batch, eps: Outputs, level: Level) -> Outputs:
     """x0 = (x - b·eps) / a; not defined at a = 0."""
     return (x - expand(level.b, x) * eps) / expand(level.a, x)
 
 
-def eps_from_x0(x: Batch, x0: Batch, level: Level) -> Batch:
+def eps_from_x0(x: Batch, x0: Outputs, level: Level) -> Outputs:
     """eps = (x - a·x0) / b; not defined at b = 0."""
     return (x - expand(level.a, x) * x0) / expand(level.b, x)
 
@@ -55,8 +56,8 @@ class Parametrisation(Protocol):
     def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
         """(x0, eps) -> the network's output."""
 
-    def decode(self, out: Batch, x: Batch, level: Level) -> tuple[Batch, Batch]:
-        """The network's output at x -> (x0, eps)."""
+    def decode(self, out: Outputs, x: Batch, level: Level) -> tuple[Outputs, Outputs]:
+        """The network's output at x -> (x0, eps); ours also take the outputs of several conditions, [conds, batch, *shape]."""
 
 
 class Anywhere:
@@ -77,7 +78,7 @@ class Epsilon(Anywhere):
     def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
         return eps
 
-    def decode(self, out: Batch, x: Batch, level: Level) -> tuple[Batch, Batch]:
+    def decode(self, out: Outputs, x: Batch, level: Level) -> tuple[Outputs, Outputs]:
         return x0_from_eps(x, out, level), out
 
 
@@ -88,7 +89,7 @@ class Sample(Anywhere):
     def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
         return x0
 
-    def decode(self, out: Batch, x: Batch, level: Level) -> tuple[Batch, Batch]:
+    def decode(self, out: Outputs, x: Batch, level: Level) -> tuple[Outputs, Outputs]:
         return out, eps_from_x0(x, out, level)
 
 
@@ -100,7 +101,7 @@ class Velocity(Anywhere):
         a, b = expand(level.a, x0), expand(level.b, x0)
         return (a * eps - b * x0) / (a * a + b * b).sqrt()
 
-    def decode(self, out: Batch, x: Batch, level: Level) -> tuple[Batch, Batch]:
+    def decode(self, out: Outputs, x: Batch, level: Level) -> tuple[Outputs, Outputs]:
         a, b = expand(level.a, x), expand(level.b, x)
         square = a * a + b * b
         out = out * square.sqrt()
@@ -129,7 +130,7 @@ class Preconditioned(Anywhere):
         v = Velocity().encode(x0 / self.sigma_data, eps, self._unit(level))
         return v if self.negated else -v
 
-    def decode(self, out: Batch, x: Batch, level: Level) -> tuple[Batch, Batch]:
+    def decode(self, out: Outputs, x: Batch, level: Level) -> tuple[Outputs, Outputs]:
         x0, eps = Velocity().decode(out if self.negated else -out, x, self._unit(level))
         return x0 * self.sigma_data, eps
 
@@ -144,7 +145,7 @@ class FlowVelocity(Anywhere):
     def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
         return eps - x0
 
-    def decode(self, out: Batch, x: Batch, level: Level) -> tuple[Batch, Batch]:
+    def decode(self, out: Outputs, x: Batch, level: Level) -> tuple[Outputs, Outputs]:
         a, b = expand(level.a, x), expand(level.b, x)
         return (x - b * out) / (a + b), (x + a * out) / (a + b)
 
@@ -158,6 +159,6 @@ class Score(Anywhere):
     def encode(self, x0: Batch, eps: Batch, level: Level) -> Batch:
         return -eps / expand(level.b, eps)
 
-    def decode(self, out: Batch, x: Batch, level: Level) -> tuple[Batch, Batch]:
+    def decode(self, out: Outputs, x: Batch, level: Level) -> tuple[Outputs, Outputs]:
         eps = -out * expand(level.b, x)
         return x0_from_eps(x, eps, level), eps

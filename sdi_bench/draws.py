@@ -7,7 +7,7 @@ purpose and step are words of the counter.
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -25,6 +25,9 @@ LOOK_AHEAD = 10
 
 
 MOST_SEED = 2**63 - 1
+
+Make = Callable[["Purpose", int, tuple[int, ...]], np.ndarray]
+"""(purpose, step, shape) -> a row for each item."""
 
 
 class Purpose(IntEnum):
@@ -103,18 +106,23 @@ class PhiloxDraws:
             yield self._generator
 
     def normal(self, purpose: Purpose, step: int, shape: tuple[int, ...]) -> Float[Tensor, "batch *shape"]:
-        rows = self._ahead.pop((purpose, step, shape), None)
-        if rows is None:  # small draws are made for some steps at once: the generator's code is out of the caches after a call
+        return torch.from_numpy(self._drawn(purpose, step, shape, self._normal)).to(self.device)
+
+    def uniform(self, purpose: Purpose, step: int) -> Float[Tensor, " batch"]:
+        return torch.from_numpy(self._drawn(purpose, step, (), self._uniform))
+
+    def _drawn(self, purpose: Purpose, step: int, shape: tuple[int, ...], make: Make) -> np.ndarray:
+        """What `make` draws; small draws for some steps at once: the generator's code is out of the caches after a call."""
+        if (purpose, step, shape) not in self._ahead:
             many = 1 if step == 0 else max(1, min(LOOK_AHEAD, 2**17 // (len(self.items) * math.prod(shape))))
-            self._ahead.update({(purpose, k, shape): self._normal(purpose, k, shape) for k in range(step, step + many)})
-            rows = self._ahead.pop((purpose, step, shape))
-        return torch.from_numpy(rows).to(self.device)
+            self._ahead.update({(purpose, k, shape): make(purpose, k, shape) for k in range(step, step + many)})
+        return self._ahead.pop((purpose, step, shape))
+
+    def _uniform(self, purpose: Purpose, step: int, shape: tuple[int, ...]) -> np.ndarray:
+        return np.array([generator.random() for generator in self._generators(purpose, step)])
 
     def _normal(self, purpose: Purpose, step: int, shape: tuple[int, ...]) -> np.ndarray:
         rows = np.empty((len(self.items), *shape))
         for row, generator in zip(rows, self._generators(purpose, step), strict=True):
             generator.standard_normal(out=row)
         return rows
-
-    def uniform(self, purpose: Purpose, step: int) -> Float[Tensor, " batch"]:
-        return torch.tensor([generator.random() for generator in self._generators(purpose, step)], dtype=torch.float64)

@@ -87,7 +87,7 @@ class Guidance:
 
     def conds(self, prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], ...]:
         """The conditions to evaluate, each with a row per prompt: one at scale 0 or 1, else (negative, prompt)."""
-        base = tuple(self.negative for _ in prompts)
+        base = (self.negative,) * len(prompts)
         if self.scale == 1:
             return (tuple(prompts),)
         if self.scale == 0:
@@ -98,7 +98,7 @@ class Guidance:
         """Predictions for `conds` (eps, x0, v, ...: guidance commutes with all of them) -> the guided one."""
         if stack.shape[0] == 1:
             return stack[0]
-        uncond, cond = stack
+        uncond, cond = stack.unbind()
         return uncond + self.scale * (cond - uncond)
 
 

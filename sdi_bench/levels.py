@@ -45,8 +45,8 @@ class Level:
     a: Float[Tensor, " rows"]
     b: Float[Tensor, " rows"]
     t: Float[Tensor, " rows"]
-    origin: "Level | None" = field(default=None, compare=False, repr=False)
     told: Float[Tensor, " rows"] | None = field(default=None, compare=False, repr=False)
+    origin: "Level | None" = field(default=None, kw_only=True, compare=False, repr=False)
 
     @property
     def host(self) -> "Level":
@@ -77,33 +77,29 @@ class Level:
         """The same level wholly on another device, for models that reckon with it there."""
         if self.a.device == torch.device(device):
             return self
-        return Level(self.a.to(device), self.b.to(device), self.t.to(device), self.host)
+        return Level(self.a.to(device), self.b.to(device), self.t.to(device), origin=self.host)
 
 
 def joined(levels: Sequence[Level]) -> Level:
     """Levels on the host as one, row after row."""
-    return Level(*(torch.cat([getattr(level, name) for level in levels]) for name in "abt"))  # type: ignore[arg-type]
+    return Level(*(torch.cat([getattr(level, name) for level in levels]) for name in "abt"))
 
 
-def placed(levels: Sequence[Level], device: torch.device | str, told: Callable[[Level], Tensor] | None = None) -> list[Level]:
-    """Levels on the host as a batch on a device needs them: those that differ from row to row are copied, all at once.
+def placed(
+    whole: Level, sizes: Sequence[int], device: torch.device | str, told: Callable[[Level], Tensor] | None = None
+) -> list[Level]:
+    """A level on the host, cut into levels of so many rows, as a batch on a device needs them: those that differ from row to
+    row are copied, all at once.
 
     told: what a network is told at a level, [rows]; it is worked out for all, and goes along.
     """
-    if told is not None:
-        parts = told(joined(levels)).double().split([level.a.shape[0] for level in levels])
-        levels = [Level(level.a, level.b, level.t, None, part) for level, part in zip(levels, parts, strict=True)]
-    many = [level for level in levels if level.a.shape[0] > 1]
-    if not many or torch.device(device).type == "cpu":
-        return list(levels)
-    columns = [torch.stack([level.a, level.b, level.t, level.t if level.told is None else level.told]) for level in many]
-    moved = iter(torch.cat(columns, dim=1).to(device).split([level.a.shape[0] for level in many], dim=1))
-
-    def there(level: Level) -> Level:
-        a, b, t, asked = next(moved)
-        return Level(a, b, t, level, None if told is None else asked)
-
-    return [there(level) if level.a.shape[0] > 1 else level for level in levels]
+    columns = [whole.a, whole.b, whole.t, *([] if told is None else [told(whole)])]
+    pieces = zip(*(each.split(sizes) for each in columns), strict=True)
+    here = [Level(*each) for each in pieces]
+    if max(sizes) == 1 or torch.device(device).type == "cpu":
+        return here
+    moved = torch.stack([each.double() for each in columns]).to(device).split(sizes, dim=1)
+    return [level if n == 1 else Level(*there, origin=level) for level, n, there in zip(here, sizes, moved, strict=True)]
 
 
 def clean(device: torch.device | str = "cpu") -> Level:

@@ -1,9 +1,9 @@
 """A model bound to a schedule, a guidance and a batch of prompts: what samplers and kappa ask. It counts what it costs."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .guidance import Blend, Guidance, Prompt, Stack
-from .levels import Level, expand, placed
+from .levels import Level, expand, joined, placed
 from .models.base import Conds, Denoiser, EmbedsText, HasOutput, IsTold, Prediction, Rules, rules_of
 from .schedules import Schedule
 
@@ -81,19 +81,32 @@ class Predictor:
         """Those that the model comes with."""
         return rules_of(self.model)
 
+    @cached_property
+    def _told(self) -> Callable[[Level], Tensor] | None:
+        """What the model's network is told at a level, where it is told anything."""
+        return self.model.told if isinstance(self.model, IsTold) else None
+
+    @cached_property
+    def _embeds(self) -> bool:
+        """Does the model make of a prompt what it can mix with that of another?"""
+        return isinstance(self.model, EmbedsText)
+
+    @cached_property
+    def _at(self) -> Callable[[float], Guidance]:
+        """The guidance at another scale, made once."""
+        return cache(self.guidance.at)
+
     def level(self, t: Float[Tensor, " rows"] | float) -> Level:
         """The schedule's level at t, for a batch on this predictor's device."""
-        return self.placed([self.schedule.level(torch.as_tensor(t, dtype=torch.float64).cpu())])[0]
+        return self.levels([torch.as_tensor(t, dtype=torch.float64).reshape(-1).cpu()])[0]
 
     def levels(self, times: Sequence[Float[Tensor, " _"]]) -> list[Level]:
         """The schedule's levels at several times, each [rows] on the host, for a batch on this predictor's device."""
-        whole, sizes = self.schedule.level(torch.cat(list(times))), [len(t) for t in times]
-        columns = [getattr(whole, name).split(sizes) for name in "abt"]
-        return self.placed([Level(*each) for each in zip(*columns, strict=True)])
+        return placed(self.schedule.level(torch.cat(list(times))), [len(t) for t in times], self.device, self._told)
 
     def placed(self, levels: Sequence[Level]) -> list[Level]:
         """Levels on the host as the batch needs them, with what the model's network is told there; one copy for all."""
-        return placed(levels, self.device, self.model.told if isinstance(self.model, IsTold) else None)
+        return placed(joined(levels), [len(level.t) for level in levels], self.device, self._told)
 
     def __call__(
         self,
@@ -101,21 +114,20 @@ class Predictor:
         level: Level,
         *,
         scale: float | None = None,
-        rows: Tensor | None = None,
+        rows: Sequence[int] | None = None,
         use: Use | None = None,
     ) -> Guided:
         """The guided prediction at x.
 
-        scale: another gamma than the sampler's. rows: x holds only these rows of the batch (indices, on the host).
+        scale: another gamma than the sampler's. rows: x holds only these rows of the batch.
         use: what to book the rows on; by default each condition on its own account.
         """
-        guidance = self.guidance if scale is None else self.guidance.at(scale)
+        guidance = self.guidance if scale is None else self._at(scale)
         prompts: Sequence[Prompt] = self.prompts
         if rows is not None:
-            index = rows.tolist()
-            guidance, prompts = guidance.rows(index), [self.prompts[i] for i in index]
+            guidance, prompts = guidance.rows(rows), [self.prompts[i] for i in rows]
         conds = guidance.conds(prompts)
-        asked = conds if isinstance(self.model, EmbedsText) else parts_of(conds)
+        asked = conds if self._embeds else parts_of(conds)
         for i in range(len(asked)):
             base = guidance.scale == 0 or (len(asked) > 1 and i == 0)
             self.cost.add(use or (Use.UNCONDITIONAL if base else Use.CONDITIONAL), x.shape[0])

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -75,11 +76,11 @@ class TableSchedule:
     def _sigma(self) -> Float[Tensor, " n"]:
         return (-self._logsnr / 2).exp()
 
-    @property
+    @cached_property
     def lowest(self) -> Level:
         return self.level(0.0)
 
-    @property
+    @cached_property
     def highest(self) -> Level:
         return self.level(1.0)
 
@@ -91,23 +92,32 @@ class TableSchedule:
         low = position.floor().long()
         high = (low + 1).clamp(max=self.n_train - 1)
         share = position - low
-        logsnr = self._logsnr[low] + share * (self._logsnr[high] - self._logsnr[low])
+        below = self._logsnr[low]
+        logsnr = below + share * (self._logsnr[high] - below)
         if self.linear:
             logsnr = -2 * torch.lerp(self._sigma[low], self._sigma[high], share).log()
-        between = 1 / (1 + (-logsnr).exp())  # the last bit of torch's sigmoid goes by where a number stands in its tensor
+        between = (
+            1 + (-logsnr).exp()
+        ).reciprocal()  # the last bit of torch's sigmoid goes by where a number stands in its tensor
         alpha_bar = torch.where(share == 0, self.alphas_cumprod[low], between)
         return Level(alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), position / self.n_train).to(t.device)
 
+    @cached_property
+    def _rising(self) -> tuple[np.ndarray, np.ndarray]:
+        """(sigma, or where that is not interpolated -log-SNR = 2·log(sigma), of each entry; which entry it is)."""
+        table = self._sigma if self.linear else -self._logsnr
+        return table.numpy(), np.arange(self.n_train, dtype=np.float64)
+
+    def time_of(self, sigma: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """The time t at which the noise-to-signal ratio is sigma, clamped to the trained range."""
+        host = sigma.cpu()
+        position = np.interp((host if self.linear else 2 * host.log()).numpy(), *self._rising)
+        return torch.from_numpy(np.atleast_1d(position)).to(sigma.device) / self.n_train
+
     def at_sigma(self, sigma: float | Tensor) -> Level:
         sigma = as_rows(sigma)
-        entries, host = np.arange(self.n_train, dtype=np.float64), sigma.cpu()
-        if self.linear:
-            position = np.interp(host.numpy(), self._sigma.numpy(), entries)
-        else:
-            position = np.interp(2 * host.log().numpy(), -self._logsnr.numpy(), entries)
         a = (1 + sigma.square()).rsqrt()
-        place = torch.from_numpy(np.atleast_1d(position)).to(sigma.device)
-        return Level(a, torch.where(a > 0, sigma * a, 1.0), place / self.n_train)
+        return Level(a, torch.where(a > 0, sigma * a, 1.0), self.time_of(sigma))
 
 
 def _check_betas(n_train: int, beta_start: float, beta_end: float) -> None:
@@ -185,11 +195,11 @@ class Karras:
             require.number("rho", self.rho, above=0)
         require.count("n_train", self.n_train, least=2)
 
-    @property
+    @cached_property
     def lowest(self) -> Level:
         return self.level(0.0)
 
-    @property
+    @cached_property
     def highest(self) -> Level:
         return self.level(1.0)
 
@@ -231,11 +241,11 @@ class RectifiedFlow:
         require.number("shift", self.shift, above=0)
         require.count("n_train", self.n_train, least=2)
 
-    @property
+    @cached_property
     def lowest(self) -> Level:
         return self.level(self.t_min)
 
-    @property
+    @cached_property
     def highest(self) -> Level:
         return self.level(1.0)
 

@@ -65,7 +65,7 @@ def test_another_scale_replaces_the_sampler_s_for_one_call() -> None:
 @pytest.mark.parametrize("rows", [[3, 1], [2], [0, 1, 2, 3], [1, 1]])
 def test_some_rows_are_answered_as_in_the_whole_batch_and_only_they_cost(rows: list[int]) -> None:
     net, index = predictor(7.5), torch.tensor(rows)
-    part = net(X[index], AT, rows=index)
+    part = net(X[index], AT, rows=index.tolist())
     cost = net.cost.rows
     whole = predictor(7.5)(X, AT)
     torch.testing.assert_close(part.x0, whole.x0[index], rtol=0, atol=1e-14)

@@ -1,13 +1,13 @@
 """kappa by DDIM inversion of x0: SDI; without guidance and with the interval's end subtracted: ISM."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .. import require
-from ..coordinates import noisy
 from ..draws import Draws, Purpose
 from ..guidance import Guidance
 from ..levels import Level, Step, expand
@@ -65,46 +65,50 @@ class Inversion(Kappa):
         return time_sought(self.tau, step, net, draws)
 
     def legs(self, t: Float[Tensor, " rows"], start: float) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """The steps from `start` up to t: (time of the source, time of the target, which rows take this step), each [rows]."""
+        """The steps from `start` up to t: (time of the source, time of the target, which rows take this step), each [rows].
+
+        Each begins where the one before ends.
+        """
         end = t if self.interval is None else (t - self.interval).clamp(min=start)
         counts = (self.n_steps * end + 1e-9).floor().clamp(min=1)
-        legs = []
-        for k in range(int(counts.max().item())):
-            source, target = (start + (end - start) * (m / counts).clamp(max=1) for m in (k, k + 1))
-            legs.append((source, target, k < counts))
-        if self.interval is None:
-            return legs
-        legs = [(source, target, taken & (end > start)) for source, target, taken in legs]
-        return [*legs, (end, t, torch.ones_like(t, dtype=torch.bool))]
+        k = torch.arange(int(max(counts.tolist())) + 1, dtype=t.dtype)[:, None]
+        times = (start + (end - start) * (k * counts.reciprocal()).clamp(max=1)).unbind()
+        taken = (k[:-1] < counts).unbind()
+        if self.interval is not None:
+            all_rows = torch.ones_like(t, dtype=torch.bool)
+            times, taken = (*times, end, t), (*(each & (end > start) for each in taken), ~all_rows, all_rows)
+        return list(zip(times, times[1:], taken, strict=False))
 
     def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
         t, n = self.time_sought(step, net, draws), len(x0)
-        legs, times = [], [t]
-        for source_t, target_t, taken in self.legs(t, float(net.schedule.lowest.t)):
-            rows = torch.arange(n)[taken.expand(n)]
-            if not len(rows):
+        legs, times = [], {}  # times: of the ends of steps, by which one it is and how many rows take the step
+        for k, (source_t, target_t, taken) in enumerate(self.legs(t, float(net.schedule.lowest.t))):
+            rows = [row for row, takes in enumerate(taken.expand(n).tolist()) if takes]
+            if not rows:
                 continue
-            legs.append(rows)
-            both = [source_t, target_t] if self.t_min is None else [source_t, target_t, source_t.clamp(min=self.t_min)]
-            times += [each if len(each) == 1 else each[rows] for each in both]
-        top, *ends = net.levels(times)
-        n_ends = 2 if self.t_min is None else 3
+            legs.append((k, rows))
+            whole = len(rows) == n
+            times[k, len(rows)] = source_t if whole else source_t[rows]
+            times[k + 1, len(rows)] = target_t if whole else target_t[rows]
+        bounds = [] if self.t_min is None else [times[k, len(rows)].clamp(min=self.t_min) for k, rows in legs]
+        top, *ends = net.levels([t, *times.values(), *bounds])
+        levels, bounded = dict(zip(times, ends, strict=False)), ends[len(times) :]
         added = torch.zeros_like(x0)  # x_bar - x0
         eps_s = torch.zeros_like(x0)
-        parts = [rows for rows in legs if len(rows) < n]
-        index = iter(torch.cat(parts).to(x0.device).split([len(rows) for rows in parts]) if parts else ())
-        for k, rows in enumerate(legs):
-            source, target, *bounded = ends[n_ends * k : n_ends * (k + 1)]
-            asked = bounded[0] if bounded else source
+        parts = [rows for _, rows in legs if len(rows) < n]
+        index = iter(torch.tensor(list(chain(*parts)), device=x0.device).split([len(rows) for rows in parts]) if parts else ())
+        for i, (k, rows) in enumerate(legs):
+            source, target = levels[k, len(rows)], levels[k + 1, len(rows)]
+            asked = bounded[i] if bounded else source
             whole = len(rows) == n  # the usual case: no row mask, no copies
-            here = rows if whole else next(index)
-            x_bar = x0 + added if whole else x0[here] + added[here]
-            x = noisy(x_bar, torch.zeros_like(x_bar), asked)
+            here = None if whole else next(index)
+            x_bar = x0 + added if here is None else x0[here] + added[here]
+            x = expand(asked.a, x_bar) * x_bar
             found = net(x, asked, scale=self.guidance_scale, rows=None if whole else rows, use=Use.INVERSION)
             eps = found.eps
             rise = found.shifted(expand(target.sigma - source.sigma, eps) * eps)
-            added = added + rise if whole else added.index_add(0, here, rise)
-            eps_s = eps if whole else eps_s.index_copy(0, here, eps)
+            added = added + rise if here is None else added.index_add(0, here, rise)
+            eps_s = eps if here is None else eps_s.index_copy(0, here, eps)
         kappa = added / expand(top.sigma, x0)
         if self.entropy:
             size = self.entropy * top.b / (top.a.square() + top.b.square()).sqrt() if self.literal_entropy else None

@@ -64,7 +64,7 @@ class Simulated(Kappa):
             whole = len(rows) == n  # the usual case: no row mask, no copies
             here = rows if whole else next(index)
             pair = (clean, eps) if whole else (clean[here], eps[here])
-            found = net(noisy(*pair, level), level, rows=None if whole else rows, use=Use.INVERSION)
+            found = net(noisy(*pair, level), level, rows=None if whole else rows.tolist(), use=Use.INVERSION)
             new = (found.x0, found.eps, under_prompt(found.raw.eps))
             clean, eps, alone = (
                 new if whole else (old.index_copy(0, here, part) for old, part in zip((clean, eps, alone), new, strict=True))

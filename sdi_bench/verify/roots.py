@@ -121,7 +121,7 @@ def reach(model: Mixture, sigma: Tensor, x0: Tensor, gamma: float) -> Tensor:
     return (sigma / model.widths[0]).square() * (x0.abs() + c)
 
 
-def bisect(net: Predictor, x0: Tensor, level: Level, low: Tensor, high: Tensor, rows: Tensor | None = None) -> Tensor:
+def bisect(net: Predictor, x0: Tensor, level: Level, low: Tensor, high: Tensor, rows: list[int] | None = None) -> Tensor:
     """x_bar in [low, high] with D(x_bar) = x0, by halving, in one dimension; D - x0 changes its sign between the ends."""
 
     def above(x_bar: Tensor) -> Tensor:
@@ -187,9 +187,9 @@ def count(at: Setting, worst: Worst) -> float:
         x0, level, each = state.x0, state.level, torch.arange(len(state.x0))
         x_bar = places(at.net.model, state, at.net.guidance.scale)
         x = (expand(level.a, x_bar) * x_bar).reshape(-1, 1)
-        above = at.net(x, level, rows=each.repeat_interleave(x_bar.shape[1])).x0.reshape(x_bar.shape) > x0
+        above = at.net(x, level, rows=each.repeat_interleave(x_bar.shape[1]).tolist()).x0.reshape(x_bar.shape) > x0
         row, left = (above[:, 1:] != above[:, :-1]).nonzero(as_tuple=True)
-        roots = bisect(at.net, x0[row], level, x_bar[row, left, None], x_bar[row, left + 1, None], rows=row)
+        roots = bisect(at.net, x0[row], level, x_bar[row, left, None], x_bar[row, left + 1, None], row.tolist())
         kappas = (roots - x0[row]) / expand(level.sigma, x0)
         gap = (kappas.T - state.eps).abs().masked_fill(row != each[:, None], torch.inf)
         worst.add(at.name, gap.amin(1))

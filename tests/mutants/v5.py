@@ -20,8 +20,8 @@ MUTANTS = [
     Mutant(
         row="V5a",
         file="noise/inversion.py",
-        old="eps_s = eps if whole else eps_s.index_copy(0, rows, eps)",
-        new="eps_s = eps if whole else eps_s",
+        old="eps_s = eps if here is None else eps_s.index_copy(0, here, eps)",
+        new="eps_s = eps if here is None else eps_s",
         why="rows that take more steps than others subtract an earlier prediction",
     ),
     Mutant(

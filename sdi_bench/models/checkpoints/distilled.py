@@ -22,12 +22,12 @@ class Distillable(Latents):
 
         It is that of gamma - 1, the scale as the papers count it.
         """
-        if not self.embeds_guidance:
-            return None
-        width = self.network.config.time_cond_proj_dim
 
-        def made() -> Tensor:
-            scale = torch.tensor([self.embedded_guidance - 1])
+        def made() -> Tensor | None:
+            if not self.embeds_guidance:
+                return None
+            scale, width = torch.tensor([self.embedded_guidance - 1]), self.network.config.time_cond_proj_dim
             return self.pipe.get_guidance_scale_embedding(scale, embedding_dim=width).to(like)
 
-        return self.once(("guidance", like.dtype), made).expand(len(like), -1)
+        found = self.once(("guidance", like.dtype), made)
+        return None if found is None else found.expand(len(like), -1)

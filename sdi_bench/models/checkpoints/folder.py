@@ -253,7 +253,7 @@ class DiffusersFolder(ABC):
         """What the pipe's scheduler says; read anew when it is another. Raises ValueError in one line if it does not fit."""
         scheduler = self.pipe.scheduler
         now = [scheduler, scheduler.config]
-        if not self._taught or any(one is not other for one, other in zip(self._taught, now, strict=False)):
+        if not self._taught or self._taught[0] is not now[0] or self._taught[1] is not now[1]:
             found = taught_by(scheduler, self.set_timesteps, self.mu(N_USUAL))
             if not isinstance(found.schedule, self.trained_on):
                 kinds = self.trained_on if isinstance(self.trained_on, tuple) else (self.trained_on,)
@@ -337,13 +337,12 @@ class DiffusersFolder(ABC):
         n = len(conds)
         scaled = (x / expand(self.scale(level), x)).to(self.dtype).to(self.device)  # float64 stays: MPS has none
         told = self.told(level) if level.told is None else level.told
-        timesteps = spread(told, len(x), x, torch.float32).to(self.device)
+        timesteps = spread(told if len(told) == 1 else told.repeat(n), n * len(x), x, torch.float32).to(self.device)
         prompts = [prompt for row in conds for prompt in row]
         if n > 1:
-            scaled, timesteps = scaled.repeat(n, *[1] * (x.ndim - 1)), timesteps.repeat(n)
+            scaled = torch.cat([scaled] * n)
         out = self._rows(
             len(scaled), lambda rows: self.forward(scaled[rows], timesteps[rows], prompts[rows]), self.wanted.max_rows
         )
         out = out[:, : x.shape[1]].to(x.device).to(torch.float64).reshape(n, *x.shape)  # what follows is a learned variance
-        halves = [self.parametrisation.decode(row, x, level) for row in out]
-        return Prediction(torch.stack([x0 for x0, _ in halves]), torch.stack([eps for _, eps in halves]))
+        return Prediction(*self.parametrisation.decode(out, x, level))

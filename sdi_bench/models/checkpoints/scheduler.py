@@ -240,7 +240,9 @@ def position_of(schedule: Schedule, level: Level) -> Float[Tensor, " rows"]:
     """The timestep of a level's sigma, in [0, n_train], between whole ones too."""
     if isinstance(schedule, RectifiedFlow):
         return schedule.n_train * (level.b / (level.a + level.b))
-    return (schedule.at_sigma(level.sigma.cpu()).t * schedule.n_train).round(decimals=6)
+    sigma = level.sigma.cpu()
+    t = schedule.time_of(sigma) if isinstance(schedule, TableSchedule) else schedule.at_sigma(sigma).t
+    return (t * schedule.n_train).round(decimals=6)
 
 
 def asked_of(said: Said, schedule: Schedule, choose: Choose) -> Callable[[Tensor], Tensor]:
