@@ -6,6 +6,7 @@ from ..guidance import Guidance
 from ..models.base import Denoiser
 from ..noise.base import Kappa
 from ..noise.inversion import Inversion
+from ..schedules import Schedule
 from .base import At, Direction, Image
 
 
@@ -16,7 +17,7 @@ class Interval(Direction):
     Needs a kappa found by inversion; check raises ValueError otherwise.
     """
 
-    def check(self, model: Denoiser, guidance: Guidance, noise: Kappa) -> None:
+    def check(self, model: Denoiser, schedule: Schedule, guidance: Guidance, noise: Kappa) -> None:
         if not isinstance(noise, Inversion):
             raise ValueError(f"direction=interval: needs noise=inversion, got {type(noise).__name__}")
 

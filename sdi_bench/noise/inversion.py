@@ -13,6 +13,7 @@ from ..guidance import Guidance
 from ..levels import Level, Step, expand
 from ..models.base import Denoiser
 from ..predictor import Predictor, Use
+from ..schedules import last_finite
 from .base import Image, Kappa, Proposal, finite_source
 
 
@@ -67,9 +68,7 @@ class Inversion(Kappa):
         if self.tau == 0:
             return step.dst.host.t
         late = step.dst.host.t + self.tau * draws.uniform(Purpose.TAU, step.index)
-        top = net.schedule.highest
-        last_finite = float(top.t) if bool((top.a > 0).all()) else float(top.t) - 1 / net.schedule.n_train
-        return late.clamp(max=last_finite)
+        return late.clamp(max=last_finite(net.schedule))
 
     def legs(self, t: Float[Tensor, " rows"], start: float) -> list[tuple[Tensor, Tensor, Tensor]]:
         """The steps from `start` up to t: (time of the source, time of the target, which rows take this step), each [rows]."""
@@ -84,6 +83,10 @@ class Inversion(Kappa):
         legs = [(source, target, taken & (end > start)) for source, target, taken in legs]
         return [*legs, (end, t, torch.ones_like(t, dtype=torch.bool))]
 
+    def start(self, x0: Image, step: Step, net: Predictor, draws: Draws) -> Image:
+        """x_bar - x0 where the inversion begins, at the schedule's lowest level."""
+        return torch.zeros_like(x0)
+
     def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
         t, n = self.time_sought(step, net, draws), len(x0)
         legs, times = [], [t]
@@ -96,7 +99,7 @@ class Inversion(Kappa):
             times += [each if len(each) == 1 else each[rows] for each in both]
         top, *ends = net.levels(times)
         n_ends = 2 if self.t_min is None else 3
-        added = torch.zeros_like(x0)  # x_bar - x0
+        added = self.start(x0, step, net, draws)  # x_bar - x0
         eps_s = torch.zeros_like(x0)
         parts = [rows for rows in legs if len(rows) < n]
         index = iter(torch.cat(parts).to(x0.device).split([len(rows) for rows in parts]) if parts else ())

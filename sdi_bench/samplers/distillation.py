@@ -154,7 +154,7 @@ class Distillation:
         if self.scene.is_x0:  # which starts from a prediction there
             check_askable(model, noisiest)
         self.noise.check(model, self.guidance, noisiest)
-        self.direction.check(model, self.guidance, self.noise)
+        self.direction.check(model, schedule, self.guidance, self.noise)
         self.scene.check(model)
         self.update.check(self.scene)
         if self.noise.needs_path and not self.scene.is_x0:
