@@ -93,10 +93,10 @@ class Codec:
         like = next(iter(self.vae.parameters()), x) if isinstance(self.vae, torch.nn.Module) else x
         return x.to(like.device, like.dtype).split(max(1, N_PIXELS // math.prod(self.image_shape[1:])))
 
-    @torch.no_grad()
     def decode(self, latents: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channels height width"]:
         """As `HasCodec.decode`."""
-        found = [self.vae.decode(row) for row in self.rows(latents / self.scaling + self.shift)]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and latents.requires_grad):
+            found = [self.vae.decode(row) for row in self.rows(latents / self.scaling + self.shift)]
         return torch.cat([getattr(one, "sample", one) for one in found]).to(latents)
 
     def encode(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch *shape"]:

@@ -139,12 +139,12 @@ class Coded(DiffusersFolder):
         """Channels of what is sampled, as the VAE says."""
         return int(self.vae.config.get("latent_channels", self.channels))  # a codec need not say
 
-    @torch.no_grad()
     def decode(self, latents: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channels height width"]:
         scale, shift = self.affine(latents)
         vae = self.vae
         rows = (scale * latents + shift).to(self.codec_device, vae.dtype).split(self.at_once)
-        return torch.cat([self.decoded(row) for row in rows]).to(latents)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and latents.requires_grad):
+            return torch.cat([self.decoded(row) for row in rows]).to(latents)
 
     def encode(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch *shape"]:
         scale, shift = self.affine(images)
