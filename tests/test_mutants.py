@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from string import ascii_lowercase
 
 import pytest
 from mutants import Mutant, Planted, priors, scenes
@@ -18,7 +19,22 @@ MUTANTS = [
     for path in sorted((ROOT / "tests" / "mutants").glob("v*.py"))
     for mutant in import_module(f"mutants.{path.stem}").MUTANTS
 ]
-FIRST = [next(mutant for mutant in MUTANTS if mutant.row == row) for row in sorted({mutant.row for mutant in MUTANTS})]
+
+
+def identity(row: str) -> str:
+    """V10 of V10a."""
+    return row.rstrip(ascii_lowercase)
+
+
+def in_every_run(mutants: list[Mutant]) -> list[Mutant]:
+    """The first of each row; of V10, whose rows are alike, the first of all."""
+    firsts: dict[str, Mutant] = {}
+    for mutant in mutants:
+        firsts.setdefault("V10" if identity(mutant.row) == "V10" else mutant.row, mutant)
+    return list(firsts.values())
+
+
+FIRST = in_every_run(MUTANTS)
 WATCH = """
 import sys
 from sdi_bench import verify
@@ -28,7 +44,7 @@ from sdi_bench.verify import cases
 every = cases.covering
 cases.covering = lambda full, *axes: every(full, *axes)[: int(sys.argv[2])]
 row_id = sys.argv[1]
-row = next(row for row in verify.rows(row_id[:2]) if row.id == row_id)
+row = next(row for row in verify.rows(row_id.rstrip("abcdefghijk")) if row.id == row_id)
 print("holds" if row.holds else "fails", row.deviation, row.tolerance)
 """
 
@@ -64,7 +80,7 @@ def test_the_planted_bug_turns_its_row_red(mutant: Mutant, tmp_path: Path) -> No
 
 
 def test_every_identity_has_a_planted_bug() -> None:
-    assert {mutant.row[:2] for mutant in MUTANTS} == set(verify.CHECKS)
+    assert {identity(mutant.row) for mutant in MUTANTS} == set(verify.CHECKS)
 
 
 @pytest.mark.parametrize(

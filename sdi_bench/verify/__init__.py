@@ -15,6 +15,7 @@ CHECKS = {
     "V7": "continuous",
     "V8": "oracles",
     "V9": "guidance_scales",
+    "V10": "relatives",
 }
 """Identity -> module of this package; each has rows(full) and is imported only when asked for."""
 
