@@ -11,8 +11,8 @@ from .sjc import Sjc
 from .velocity import Velocity
 
 __all__ = [
-    "At",
     "Asynchronous",
+    "At",
     "Bridge",
     "Csd",
     "Direction",

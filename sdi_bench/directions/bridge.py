@@ -11,8 +11,8 @@ from .base import At, Direction, Image, eps_of
 class Bridge(Direction):
     """scale·[eps(x, y_target) - eps(x, y_source)] (SDS-Bridge, arXiv 2406.09417), after a first stage of SDS.
 
-    y_source: the prompt and `descriptors` of what is wrong with a picture of SDS; y_target: the prompt and `target_descriptors`,
-    which the released code has and the paper has not. Null: no prompt at all as the source (CSD), the prompt alone as the target.
+    y_source: the prompt and `descriptors` of what is wrong with a picture of SDS; y_target: the prompt and `target_descriptors`
+    (the released code's). Null: no prompt at all as the source (CSD), the prompt alone as the target.
     scale: any finite number. switch >= 0: steps of the first stage; in the released code half of them.
     Raises ValueError, naming the field, otherwise.
     """

@@ -14,8 +14,8 @@ class Nfsd(Direction):
 
         delta_C = eps(x, y) - eps(x),   delta_D = eps(x) below t_low, eps(x) - eps(x, y_neg) from there up
 
-    scale: s, any finite number. negative_prompt: y_neg, which is to stand for what is out of the domain; null is no prompt, where
-    delta_D is 0 above. t_low in [0, 1]. Raises ValueError, naming the field, otherwise.
+    scale: s, any finite number. negative_prompt: y_neg, which is to stand for what is out of the domain; null is no prompt,
+    where delta_D is 0 above. t_low in [0, 1]. Raises ValueError, naming the field, otherwise.
     """
 
     scale: float = 7.5

@@ -1,4 +1,4 @@
-"""kappa by inversion as LucidDreamer's code runs it: strides of fixed length from a lightly noised x0, a warm-up of the last."""
+"""kappa by inversion as LucidDreamer's code runs it: strides of fixed length, from a lightly noised x0."""
 
 from dataclasses import dataclass, replace
 
@@ -18,11 +18,11 @@ from .inversion import Inversion
 class Unrolled(Inversion):
     """ISM's inversion (arXiv 2311.11284, eq. 11) with the settings of the released code, which the paper has not:
 
-    from x0 + sigma·N(0, I) at the schedule's lowest level, in strides of `stride` (delta_s) and a rest, up to t - interval, and from
-    there to t. The interval (delta_t) falls from interval_warm to `interval` in the first warm_up steps.
+    from x0 + sigma·N(0, I) at the schedule's lowest level, in strides of `stride` (delta_s) and a rest, up to t - interval, and
+    from there to t. The interval (delta_t) falls from interval_warm to `interval` in the first warm_up steps.
 
-    0 < stride <= 1, 0 < interval, interval_warm < 1, warm_up >= 0; n_steps has no say. Raises ValueError, naming the field, otherwise.
-    Left out: a tenth of noise that is the same all over a channel.
+    0 < stride <= 1, 0 < interval, interval_warm < 1, warm_up >= 0; n_steps has no say. Raises ValueError, naming the field,
+    otherwise. Left out: a tenth of noise that is the same all over a channel.
     """
 
     guidance_scale: float = 0.0

@@ -17,7 +17,7 @@ from .cameras import View
 class Seen(NamedTuple):
     """x0 [batch, *shape], float64, as the model takes it; pull: a gradient with respect to it -> to the parameters.
 
-    pull_image: (x0 wanted, weight per row, shaped to multiply) -> the gradient, to the parameters, of weight/2·|image - decoded|²,
+    pull_image: (x0 wanted, weight, shaped to multiply) -> the gradient, to the parameters, of weight/2·|image - decoded x0|²,
     where x0 is a latent: asked before `pull`, if at all. None: the image is x0.
     """
 

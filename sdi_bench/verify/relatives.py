@@ -159,8 +159,8 @@ def row_csd(full: bool) -> Row:
         compare(worst, at, at.moved(Csd(w1, w2, UGLY)), expected)
     return worst.row(
         "V10b",
-        "CSD at omega = gamma is SDS at gamma less SDS at 0, at gamma - 1 less SDS at 1; omega_1·eps_y + (omega_2 - omega_1)·eps "
-        "- omega_2·eps_neg; in u·(terms)",
+        "CSD at omega = gamma is SDS at gamma less SDS at 0, at gamma - 1 less SDS at 1; with a negative prompt "
+        "omega_1·eps_y + (omega_2 - omega_1)·eps - omega_2·eps_neg; in u·(terms)",
         "2310.19415",
         8,
         WHY,
@@ -295,7 +295,7 @@ def row_hifa(full: bool) -> Row:
         worst.compare(f"{type(scene).__name__}, {share}, t={t}", found, g, U * (1 + share) * (1 + largest(g)))
     return worst.row(
         "V10g",
-        "HiFA: the gradient of |z - z_hat|²/2 + lambda·|x - decode(z_hat)|²/2, x the picture or the decoded latent; in u·(terms)",
+        "HiFA: the gradient of |z - z_hat|²/2 + lambda·|x - decode(z_hat)|²/2, x the picture or the decoded z; in u·(terms)",
         "2305.18766",
         8,
         WHY + ", through an autoencoder",

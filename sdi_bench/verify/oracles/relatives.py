@@ -155,7 +155,7 @@ def hifa(case: Case) -> Iterator[Claim]:
 
 
 def unrolled_to(case: Case, t: float, interval: float, stride: float) -> tuple[tuple[Number, ...], tuple[Number, ...], float]:
-    """DDIM inversion without a prompt from x0 + sigma_0·n: x_bar(t) and the last prediction asked, each as (slope, shift, share of n)."""
+    """DDIM inversion, no prompt, from x0 + sigma_0·n: x_bar(t) and the last prediction asked, as (slope, shift, share of n)."""
     start = float(case.schedule.lowest.t)
     times = [start]
     while times[-1] < max(t - interval, start) - 1e-9:
@@ -187,7 +187,7 @@ def unrolled(case: Case) -> Iterator[Claim]:
 
 @oracle("sampler/lucid_dreamer")
 def lucid_dreamer(case: Case) -> Iterator[Claim]:
-    """x0' = x0 - sigma·(eps(x_bar(t)) - eps(x_bar(s))), t ~ U(.02, upper end), which falls as the warm-up goes; from N(0, 1)."""
+    """x0' = x0 - sigma·(eps(x_bar(t)) - eps(x_bar(s))), t ~ U(.02, upper end), which falls in the warm-up; from N(0, 1)."""
     timeline, noise = RandomT(12, 0.02, 0.5, 0.9, 6), Unrolled(warm_up=6)
     mean, variance = 0 * case.cond.mean, 1.0 + 0 * case.cond.mean
     states = [(mean, variance)]
