@@ -63,10 +63,11 @@ def test_same_items_same_bits_and_a_row_is_a_batch_of_one(words: list[str]) -> N
 @pytest.mark.parametrize("words", CASES)
 def test_a_point_mass_is_recovered(words: list[str]) -> None:
     spot = Gaussian.of({"c": ([0.3, -0.7], [1e-8, 1e-8])}, ([0.3, -0.7], [1e-8, 1e-8]))
-    short = ["sampler.timeline.n_steps=400", "sampler.timeline.warm_up=100"] if words == ["sampler=lucid_dreamer"] else []
-    x0, _ = run(sampler(*words, *short), spot, items_of(["c"], range(4)))
-    # standard deviation 1e-4; Adam ends within a few steps' length (lr .01; sjc .05) of its target; nfsd leaves its last noise in
-    coarse = {"sjc": 0.25, "nfsd": 0.15, "rfds": 0.05, "hifa": 0.05, "sds_dreamfusion": 0.05, "lucid_dreamer": 0.05}
+    if words == ["sampler=lucid_dreamer"]:
+        pytest.skip("from pure noise: where D is one point ISM's direction, D_0(x_s) - D_y(x_t), is 0")
+    x0, _ = run(sampler(*words), spot, items_of(["c"], range(4)))
+    # standard deviation 1e-4; Adam ends within a few steps' length (lr .01; sjc .05) of it; nfsd leaves its last noise in
+    coarse = {"sjc": 0.25, "nfsd": 0.15, "rfds": 0.05, "hifa": 0.05, "sds_dreamfusion": 0.05}
     assert float((x0 - torch.tensor([0.3, -0.7])).abs().max()) <= coarse.get(words[0].removeprefix("sampler="), 2e-3)
 
 
