@@ -220,7 +220,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_see
         (["sampler=rfds"], "direction=velocity: TableSchedule is no rectified flow"),
         (
             ["model=gaussian", "sampler=bridge", "sampler.direction.descriptors=, ugly"],
-            "direction=bridge, which asks for more: prompt='narrow, ugly': this model knows narrow, wide",
+            "direction=bridge, which asks for more: prompt='narrow, ugly': did you mean 'narrow'? this model",
         ),
         (["sampler=bridge", "sampler.direction.switch=-1"], "direction.switch=-1: must be a whole number >= 0"),
         (["sampler=hifa", "sampler.update.image=-1"], "update.image=-1: must be a finite number >= 0"),
