@@ -111,15 +111,15 @@ class FullStep:
 
 @dataclass(frozen=True)
 class GradientStep:
-    """One step of plain gradient descent. size > 0; w as given; image >= 0, see `gradient`. Raises ValueError otherwise."""
+    """One step of plain gradient descent. size > 0; w as given; image_share >= 0, see `gradient`. Raises ValueError otherwise."""
 
     size: float = 1.0
     weight: Weight = SigmaWeight()
-    image: float = 0.0
+    image_share: float = 0.0
 
     def __post_init__(self) -> None:
         require.number("update.size", self.size, above=0)
-        require.number("update.image", self.image, at_least=0)
+        require.number("update.image_share", self.image_share, at_least=0)
 
     def init(self, params: Tensor) -> None:
         return None
@@ -130,7 +130,7 @@ class GradientStep:
     def apply(
         self, params: Tensor, memory: Moments | None, seen: Seen, see: See, target: Tensor, level: Level
     ) -> tuple[Tensor, Moments | None]:
-        return params - self.size * gradient(seen, target, level, self.weight, self.image), memory
+        return params - self.size * gradient(seen, target, level, self.weight, self.image_share), memory
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Adam:
 
     n_inner = 25, lr = 0.1, w = sigma are those of the authors' 2D notebook, whose 41 targets get 1,001 steps: one to the last.
     n levels of a grid make n - 1 targets and (n - 1)·n_inner steps. n_inner = 1 refreshes at every step.
-    lr > 0; betas in [0, 1); eps > 0; image >= 0, see `gradient`. Raises ValueError, naming the field, otherwise.
+    lr > 0; betas in [0, 1); eps > 0; image_share >= 0, see `gradient`. Raises ValueError, naming the field, otherwise.
     """
 
     lr: float = 0.1
@@ -148,7 +148,7 @@ class Adam:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
-    image: float = 0.0
+    image_share: float = 0.0
 
     def __post_init__(self) -> None:
         require.count("update.n_inner", self.n_inner)
@@ -156,7 +156,7 @@ class Adam:
         require.number("update.beta1", self.beta1, at_least=0, below=1)
         require.number("update.beta2", self.beta2, at_least=0, below=1)
         require.number("update.eps", self.eps, above=0)
-        require.number("update.image", self.image, at_least=0)
+        require.number("update.image_share", self.image_share, at_least=0)
 
     def init(self, params: Tensor) -> Moments:
         return Moments(0, torch.zeros_like(params), torch.zeros_like(params))
@@ -169,7 +169,7 @@ class Adam:
     ) -> tuple[Tensor, Moments | None]:
         n, first, second = memory or self.init(params)
         for k in range(self.n_inner):
-            slope = gradient(seen if k == 0 else see(params), target, level, self.weight, self.image)
+            slope = gradient(seen if k == 0 else see(params), target, level, self.weight, self.image_share)
             n += 1
             first = self.beta1 * first + (1 - self.beta1) * slope
             second = self.beta2 * second + (1 - self.beta2) * slope.square()

@@ -223,7 +223,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_see
             "direction=bridge, which asks for more: prompt='narrow, ugly': did you mean 'narrow'? this model",
         ),
         (["sampler=bridge", "sampler.direction.switch=-1"], "direction.switch=-1: must be a whole number >= 0"),
-        (["sampler=hifa", "sampler.update.image=-1"], "update.image=-1: must be a finite number >= 0"),
+        (["sampler=hifa", "sampler.update.image_share=-1"], "update.image_share=-1: must be a finite number >= 0"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_runs(monkeypatch, tmp_path, capsys, words, said) -> None:

@@ -149,7 +149,7 @@ def hifa(case: Case) -> Iterator[Claim]:
     def terms(ends: Ends) -> tuple[Number, Number, Number]:
         return mixed((1.0, eps_of(case, ends, case.gamma)), (-1.0, KAPPA))
 
-    update = GradientStep(0.3, image=0.1)
+    update = GradientStep(0.3, image_share=0.1)
     sampler = Distillation(Annealed(case.grid), Fresh(), case.guidance, update=update)
     yield Affine("", sampler, along(case, terms, lambda ends: 0.33 * ends.sigma_next))
 
