@@ -111,7 +111,7 @@ class FullStep:
 
 @dataclass(frozen=True)
 class GradientStep:
-    """One step of plain gradient descent. size > 0; w as given; image_share >= 0, see `gradient`. Raises ValueError otherwise."""
+    """One step of plain gradient descent. size > 0; w as given; image_share >= 0: see `gradient`. Raises ValueError if not."""
 
     size: float = 1.0
     weight: Weight = SigmaWeight()
