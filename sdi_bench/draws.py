@@ -38,7 +38,7 @@ class Purpose(IntEnum):
     CAMERA = 5
     VAE = 6
     SCENE = 7
-    LATER = 8
+    LATER = 12
 
 
 @dataclass(frozen=True, order=True)
