@@ -45,6 +45,7 @@ class Purpose(IntEnum):
     STUDENT_TIME = 9
     STUDENT_VIEW = 10
     SOURCE = 11
+    LATER = 12
 
 
 @dataclass(frozen=True, order=True)

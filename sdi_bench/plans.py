@@ -29,8 +29,8 @@ from .texts import near_match
 
 SETTINGS = (
     *("model", "schedule", "grid", "guidance", "scene", "sampler", "metric", "reference", "probe"),
-    *("name", "prompt", "prompt_file", "n_items", "part", "negative_prompt", "source", "source_prompt", "seeds", "results"),
-    *("overwrite", "retry", "batch_size", "device", "keep", "tier", "row", "objective"),
+    *("name", "prompt", "prompt_file", "n_items", "part", "negative_prompt", "source", "source_prompt", "faults", "seeds"),
+    *("results", "overwrite", "retry", "batch_size", "device", "keep", "tier", "row", "objective"),
 )
 """What a configuration may hold at its top level."""
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from . import require
 from .coordinates import noisy
 from .draws import Item, PhiloxDraws, items_of
-from .guidance import PerpNeg
+from .guidance import PerpNeg, Prompt
 from .models import Network
 from .models.base import Denoiser, Reads, Remembers, rules_of
 from .predictor import Cost, Predictor
@@ -51,6 +51,8 @@ class Job:
         for prompt in dict.fromkeys(item.prompt for item in items):
             for asked in self.scene.asked(prompt):
                 self.model.check_prompt(asked)
+                for more in self.sampler.direction.asked(asked) if isinstance(self.sampler, Distillation) else ():
+                    self.check_direction(more)
         try:
             self.model.check_prompt(self.sampler.guidance.negative)
         except ValueError as error:
@@ -68,8 +70,18 @@ class Job:
     def read(self, items: Sequence[Item]) -> None:
         """Have the model encode all that it will be asked, before the first network call, where it keeps that."""
         if isinstance(self.model, Reads):
+            own = self.sampler.direction.asked if isinstance(self.sampler, Distillation) else lambda _: ()
             asked = [each for prompt in dict.fromkeys(item.prompt for item in items) for each in self.scene.asked(prompt)]
-            self.model.read([None, self.sampler.guidance.negative, *asked])
+            self.model.read([None, self.sampler.guidance.negative, *asked, *(more for each in asked for more in own(each))])
+
+    def check_direction(self, prompt: Prompt) -> None:
+        """Raise ValueError if the model cannot be asked for what the direction asks besides."""
+        assert isinstance(self.sampler, Distillation)
+        try:
+            self.model.check_prompt(prompt)
+        except ValueError as error:
+            name = type(self.sampler.direction).__name__.lower()
+            raise ValueError(f"direction={name}, which asks for more: {error}; a text of null asks for no prompt") from error
 
     def states(self, items: Sequence[Item], cost: Cost, since: State | None = None) -> Iterator[State]:
         """The sampler's states for one batch of items, of score distillation those after `since`; rows are added to `cost`."""

@@ -43,6 +43,12 @@ class Schedule(Protocol):
         """The noisiest level; sigma may be infinite."""
 
 
+def last_finite(schedule: Schedule) -> float:
+    """The latest time at which sigma is finite, of those that the training table has."""
+    top = schedule.highest
+    return float(top.t) if bool((top.a > 0).all()) else float(top.t) - 1 / schedule.n_train
+
+
 Visits = Callable[[int], Float[Tensor, " n"]]
 """How many levels -> the sigmas that are visited, noisiest first; the first may be infinite."""
 

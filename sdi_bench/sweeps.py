@@ -29,6 +29,7 @@ Compose = Callable[[Sequence[str]], DictConfig]
 """Overrides -> the configuration, with hydra's own node."""
 
 OmegaConf.register_new_resolver("neg", lambda value: -value, replace=True)
+OmegaConf.register_new_resolver("half", lambda value: value // 2, replace=True)
 OmegaConf.register_new_resolver("text", lambda value: None if value in (None, "") else str(value), replace=True)
 
 

@@ -83,10 +83,19 @@ class Update(Protocol):
         """
 
 
-def gradient(seen: Seen, target: Tensor, level: Level, weight: Weight) -> Tensor:
-    """w·(eps - kappa)·dg/dpsi = (w / sigma)·(x0 - target)·dg/dpsi (arXiv 2405.15891, eq. 4)."""
+def gradient(seen: Seen, target: Tensor, level: Level, weight: Weight, image: float = 0.0) -> Tensor:
+    """w·(eps - kappa)·dg/dpsi = (w / sigma)·(x0 - target)·dg/dpsi (arXiv 2405.15891, eq. 4).
+
+    image: the share of the same loss on pictures, (w / sigma)/2·|decoded x0 - decoded target|² (HiFA, arXiv 2305.18766); where
+    the picture is x0, it is the loss itself once more.
+    """
     gap = seen.x0 - target
-    return seen.pull(expand(weight(level) / level.sigma, gap) * gap)
+    share = expand(weight(level) / level.sigma, gap)
+    if not image:
+        return seen.pull(share * gap)
+    if seen.pull_image is None:
+        return seen.pull((1 + image) * share * gap)
+    return seen.pull_image(target, image * share) + seen.pull(share * gap)
 
 
 @dataclass(frozen=True)
@@ -110,13 +119,15 @@ class FullStep:
 
 @dataclass(frozen=True)
 class GradientStep:
-    """One step of plain gradient descent. size > 0; w as given. Raises ValueError if size <= 0."""
+    """One step of plain gradient descent. size > 0; w as given; image_share >= 0: see `gradient`. Raises ValueError if not."""
 
     size: float = 1.0
     weight: Weight = SigmaWeight()
+    image_share: float = 0.0
 
     def __post_init__(self) -> None:
         require.number("update.size", self.size, above=0)
+        require.number("update.image_share", self.image_share, at_least=0)
 
     def init(self, params: Tensor) -> None:
         return None
@@ -127,7 +138,7 @@ class GradientStep:
     def apply(
         self, params: Tensor, memory: Moments | None, seen: Seen, see: See, target: Tensor, level: Level
     ) -> tuple[Tensor, Moments | None]:
-        return params - self.size * gradient(seen, target, level, self.weight), memory
+        return params - self.size * gradient(seen, target, level, self.weight, self.image_share), memory
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,7 @@ class Adam:
 
     n_inner = 25, lr = 0.1, w = sigma are those of the authors' 2D notebook, whose 41 targets get 1,001 steps: one to the last.
     n levels of a grid make n - 1 targets and (n - 1)·n_inner steps. n_inner = 1 refreshes at every step.
-    lr > 0; betas in [0, 1); eps > 0. Raises ValueError, naming the field, otherwise.
+    lr > 0; betas in [0, 1); eps > 0; image_share >= 0, see `gradient`. Raises ValueError, naming the field, otherwise.
     """
 
     lr: float = 0.1
@@ -145,6 +156,7 @@ class Adam:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    image_share: float = 0.0
 
     def __post_init__(self) -> None:
         require.count("update.n_inner", self.n_inner)
@@ -152,6 +164,7 @@ class Adam:
         require.number("update.beta1", self.beta1, at_least=0, below=1)
         require.number("update.beta2", self.beta2, at_least=0, below=1)
         require.number("update.eps", self.eps, above=0)
+        require.number("update.image_share", self.image_share, at_least=0)
 
     def init(self, params: Tensor) -> Moments:
         return Moments(0, torch.zeros_like(params), torch.zeros_like(params))
@@ -164,7 +177,7 @@ class Adam:
     ) -> tuple[Tensor, Moments | None]:
         moments = memory or self.init(params)
         for k in range(self.n_inner):
-            slope = gradient(seen if k == 0 else see(params), target, level, self.weight)
+            slope = gradient(seen if k == 0 else see(params), target, level, self.weight, self.image_share)
             params, moments = self.move(params, moments, slope)
         return params, moments
 

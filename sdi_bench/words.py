@@ -8,7 +8,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 TEXTS = (
     *("prompt", "prompts", "negative_prompt", "text", "prompt_file", "name", "results", "path", "config", "lora", "folder"),
-    *("image", "real", "samples", "paired", "output", "label", "tier", "row", "source", "source_prompt"),
+    *("descriptors", "target_descriptors", "image", "real", "samples", "paired", "output", "label", "tier", "row", "source"),
+    "source_prompt",
 )
 """Settings, by the last part of their names, whose values are people's own words and paths: see `quoted`."""
 

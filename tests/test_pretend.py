@@ -25,7 +25,7 @@ from sdi_bench.plans import built
 from sdi_bench.predictor import Cost
 from sdi_bench.samplers import Sampler
 from sdi_bench.sampling import Job
-from sdi_bench.schedules import scaled_linear
+from sdi_bench.schedules import RectifiedFlow, scaled_linear
 
 ITEMS = (Item("a", 0), Item("b", 1), Item("a", 2))
 
@@ -61,7 +61,11 @@ FREE = ("fresh", "fixed", "inversion", "interval", "zero", "fixed_point", "gradi
 """Kappas that a camera may move under."""
 
 FLAT = {
-    **{name: [f"sampler={name}"] for name in options("sampler") if name not in ("sds_dreamfusion", "vsd", "esd")},
+    **{
+        name: [f"sampler={name}"]
+        for name in options("sampler")
+        if name not in ("sds_dreamfusion", "lucid_dreamer", "vsd", "esd")
+    },
     **{name: ["sampler=sds", f"noise@sampler.noise={name}"] for name in options("noise") if name != "exact_root"},
     "perp_neg": ["sampler=sdi", "guidance=perp_neg", "guidance.negative=b"],
     "t_min": ["sampler=sdi", "sampler.noise.t_min=0.2"],
@@ -93,7 +97,7 @@ def counts(words: Sequence[str], few: int = 4, many: int = 8) -> tuple[float, fl
     for n in (few, many):
         sampler = steps(words, n)
         with Pretend() as device:
-            job = Job(network(), sampler, scaled_linear(), DEVICE)
+            job = Job(network(), sampler, RectifiedFlow() if words == ["sampler=rfds"] else scaled_linear(), DEVICE)
             job.check(ITEMS)
             for state in job.states(ITEMS, Cost()):
                 assert pretend.marked(state.x0) and pretend.marked(state.eps)

@@ -217,6 +217,13 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_see
         (["sampler=sds_dreamfusion", "grid.n_levels=7"], "grid.n_levels=7: sampler=sds_dreamfusion does not read grid"),
         (["-m", "sampler=sds_dreamfusion", "grid.n_levels=7,8"], "grid.n_levels=7: sampler=sds_dreamfusion does not read grid"),
         (["sampler=sds", "direction@sampler.direction=interval"], "direction=interval: needs noise=inversion"),
+        (["sampler=rfds"], "direction=velocity: TableSchedule is no rectified flow"),
+        (
+            ["model=gaussian", "sampler=bridge", "sampler.direction.descriptors=, ugly"],
+            "direction=bridge, which asks for more: prompt='narrow, ugly': did you mean 'narrow'? this model",
+        ),
+        (["sampler=bridge", "sampler.direction.switch=-1"], "direction.switch=-1: must be a whole number >= 0"),
+        (["sampler=hifa", "sampler.update.image_share=-1"], "update.image_share=-1: must be a finite number >= 0"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_runs(monkeypatch, tmp_path, capsys, words, said) -> None:
@@ -352,7 +359,8 @@ def test_sds_and_sdi_differ_in_their_noise_only() -> None:
     ],
 )
 def test_every_configuration_is_composed_instantiated_and_runs(tmp_path, choice) -> None:
-    grid = ["grid.n_levels=4"] if choice != "sampler=sds_dreamfusion" else []  # it has its own
+    own = choice in ("sampler=sds_dreamfusion", "sampler=lucid_dreamer")  # their levels are their own
+    grid = [] if own else ["grid.n_levels=4"]
     words = [choice, "seeds=0..1", *grid, "reference.grid.n_levels=3", f"results={tmp_path}"]
     if "@" in choice:
         words.append("sampler=sdi" if "interval" in choice else "sampler=sds")
@@ -366,8 +374,10 @@ def test_every_configuration_is_composed_instantiated_and_runs(tmp_path, choice)
             "update@sampler.update=adam",
             "sampler.update.n_inner=1",
         ]
-    if choice == "sampler=sds_dreamfusion":
+    if own:
         words.append("sampler.timeline.n_steps=5")
+    if choice in ("sampler=rfds", "direction@sampler.direction=velocity"):
+        words.append("schedule=flow")
     if choice.startswith("probe="):
         words += ["model=digits", "sampler=sds" if choice == "probe=spread" else "sampler=ddim", "prompt=[3]"]
     if choice == "probe=root_count":

@@ -1,6 +1,7 @@
 """Directions: which way x0 moves in a step. The second seam, after kappa: score distillation's relatives differ here."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
@@ -14,6 +15,7 @@ from ..levels import Level, Step
 from ..models.base import Denoiser
 from ..noise.base import Kappa, Proposal
 from ..predictor import Guided, Predictor, Use
+from ..schedules import Schedule
 from ..students import Learnt
 
 Image = Float[Tensor, "batch *shape"]
@@ -61,8 +63,12 @@ class Direction(ABC):
         """True where it is an edit: there must be a source."""
         return False
 
-    def check(self, model: Denoiser, guidance: Guidance, noise: Kappa) -> None:
-        """Raise ValueError if this direction cannot be had from this model, with this guidance and this kappa."""
+    def check(self, model: Denoiser, schedule: Schedule, guidance: Guidance, noise: Kappa) -> None:
+        """Raise ValueError if this direction cannot be had from this model on this schedule, with this guidance and kappa."""
+
+    def asked(self, prompt: Prompt) -> tuple[Prompt, ...]:
+        """All that it asks the model besides, for an item of this prompt."""
+        return ()
 
     def begin(self, net: Predictor, draws: Draws, level: Level) -> Learnt | None:
         """What it knows before the first step, of x0 predicted at `level`; None: it learns nothing."""
@@ -83,3 +89,16 @@ def of_source(at: At) -> Image:
     x = noisy(at.source.x0, at.proposal.kappa, at.step.dst)
     net = replace(at.net, prompts=(at.source.prompt,) * len(x))
     return net(x, at.step.dst, use=Use.OTHER).eps
+
+
+def eps_of(at: At, prompts: Sequence[Prompt]) -> Image:
+    """eps(x) under these prompts, one for each row: what guidance has asked for is at hand, another is asked, as `other`."""
+    wanted, conds = tuple(prompts), at.net.guidance.conds(at.net.prompts)
+    if wanted in conds:
+        return at.guided.raw.eps[conds.index(wanted)]
+    return replace(at.net, prompts=wanted, guidance=Guidance())(at.x, at.step.dst, use=Use.OTHER).raw.eps[0]
+
+
+def eps_null(at: At) -> Image:
+    """eps(x) without a prompt."""
+    return eps_of(at, [None] * len(at.net.prompts))

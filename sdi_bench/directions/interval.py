@@ -7,6 +7,7 @@ from ..models.base import Denoiser
 from ..noise.base import Kappa
 from ..noise.inversion import Inversion
 from ..noise.simulated import Simulated
+from ..schedules import Schedule
 from .base import At, Direction, Image
 
 
@@ -18,7 +19,7 @@ class Interval(Direction):
     Needs a kappa found by inversion or simulated; check raises ValueError otherwise.
     """
 
-    def check(self, model: Denoiser, guidance: Guidance, noise: Kappa) -> None:
+    def check(self, model: Denoiser, schedule: Schedule, guidance: Guidance, noise: Kappa) -> None:
         if not isinstance(noise, Inversion | Simulated):
             raise ValueError(f"direction=interval: needs noise=inversion or noise=simulated, got {type(noise).__name__}")
 

@@ -13,6 +13,7 @@ from ..models.base import Denoiser
 from ..noise.base import Kappa
 from ..noise.zero import Zero
 from ..predictor import Use
+from ..schedules import Schedule
 from .base import At, Direction, Image
 
 
@@ -34,7 +35,7 @@ class MeanShift(Direction):
         require.count("direction.n_steps", self.n_steps)
         require.count("direction.n_samples", self.n_samples)
 
-    def check(self, model: Denoiser, guidance: Guidance, noise: Kappa) -> None:
+    def check(self, model: Denoiser, schedule: Schedule, guidance: Guidance, noise: Kappa) -> None:
         if not isinstance(noise, Zero):
             raise ValueError(
                 f"direction=mean_shift: its kernel is centred at x0 itself (arXiv 2502.15989), needs noise=zero, got "

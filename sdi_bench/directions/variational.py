@@ -8,6 +8,7 @@ from ..levels import Level
 from ..models.base import Denoiser
 from ..noise.base import Kappa
 from ..predictor import Predictor
+from ..schedules import Schedule
 from ..students import Learnt, Lora, Student
 from .base import At, Direction, Image
 
@@ -26,7 +27,7 @@ class Variational(Direction):
     def needs_linear(self) -> bool:
         return self.student.needs_linear
 
-    def check(self, model: Denoiser, guidance: Guidance, noise: Kappa) -> None:
+    def check(self, model: Denoiser, schedule: Schedule, guidance: Guidance, noise: Kappa) -> None:
         self.student.check(model, guidance, noise)
 
     def begin(self, net: Predictor, draws: Draws, level: Level) -> Learnt:

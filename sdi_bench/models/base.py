@@ -65,7 +65,7 @@ class HasCodec(Protocol):
     def image_shape(self) -> tuple[int, ...]: ...
 
     def decode(self, latents: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channels height width"]:
-        """Images of about [-1, 1], of the latents' dtype and device."""
+        """Images of about [-1, 1], of the latents' dtype and device; differentiable where the latents require a gradient."""
 
     def encode(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch *shape"]:
         """The latents (their mean, where the encoder is random) of images in [-1, 1]."""

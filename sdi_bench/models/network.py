@@ -100,10 +100,10 @@ class Codec:
         most = max(1, N_PIXELS // math.prod(self.image_shape[1:]))
         return self._rows(len(x), lambda rows: call(there[rows]), most).to(x.device).to(x.dtype)
 
-    @torch.no_grad()
     def decode(self, latents: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channels height width"]:
         """As `HasCodec.decode`."""
-        return self.by_rows(latents / self.scaling + self.shift, self.decoded)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and latents.requires_grad):
+            return self.by_rows(latents / self.scaling + self.shift, self.decoded)
 
     def decoded(self, rows: Tensor) -> Tensor:
         """The autoencoder's pictures."""

@@ -13,6 +13,7 @@ from .mixed import Mixed
 from .previous import Previous
 from .reversed import Reversed
 from .simulated import Simulated
+from .unrolled import Unrolled
 from .zero import Zero
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "Proposal",
     "Reversed",
     "Simulated",
+    "Unrolled",
     "Zero",
 ]

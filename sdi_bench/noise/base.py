@@ -11,7 +11,7 @@ from ..guidance import Guidance
 from ..levels import Level, Step
 from ..models.base import Denoiser
 from ..predictor import Predictor
-from ..schedules import Schedule
+from ..schedules import last_finite
 
 Image = Float[Tensor, "batch *shape"]
 
@@ -46,12 +46,6 @@ def finite_source(noise: str, noisiest: Level) -> None:
     """Raise ValueError if kappa would be sought at sigma = infinity."""
     if not bool((noisiest.a > 0).all()):
         raise ValueError(f"noise={noise}: would be sought at sigma = infinity on this grid; set grid.t_max below 1")
-
-
-def last_finite(schedule: Schedule) -> float:
-    """The highest time in [0, 1] at which sigma is finite; where it is infinite at the top, one training step below."""
-    top = schedule.highest
-    return float(top.t) if bool((top.a > 0).all()) else float(top.t) - 1 / schedule.n_train
 
 
 def time_sought(tau: float | None, step: Step, net: Predictor, draws: Draws) -> Float[Tensor, " rows"]:

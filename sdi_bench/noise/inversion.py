@@ -79,6 +79,10 @@ class Inversion(Kappa):
             times, taken = (*times, end, t), (*(each & (end > start) for each in taken), ~all_rows, all_rows)
         return list(zip(times, times[1:], taken, strict=False))
 
+    def start(self, x0: Image, step: Step, net: Predictor, draws: Draws) -> Image:
+        """x_bar - x0 where the inversion begins, at the schedule's lowest level."""
+        return torch.zeros_like(x0)
+
     def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
         t, n = self.time_sought(step, net, draws), len(x0)
         legs, times = [], {}  # times: of the ends of steps, by which one it is and how many rows take the step
@@ -93,7 +97,7 @@ class Inversion(Kappa):
         bounds = [] if self.t_min is None else [times[k, len(rows)].clamp(min=self.t_min) for k, rows in legs]
         top, *ends = net.levels([t, *times.values(), *bounds])
         levels, bounded = dict(zip(times, ends, strict=False)), ends[len(times) :]
-        added = torch.zeros_like(x0)  # x_bar - x0
+        added = self.start(x0, step, net, draws)  # x_bar - x0
         eps_s = torch.zeros_like(x0)
         parts = [rows for _, rows in legs if len(rows) < n]
         index = iter(torch.tensor(list(chain(*parts)), device=x0.device).split([len(rows) for rows in parts]) if parts else ())

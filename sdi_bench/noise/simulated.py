@@ -12,7 +12,8 @@ from ..guidance import Guidance
 from ..levels import Level, Step, expand
 from ..models.base import Denoiser, HasInput, HasOutput
 from ..predictor import Predictor, Use
-from .base import Image, Kappa, Proposal, finite_source, last_finite, time_sought
+from ..schedules import last_finite
+from .base import Image, Kappa, Proposal, finite_source, time_sought
 
 
 @dataclass(frozen=True)

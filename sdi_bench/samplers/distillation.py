@@ -107,30 +107,41 @@ class Annealed:
 class RandomT:
     """t ~ U(t_min, t_max) at each step and for each row, src = dst; starts from pure noise (DreamFusion, arXiv 2209.14988).
 
-    n_steps >= 1; 0 <= t_min < t_max <= 1. Raises ValueError, naming the field, otherwise.
+    warm_up: steps in which the upper end falls from t_warm to t_max (LucidDreamer's code, arXiv 2311.11284).
+    n_steps >= 1; warm_up >= 0; 0 <= t_min < t_max, t_warm <= 1. Raises ValueError, naming the field, otherwise.
     """
 
     n_steps: int = 1000
     t_min: float = 0.02
     t_max: float = 0.98
+    t_warm: float = 0.98
+    warm_up: int = 0
 
     def __post_init__(self) -> None:
         require.count("sampler.timeline.n_steps", self.n_steps)
         require.number("sampler.timeline.t_max", self.t_max, above=0, at_most=1)
         require.number("sampler.timeline.t_min", self.t_min, at_least=0, below=self.t_max)
+        require.number("sampler.timeline.t_warm", self.t_warm, above=self.t_min, at_most=1)
+        require.count("sampler.timeline.warm_up", self.warm_up, least=0)
 
     @property
     def n_states(self) -> int:
         return self.n_steps + 1
 
+    def upper(self, index: int) -> float:
+        """The latest time that this step may have."""
+        warmth = max(0.0, 1 - index / self.warm_up) if self.warm_up else 0.0
+        return self.t_max + (self.t_warm - self.t_max) * warmth
+
     def noisiest(self, schedule: Schedule) -> Level:
-        level = schedule.level(self.t_max)
+        name = "t_warm" if self.upper(0) > self.t_max else "t_max"
+        level = schedule.level(getattr(self, name))
         if not bool((level.a > 0).all()):
-            raise ValueError(f"sampler.timeline.t_max={self.t_max!r}: sigma is infinite there")
+            raise ValueError(f"sampler.timeline.{name}={getattr(self, name)!r}: sigma is infinite there")
         return level
 
     def first(self, net: Predictor) -> Level:
-        return net.level(self.t_max)
+        return net.level(self.upper(0))
 
     def start(self, net: Predictor, draws: Draws) -> State:
         noise = draws.normal(Purpose.INIT, 0, net.model.shape)
@@ -138,7 +149,7 @@ class RandomT:
 
     def steps(self, net: Predictor, draws: Draws) -> Iterator[Step]:
         for index in range(1, self.n_steps + 1):
-            t = self.t_min + (self.t_max - self.t_min) * draws.uniform(Purpose.TIME, index)
+            t = self.t_min + (self.upper(index) - self.t_min) * draws.uniform(Purpose.TIME, index)
             level = net.level(t)
             yield Step(level, level, index)
 
@@ -176,7 +187,7 @@ class Distillation:
         elif self.scene.is_x0:  # which starts from a prediction there
             check_askable(model, noisiest)
         self.noise.check(model, self.guidance, noisiest)
-        self.direction.check(model, self.guidance, self.noise)
+        self.direction.check(model, schedule, self.guidance, self.noise)
         self.scene.check(model)
         self.update.check(self.scene)
         if self.source is not None and not self.scene.is_x0:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import require
 from ..draws import Draws, Purpose
-from ..models.base import Denoiser, images_of
+from ..models.base import Denoiser, HasCodec, images_of
 from .base import Flat, Seen, image_shape, traced
 from .cameras import View
 
@@ -26,7 +26,14 @@ class Image(Flat):
         raise NotImplementedError("an image starts from the sampler's first prediction")
 
     def see(self, params: Tensor, view: View | None, model: Denoiser) -> Seen:
-        return Seen(params, lambda slope: slope)
+        def pull_image(wanted: Tensor, weight: Tensor) -> Tensor:
+            with torch.enable_grad():
+                leaf = params.detach().requires_grad_()
+                shown = images_of(model, leaf)
+            gap = weight * (shown.detach() - images_of(model, wanted))
+            return torch.autograd.grad(shown, leaf, gap.to(shown.dtype))[0]
+
+        return Seen(params, lambda slope: slope, pull_image if isinstance(model, HasCodec) else None)
 
     def pictures(self, params: Tensor, model: Denoiser) -> Tensor:
         return images_of(model, params)

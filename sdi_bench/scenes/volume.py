@@ -199,7 +199,7 @@ class Volume(ABC):
         seen = traced(params, image, model, penalties=penalties)
         if not self.smooth:
             return seen
-        return Seen(seen.x0, lambda slope: seen.pull(slope).add_(self.roughness_slope(params), alpha=self.smooth))
+        return seen._replace(pull=lambda slope: seen.pull(slope).add_(self.roughness_slope(params), alpha=self.smooth))
 
     @property
     def orbit(self) -> View:

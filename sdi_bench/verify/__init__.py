@@ -15,6 +15,7 @@ CHECKS = {
     "V7": "continuous",
     "V8": "oracles",
     "V9": "guidance_scales",
+    "V10": "relatives",
     "V11": "noises",
     "V12": "students",
     "V13": "editing",

@@ -181,10 +181,10 @@ class Coded(DiffusersFolder):
         """Channels of what is sampled, as the VAE says."""
         return int(self.vae.config.get("latent_channels", self.channels))  # a codec need not say
 
-    @torch.no_grad()
     def decode(self, latents: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channels height width"]:
         scale, shift = self.affine(latents)
-        return self.by_rows(scale * latents + shift, self.decoded)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and latents.requires_grad):
+            return self.by_rows(scale * latents + shift, self.decoded)
 
     def encode(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch *shape"]:
         scale, shift = self.affine(images)

@@ -14,10 +14,22 @@ from ...grids import UniformLogSigma, UniformT
 from ...schedules import Karras, RectifiedFlow, scaled_linear
 from ..cases import SCHEDULES
 from ..rows import Row, Worst
-from . import limits, nonlinear, recursions
+from . import limits, nonlinear, recursions, relatives
 from .gaussians import ORACLES, Affine, Case, Claim, Law, deviation, oracle
 
-__all__ = ["ORACLES", "Affine", "Case", "Claim", "deviation", "missing", "nonlinear", "oracle", "recursions", "rows"]
+__all__ = [
+    "ORACLES",
+    "Affine",
+    "Case",
+    "Claim",
+    "deviation",
+    "missing",
+    "nonlinear",
+    "oracle",
+    "recursions",
+    "relatives",
+    "rows",
+]
 
 TURN = np.array([[0.8, -0.6], [0.6, 0.8]])
 LAWS = {
