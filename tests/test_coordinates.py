@@ -24,7 +24,7 @@ from sdi_bench.coordinates import (
 )
 from sdi_bench.guidance import Guidance
 from sdi_bench.levels import Level, clean, expand
-from sdi_bench.schedules import RectifiedFlow
+from sdi_bench.schedules import RectifiedFlow, scaled_linear
 
 # Every class of the module that encodes, so that a new one is tested without being listed here.
 ALL = [c() for c in vars(coordinates).values() if isinstance(c, type) and hasattr(c, "encode") and c is not Parametrisation]
@@ -172,3 +172,14 @@ def test_states_may_have_any_shape_and_keep_their_precision() -> None:
     # A float32 output at a float64 level comes back in float64: no precision of the state is lost in a model.
     out = FlowVelocity().decode(torch.zeros(2, 3), torch.full((2, 3), math.pi, dtype=torch.float64), level((0.3, 0.7)))
     assert all(half.dtype == torch.float64 and float(half[0, 0]) == math.pi for half in out)
+
+
+@each
+@pytest.mark.parametrize("rows", [1, 2])  # two rows for two conditions: a level put along the wrong axis would pass unseen
+def test_outputs_of_several_conditions_are_decoded_as_one_by_one(how: Parametrisation, rows: int) -> None:
+    x, _ = pair(2, 3, 4)
+    at = scaled_linear().level(torch.tensor([0.3, 0.8], dtype=torch.float64)[:rows])
+    outputs = torch.from_numpy(np.random.default_rng(1).standard_normal((2, 2, 3, 4)))
+    together = how.decode(outputs, x, at)
+    for found, want in zip(together, zip(*(how.decode(output, x, at) for output in outputs), strict=True), strict=True):
+        assert torch.equal(found, torch.stack(want))
