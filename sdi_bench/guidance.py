@@ -5,8 +5,9 @@ THE convention, here and everywhere (arXiv 2405.15891, eq. 3; diffusers' `guidan
     guided = uncond + gamma · (cond - uncond)          gamma = 0 unconditional, gamma = 1 conditional
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,26 +20,44 @@ Prompt = str | None
 
 Stack = Float[Tensor, "conds batch *shape"]
 
+CONVENTIONS = ("paper", "threestudio")
+"""In which a scale can be given."""
+
 
 @dataclass(frozen=True)
 class Guidance:
     """Classifier-free guidance (arXiv 2207.12598), with an optional negative prompt in place of the null one.
 
-    scale: gamma in the convention above, any finite number. negative: a prompt, or None.
-    Raises ValueError if scale is not a finite number.
+    scale: any finite number; gamma itself in the convention "paper". negative: a prompt, or None.
+    convention: "threestudio" where scale, and that of an inversion, are as in the released SDI: s of cond + s·(cond - uncond),
+    gamma = s + 1 (ottogin/score-distillation-via-inversion, threestudio/models/guidance/stable_diffusion_sdi_guidance.py,
+    predict_noise without Perp-Neg; threestudio PR #508), so 7.5 is gamma 8.5 and -7.5 is -6.5.
+    Raises ValueError, naming the field, for others.
     """
 
     scale: float = 1.0
     negative: Prompt = None
+    convention: str = "paper"
 
     def __post_init__(self) -> None:
         require.number("guidance.scale", self.scale)
+        if self.convention not in CONVENTIONS:
+            raise ValueError(f"guidance.convention={self.convention!r}: must be {' or '.join(CONVENTIONS)}")
         if self.negative is not None and not isinstance(self.negative, str):
             raise ValueError(f"guidance.negative={self.negative!r}: must be a prompt or null")
 
-    def at(self, scale: float) -> "Guidance":
-        """The same guidance at another scale."""
-        return replace(self, scale=scale)
+    def gamma_of(self, scale: float) -> float:
+        """gamma of a scale that is given in this guidance's convention."""
+        return from_threestudio(scale) if self.convention == "threestudio" else scale
+
+    @property
+    def gamma(self) -> float:
+        """The scale in the convention above, whatever it was given in."""
+        return self.gamma_of(self.scale)
+
+    def at(self, gamma: float) -> "Guidance":
+        """The same guidance at another gamma."""
+        return replace(self, scale=gamma, convention="paper")
 
     def against(self, others: tuple[tuple[Prompt, ...], ...]) -> "Guidance":
         """The same guidance told what the object looks like from other sides than the one asked for: [sides][batch] prompts."""
@@ -51,9 +70,9 @@ class Guidance:
     def conds(self, prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], ...]:
         """The conditions to evaluate, each with a row per prompt: one at scale 0 or 1, else (negative, prompt)."""
         base = tuple(self.negative for _ in prompts)
-        if self.scale == 1:
+        if self.gamma == 1:
             return (tuple(prompts),)
-        if self.scale == 0:
+        if self.gamma == 0:
             return (base,)
         return (base, tuple(prompts))
 
@@ -62,7 +81,7 @@ class Guidance:
         if stack.shape[0] == 1:
             return stack[0]
         uncond, cond = stack
-        return uncond + self.scale * (cond - uncond)
+        return uncond + self.gamma * (cond - uncond)
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,7 @@ class PerpNeg(Guidance):
     perp(n, e) is the part of n perpendicular to e, image by image; so what a negative prompt shares with the prompt stays.
     Negatives are the object seen from other sides, where a scene has sides, and the prompt `negative`, if there is one.
     weight >= 0; at 0 it is classifier-free guidance. Raises ValueError, naming the field, otherwise.
+    convention: the same number in both; the released SDI's Perp-Neg branch has gamma = s (predict_noise, as above).
     """
 
     weight: float = 1.0
@@ -82,6 +102,9 @@ class PerpNeg(Guidance):
     def __post_init__(self) -> None:
         super().__post_init__()
         require.number("guidance.weight", self.weight, at_least=0)
+
+    def gamma_of(self, scale: float) -> float:
+        return scale
 
     def against(self, others: tuple[tuple[Prompt, ...], ...]) -> "PerpNeg":
         return replace(self, others=others)
@@ -92,7 +115,7 @@ class PerpNeg(Guidance):
     def conds(self, prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], ...]:
         """(no prompt, prompt, the negatives), each with a row per prompt; at scale 0 the first alone."""
         none: tuple[Prompt, ...] = tuple(None for _ in prompts)
-        if self.scale == 0:
+        if self.gamma == 0:
             return (none,)
         negative = () if self.negative is None else (tuple(self.negative for _ in prompts),)
         return (none, tuple(prompts), *self.others, *negative)
@@ -107,7 +130,13 @@ class PerpNeg(Guidance):
         for side in away:
             share = (side * towards).flatten(1).sum(1) / length
             step = step - self.weight * (side - share.reshape(-1, *[1] * (side.ndim - 1)) * towards)
-        return uncond + self.scale * step
+        return uncond + self.gamma * step
+
+
+def gamma_said(settings: Mapping[str, Any]) -> float:
+    """gamma of the guidance that a run's configuration holds."""
+    kind = PerpNeg if str(settings.get("_target_")).endswith("PerpNeg") else Guidance
+    return kind(float(settings["scale"]), convention=settings.get("convention", "paper")).gamma
 
 
 def from_threestudio(scale: float) -> float:

@@ -103,10 +103,25 @@ def parse_part(value: object) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def without_image(sampler: Mapping[str, Any]) -> dict[str, Any]:
+UNSAID: dict[str, dict[str, Any]] = {
+    "scene": {"project": False, "posterior": "sample", "words": ""},
+    "guidance": {"convention": "paper"},
+    "timeline": {"whole": False},
+    "update": {"n_steps": None, "mean": False},
+}
+"""Settings of a sampler that came later than results that are there, as they were before: these go unsaid."""
+
+
+def as_before(sampler: Mapping[str, Any]) -> dict[str, Any]:
     """A sampler's configuration; the image, which is what a sampler samples unless something else is said, goes unsaid."""
     image = {"_target_": "sdi_bench.scenes.Image"}
-    return {key: value for key, value in sampler.items() if key != "scene" or value != image}
+    said = {
+        key: {k: v for k, v in value.items() if k not in UNSAID.get(key, ()) or v != UNSAID[key][k]}
+        if isinstance(value, Mapping)
+        else value
+        for key, value in sampler.items()
+    }
+    return {key: value for key, value in said.items() if key != "scene" or value != image}
 
 
 @dataclass(frozen=True)
@@ -189,6 +204,12 @@ def plans_of(
         items = items[: plain["n_items"]]
     if choices["scene"] != "image" and not isinstance(made["sampler"], Distillation):
         raise ValueError(f"scene={choices['scene']}: sampler={choices['sampler']} samples images only; use sds, sdi or ism")
+    said = as_before({"scene": plain["scene"]})
+    if said and not isinstance(made["sampler"], Distillation):
+        raise ValueError(
+            f"scene.{'project' if 'project' in said['scene'] else 'words'}: sampler={choices['sampler']} has no scene; "
+            "sampler=sds noise@sampler.noise=previous is DDIM with one"
+        )
     sampler, reference, part = made["sampler"], made["reference"], parse_part(plain["part"])
     probe = built(plain["probe"], "probe") if plain.get("probe") else None
     if probe is not None:
@@ -203,13 +224,13 @@ def plans_of(
         chosen: dict[str, Any] = {
             **{group: {k: v for k, v in plain[group].items() if k not in where} for group in ("model", "schedule")},
             "fingerprint": shared.fingerprint,
-            "sampler": without_image(plain["reference" if sampler is reference else "sampler"]),
+            "sampler": as_before(plain["reference" if sampler is reference else "sampler"]),
             "prompts": asked if plain["prompt_file"] is None else digest(asked),
             "results_version": RESULTS_VERSION,
         }
         if probe is not None:
             chosen["probe"], kind = plain["probe"], [*kind, choices["probe"]]
-        words = [*filter(None, [choices["model"], *kind]), f"g{sampler.guidance.scale:g}"]
+        words = [*filter(None, [choices["model"], *kind]), f"g{sampler.guidance.gamma:g}"]
         path = Path(plain["results"]) / str(plain["name"]) / f"{'-'.join(words)}-{digest(as_floats(chosen))}"
         job = Job(model, sampler, made["schedule"], plain["device"])
         job.check(items)

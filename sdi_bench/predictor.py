@@ -96,7 +96,8 @@ class Predictor:
     ) -> Guided:
         """The guided prediction at x.
 
-        scale: another gamma than the sampler's. rows: x holds only these rows of the batch (indices, on the host).
+        scale: another gamma than the sampler's, in the convention of eq. 3.
+        rows: x holds only these rows of the batch (indices, on the host).
         use: what to book the rows on; by default each condition on its own account.
         """
         guidance = self.guidance if scale is None else self.guidance.at(scale)
@@ -106,7 +107,7 @@ class Predictor:
             guidance, prompts = guidance.rows(index), [self.prompts[i] for i in index]
         conds = guidance.conds(prompts)
         for i in range(len(conds)):
-            base = guidance.scale == 0 or (len(conds) > 1 and i == 0)
+            base = guidance.gamma == 0 or (len(conds) > 1 and i == 0)
             self.cost.add(use or (Use.UNCONDITIONAL if base else Use.CONDITIONAL), x.shape[0])
         raw = self.model.predict(x, level, conds)
         x0, eps = guidance.combine(raw.x0), guidance.combine(raw.eps)

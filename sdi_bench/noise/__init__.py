@@ -9,6 +9,7 @@ from .gradient import Gradient
 from .inversion import Inversion
 from .mixed import Mixed
 from .previous import Previous
+from .released import ReleasedInversion
 from .zero import Zero
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "Mixed",
     "Previous",
     "Proposal",
+    "ReleasedInversion",
     "Zero",
 ]

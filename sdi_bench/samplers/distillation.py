@@ -94,12 +94,15 @@ class Annealed:
 class RandomT:
     """t ~ U(t_min, t_max) at each step and for each row, src = dst; starts from pure noise (DreamFusion, arXiv 2209.14988).
 
+    whole: t is one of the table's entries from t_min to t_max, all as likely (threestudio/models/guidance/
+    stable_diffusion_guidance.py, compute_grad_sds).
     n_steps >= 1; 0 <= t_min < t_max <= 1. Raises ValueError, naming the field, otherwise.
     """
 
     n_steps: int = 1000
     t_min: float = 0.02
     t_max: float = 0.98
+    whole: bool = False
 
     def __post_init__(self) -> None:
         require.count("sampler.timeline.n_steps", self.n_steps)
@@ -125,7 +128,12 @@ class RandomT:
 
     def steps(self, net: Predictor, draws: Draws) -> Iterator[Step]:
         for index in range(1, self.n_steps + 1):
-            t = self.t_min + (self.t_max - self.t_min) * draws.uniform(Purpose.TIME, index)
+            share = draws.uniform(Purpose.TIME, index)
+            t = self.t_min + (self.t_max - self.t_min) * share
+            if self.whole:
+                n_train = net.schedule.n_train
+                least, most = int(n_train * self.t_min), int(n_train * self.t_max)
+                t = (least + (share * (most + 1 - least)).floor()) / n_train
             level = net.level(t)
             yield Step(level, level, index)
 
@@ -171,6 +179,7 @@ class Distillation:
     def begin(self, net: Predictor, draws: Draws) -> State:
         """Before the first step: an image is the first prediction, as in DDIM; other scenes start as they are made."""
         if self.scene.is_x0:
+            net = replace(net, prompts=self.scene.prompts(net.prompts, None))
             state = self.timeline.start(net, draws)
             return replace(state, params=state.x0, memory=self.update.init(state.x0))
         noise = draws.normal(Purpose.INIT, 0, net.model.shape)
@@ -184,6 +193,8 @@ class Distillation:
         assert params is not None
         view = scene.view(draws, state.index + 1)
         seen = scene.see(params, view, model)
+        if view is None:
+            net = replace(net, prompts=scene.prompts(net.prompts, None))
         for step in self.timeline.steps(net, draws):
             if step.index <= state.index:
                 continue
@@ -191,7 +202,8 @@ class Distillation:
             if view is not None:
                 prompts, others = scene.prompts(net.prompts, view), scene.others(net.prompts, view)
                 asked = replace(net, prompts=prompts, guidance=net.guidance.against(others))
-            found = evaluate(seen.x0, step, last, self.noise, self.direction, asked, draws)
+            x0 = scene.projected(seen.x0, model, draws, step.index) if isinstance(scene, Image) else seen.x0
+            found = evaluate(x0, step, last, self.noise, self.direction, asked, draws)
             see = partial(scene.see, view=view, model=model)
             params, memory = self.update.apply(params, memory, seen, see, found.target, step.dst)
             last = found.eps
