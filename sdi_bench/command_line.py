@@ -198,6 +198,6 @@ def labels(jobs: Sequence[Sequence[str]], row: str | None = None) -> list[str]:
     keys = [key for key in dict.fromkeys(itertools.chain(*pairs)) if key != told]
     varied = [key for key in keys if len({job.get(key) for job in pairs}) > 1]
     return [
-        " ".join([row or job.get("sampler", "ddim"), *(f"{key.split('.')[-1]}={job.get(key)}" for key in varied)])
+        " ".join([row or job.get("sampler") or job.get("preset", "ddim"), *(f"{key.split('.')[-1]}={job.get(key)}" for key in varied)])
         for job in pairs
     ]
