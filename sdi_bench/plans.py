@@ -107,7 +107,9 @@ def check_deviations(choices: Mapping[str, str | None], known: Sequence[str]) ->
     """Raise ValueError unless the preset has these deviations (in Hydra's choices "['a', 'b']")."""
     for name in re.findall(r"\w+", choices.get("deviation") or ""):
         if name not in known:
-            preset = f"preset={choices['preset']} has {', '.join(known) or 'none'}" if choices.get("preset") else "needs a preset"
+            preset = (
+                f"preset={choices['preset']} has {', '.join(known) or 'none'}" if choices.get("preset") else "needs a preset"
+            )
             raise ValueError(f"deviation={name}: {preset}")
 
 

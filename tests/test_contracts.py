@@ -63,8 +63,10 @@ def test_same_items_same_bits_and_a_row_is_a_batch_of_one(words: list[str]) -> N
 def test_a_point_mass_is_recovered(words: list[str]) -> None:
     spot = Gaussian.of({"c": ([0.3, -0.7], [1e-8, 1e-8])}, ([0.3, -0.7], [1e-8, 1e-8]))
     x0, _ = run(sampler(*words), spot, items_of(["c"], range(4)))
-    # standard deviation 1e-4; Adam at lr .01 ends within a few steps' length of its target
-    assert float((x0 - torch.tensor([0.3, -0.7])).abs().max()) <= (0.05 if "dreamfusion" in words[0] else 2e-3)
+    # standard deviation 1e-4; Adam at lr .01, or .1, ends within a few steps' length of its target
+    assert float((x0 - torch.tensor([0.3, -0.7])).abs().max()) <= (
+        0.05 if "dreamfusion" in words[0] else 0.25 if words[0] == "sampler=sdi_released" else 2e-3
+    )
 
 
 ROWS = {
@@ -76,6 +78,11 @@ ROWS = {
     "sdi": {Use.CONDITIONAL: N_LEVELS, Use.INVERSION: 2 * (8 + 6 + 4 + 2 + 1)},
     # unconditional, int(5 (t - .08)) steps, at least one, and the interval; at t = 0 the interval alone
     "ism": {Use.CONDITIONAL: N_LEVELS, Use.INVERSION: (3 + 1) + (2 + 1) + (1 + 1) + (1 + 1) + 1},
+    # a start and 41 targets; gamma = -1 takes two rows of as many steps as 1, 101, ... are below t, and one
+    "sdi_released": {
+        Use.CONDITIONAL: 42,
+        Use.INVERSION: 2 * sum(1 + len([s for s in range(1, 1000, 100) if s < 20 + 24 * k]) for k in range(41)),
+    },
     "sds_dreamfusion": {Use.CONDITIONAL: 1000, Use.UNCONDITIONAL: 1000},
 }
 

@@ -61,7 +61,7 @@ FREE = ("fresh", "fixed", "inversion", "interval", "zero", "fixed_point", "gradi
 """Kappas that a camera may move under."""
 
 FLAT = {
-    **{name: [f"sampler={name}"] for name in options("sampler") if name != "sds_dreamfusion"},
+    **{name: [f"sampler={name}"] for name in options("sampler") if name not in ("sds_dreamfusion", "sdi_released")},
     **{name: ["sampler=sds", f"noise@sampler.noise={name}"] for name in options("noise") if name != "exact_root"},
     "perp_neg": ["sampler=sdi", "guidance=perp_neg", "guidance.negative=b"],
     "t_min": ["sampler=sdi", "sampler.noise.t_min=0.2"],

@@ -26,8 +26,8 @@ from sdi_bench.update import Adam, OneMinusAlphaBar, gradient
 
 PROMPT, N = "an orange cat", 1000
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
-"""Relative to the largest number. float64: 1e3·u of eps at sigma = 13 and gamma 8.5, u = 1e-16. float32: the same of u = 6e-8 less
-what averages out; the state is float64 here and float32 there."""
+"""Relative to the largest number. float64: 1e5·u, u = 1e-16; eps times sigma = 13 and 2·gamma = 17, summed over a dozen steps.
+float32: 200·u of u = 6e-8, for the same steps; most of it averages out."""
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,9 @@ def model(folder, request) -> DiffusersFolder:
 
 @dataclass(frozen=True)
 class Notebook:
-    """2dplayground_SDI_version.ipynb and sdi_guidance.py, one item, by what they do; s: threestudio's scale, cond + s(cond - uncond).
+    """2dplayground_SDI_version.ipynb and stable_diffusion_sdi_guidance.py, one item, by what they do.
 
-    Each field is a deviation from the paper; its other value is the paper's.
+    Each switch is a deviation from the paper; its other value is the paper's.
     """
 
     pipe: Any
@@ -263,7 +263,9 @@ def test_the_released_3d_guidance_on_a_given_latent(model) -> None:
         def eps(self, x: Tensor, t: float, s: float) -> Tensor:
             with torch.no_grad():
                 told = torch.full((4,), t, dtype=torch.float32)
-                return perpendicular(self.pipe.unet(x.repeat(4, 1, 1, 1), told, encoder_hidden_states=self.text).sample[:, None], s)
+                return perpendicular(
+                    self.pipe.unet(x.repeat(4, 1, 1, 1), told, encoder_hidden_states=self.text).sample[:, None], s
+                )
 
     theirs = Notebook3d(model.pipe, draws, project=False)
     guidance = PerpNeg(7.5, convention="threestudio").against(tuple((side,) for side in sides[1:]))
@@ -313,9 +315,7 @@ def test_with_all_taken_back_it_is_the_paper_s_inversion() -> None:
     net = Predictor(BOX, scaled_linear(), Guidance(7.5), ("c",) * 5)
     level = net.level(torch.tensor([0.98, 0.55, 0.31, 0.2, 0.04]))
     x0, step = draws.normal(Purpose.SCENE, 0, (2,)), Step(level, level, 3)
-    taken_back = ReleasedInversion(
-        eta=0.0, levels="uniform", rolled=False, unscaled=False, each_step=False, as_found=False
-    )
+    taken_back = ReleasedInversion(eta=0.0, levels="uniform", rolled=False, unscaled=False, each_step=False, as_found=False)
     ours, paper = (noise.propose(x0, step, x0, net, draws).kappa for noise in (taken_back, Inversion(entropy=0.0)))
     assert gap(ours, paper) <= 1e-13
 
@@ -380,7 +380,9 @@ def test_the_codec_s_posterior_needs_a_random_encoder() -> None:
         def encode(self, images: Tensor) -> Tensor:
             return images
 
-    with pytest.raises(ValueError, match=r"scene.posterior=sample: the encoder of Sure is not random; use scene.posterior=mean"):
+    with pytest.raises(
+        ValueError, match=r"scene.posterior=sample: the encoder of Sure is not random; use scene.posterior=mean"
+    ):
         Image(project=True).check(Sure())
     Image(project=True, posterior="mean").check(Sure())
 

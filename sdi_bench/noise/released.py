@@ -73,7 +73,8 @@ class ReleasedInversion(Kappa):
             return end, paper.legs(end, float(net.schedule.lowest.t))
         n_train = net.schedule.n_train
         every = max(1, n_train // self.n_steps)
-        t = (step.dst.host.t * n_train * 1e6).round() / 1e6  # an entry's time is a whole number but for rounding
+        t = step.dst.host.t * n_train
+        t = torch.where((t - t.round()).abs() < 1e-6, t.round(), t)  # of an entry it is a whole number but for rounding
         late = (draws.uniform(Purpose.TAU, step.index) * n_train / self.n_steps).floor()
         end = (t + late).clamp(max=n_train - 1)
         grid = torch.arange(self.n_steps, dtype=torch.float64) * every + 1
