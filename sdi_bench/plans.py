@@ -27,7 +27,7 @@ from .texts import near_match
 SETTINGS = (
     *("model", "schedule", "grid", "guidance", "scene", "sampler", "metric", "reference", "probe"),
     *("name", "prompt", "prompt_file", "n_items", "part", "negative_prompt", "seeds", "results", "overwrite", "retry"),
-    *("batch_size", "device", "tier", "row", "objective", "deviations"),
+    *("batch_size", "device", "tier", "row", "objective", "deviations", "taken_back"),
 )
 """What a configuration may hold at its top level."""
 
@@ -103,14 +103,12 @@ def parse_part(value: object) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def check_deviations(choices: Mapping[str, str | None], known: Sequence[str]) -> None:
-    """Raise ValueError unless the preset has these deviations (in Hydra's choices "['a', 'b']")."""
-    for name in re.findall(r"\w+", choices.get("deviation") or ""):
+def check_deviations(preset: str | None, known: Sequence[str], asked: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the preset has the deviations that are taken back."""
+    for name in asked:
         if name not in known:
-            preset = (
-                f"preset={choices['preset']} has {', '.join(known) or 'none'}" if choices.get("preset") else "needs a preset"
-            )
-            raise ValueError(f"deviation={name}: {preset}")
+            has = f"preset={preset} has {', '.join(known) or 'none'}" if preset else "needs a preset"
+            raise ValueError(f"deviation={name}: {has}")
 
 
 UNSAID: dict[str, dict[str, Any]] = {
@@ -170,7 +168,7 @@ def plans_of(
     lacking = [key for key in SETTINGS if key not in plain and key not in OPTIONAL]
     if lacking:
         raise ValueError(f"~{lacking[0]}: cannot be left out")
-    check_deviations(choices, plain["deviations"])
+    check_deviations(choices.get("preset"), plain["deviations"], plain["taken_back"])
     if not isinstance(plain["results"], str) or not plain["results"]:
         raise ValueError(f"results={plain['results']!r}: must name a folder")
     check_name(plain["name"])

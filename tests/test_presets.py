@@ -16,7 +16,7 @@ from sdi_bench.samplers import Distillation
 
 def planned(tmp_path: Path, *words: str) -> list[tuple[str, Distillation, str]]:
     """(label, sampler, folder) of each run."""
-    pairs = sweeps.preflight([*words, "model=trained", "prompt=[red sofa]", "seeds=0", f"results={tmp_path}"])
+    pairs = sweeps.preflight([*words, "prompt=[red sofa]", "seeds=0", f"results={tmp_path}"])
     return [(plan.label, plan.job.sampler, plan.folder.path.name) for plan, *_ in pairs]
 
 
@@ -73,7 +73,7 @@ def test_what_the_presets_are(tmp_path) -> None:
     assert released.guidance.gamma_of(released.noise.guidance_scale) == -6.5
     assert cached.noise == Previous()
     assert (cached.scene.project, released.scene.project) == (False, True)
-    ((_, solid, _),) = planned(tmp_path, "preset=released_3d", "prompt=[a red sofa]", "scene.resolutions=[6]")
+    ((_, solid, _),) = planned(tmp_path, "preset=released_3d", "scene.resolutions=[6]")
     assert solid.guidance.gamma == 7.5  # its Perp-Neg branch
     assert (solid.n_states, float(solid.timeline.times(1000)[-1])) == (10001, 0.25)
 
@@ -93,6 +93,7 @@ def test_another_sampler_keeps_the_rest_of_a_preset(tmp_path) -> None:
             "deviation=levels: preset=released_2d_cached has convention, words, ",
         ),
         (["deviation=[words]"], "deviation=words: needs a preset"),
+        (["preset=dreamfusion", "deviation=[levels,words]"], "deviation=levels: preset=dreamfusion has none"),
         (["preset=released_2d", "deviation=lvls"], "deviation=lvls: did you mean levels?"),
         (["preset=published"], "preset=published: "),
         (["scene.project=true"], "scene.project: sampler=ddim has no scene; sampler=sds noise@sampler.noise=previous is DDIM"),

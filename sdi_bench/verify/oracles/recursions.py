@@ -6,6 +6,7 @@ from_x_bar with the step's (slope, shift, variance) is enough. A, B: eps = A·x_
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -252,7 +253,8 @@ class Released(NamedTuple):
         if self.uniform:
             path = list(np.linspace(N * float(case.schedule.lowest.t), last, max(1, int(self.n * last / N + 1e-9)) + 1))
         bars = [1 / (1 + float(case.schedule.level(s / N).sigma) ** 2) for s in path]
-        slope, shift, variance = np.full_like(case.cond.mean, bars[0] ** 0.5 if self.scaled else 1.0), 0 * case.cond.mean, 0.0
+        slope, shift = np.full_like(case.cond.mean, bars[0] ** 0.5 if self.scaled else 1.0), np.zeros_like(case.cond.mean)
+        variance: Number = 0.0
         for ab_s, ab_u in pairwise(bars):
             A, B = case.eps(math.sqrt(1 / ab_s - 1), self.gamma)
             rise = math.sqrt(ab_u) * (math.sqrt(1 / ab_u - 1) - math.sqrt(1 / ab_s - 1))
@@ -284,7 +286,7 @@ def released(case: Case) -> Iterator[Claim]:
     for theirs, settings in RELEASED:
         noise = ReleasedInversion(**{"guidance_scale": -1.0} | settings)
         sampler = Distillation(Annealed(case.grid), noise, case.guidance)
-        yield Affine(repr(noise), sampler, from_x0(case, lambda ends, theirs=theirs: theirs.step(case, ends)))
+        yield Affine(repr(noise), sampler, from_x0(case, partial(theirs.step, case)))
 
 
 @oracle("sampler/sdi_released")
