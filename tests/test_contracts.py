@@ -46,7 +46,8 @@ CASES = [pytest.param([f"sampler={name}"], id=name) for name in names("sampler")
 
 @pytest.mark.parametrize("words", CASES)
 def test_same_items_same_bits_and_a_row_is_a_batch_of_one(words: list[str]) -> None:
-    short = ["sampler.timeline.n_steps=20"] if words == ["sampler=sds_dreamfusion"] else []
+    short = {"sampler=sds_dreamfusion": ["n_steps=20"], "sampler=sdi_released": ["n_targets=4", "n_spans=3"]}.get(words[0], [])
+    short = [f"sampler.timeline.{word}" for word in short]
     made = sampler(*words, *short)
     model, prompts = (BOX, ["c"]) if "exact_root" in words[-1] else (DIGITS, ["3", "8"])
     items = items_of(prompts, [0, 1])
@@ -56,7 +57,7 @@ def test_same_items_same_bits_and_a_row_is_a_batch_of_one(words: list[str]) -> N
     for i, item in enumerate(items):
         alone, _ = run(made, model, [item])
         # matrix products round differently for other shapes; iterations on eq. 8 amplify that most
-        unit = 1e-10 if words == ["sampler=sdi_released"] else 1e-12  # Adam divides by gradients that end small, 1,001 times
+        unit = 1e-9 if words == ["sampler=sdi_released"] else 1e-12  # 25 steps of Adam divide by gradients that end small
         assert float((alone[0] - first[i]).abs().max()) <= unit * max(1.0, float(first[i].abs().max()) ** 2)
 
 
