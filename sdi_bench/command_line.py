@@ -194,10 +194,10 @@ def jobs_of(words: Sequence[str], said: Mapping[str, Any], loader: ConfigLoader 
 def labels(jobs: Sequence[Sequence[str]], row: str | None = None) -> list[str]:
     """What tells each job apart: its row in the experiment or the sampler's name, then what else varies."""
     pairs = [{key: shown(unquoted(value)) for key, value in map(halves, job)} for job in jobs]
-    told = "sampler" if row is None else "guidance.scale"  # an experiment's tables have a column for it
+    named = "sampler" if any("sampler" in job for job in pairs) else "preset"
+    told = named if row is None else "guidance.scale"  # an experiment's tables have a column for it
     keys = [key for key in dict.fromkeys(itertools.chain(*pairs)) if key != told]
     varied = [key for key in keys if len({job.get(key) for job in pairs}) > 1]
     return [
-        " ".join([row or job.get("sampler", "ddim"), *(f"{key.split('.')[-1]}={job.get(key)}" for key in varied)])
-        for job in pairs
+        " ".join([row or job.get(named, "ddim"), *(f"{key.split('.')[-1]}={job.get(key)}" for key in varied)]) for job in pairs
     ]

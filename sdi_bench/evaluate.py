@@ -38,6 +38,7 @@ from .compare import ROW_USES, any_measured, cell, clustering, framed, missing
 from .data.world import SIZE, SPLITS, World
 from .draws import Item
 from .explain import explain
+from .guidance import gamma_said
 from .jobs import Plan, every_view, finished
 from .measure import (
     N_TRUTH,
@@ -161,7 +162,7 @@ def open_folder(path: Path, field: str, recursive: bool = False, modules: Sequen
     chunks = folder.chunks()
     images, cost, _ = finished(folder, chunks)
     items = tuple(item for chunk in chunks for item in chunk)
-    scale = config["sampler"]["guidance"]["scale"]
+    scale = gamma_said(config["sampler"]["guidance"])
     scene = built(config["sampler"]["scene"]) if "scene" in config["sampler"] else Image()
     model = built(config["model"])
     if model.fingerprint != config["fingerprint"]:

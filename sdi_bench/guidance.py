@@ -6,9 +6,9 @@ THE convention, here and everywhere (arXiv 2405.15891, eq. 3; diffusers' `guidan
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,9 @@ Prompt = str | None
 """One row's condition; None is the unconditional (null) one."""
 
 Stack = Float[Tensor, "conds batch *shape"]
+
+CONVENTIONS = ("paper", "threestudio")
+"""In which a scale can be given."""
 
 
 class Blend(str):
@@ -61,21 +64,36 @@ class Sides(NamedTuple):
 class Guidance:
     """Classifier-free guidance (arXiv 2207.12598), with an optional negative prompt in place of the null one.
 
-    scale: gamma in the convention above, any finite number. negative: a prompt, or None.
-    Raises ValueError if scale is not a finite number.
+    scale: any finite number; gamma itself in the convention "paper". negative: a prompt, or None.
+    convention: "threestudio" where scale, and that of an inversion, are as in the released SDI: s of cond + s·(cond - uncond),
+    gamma = s + 1 (ottogin/score-distillation-via-inversion, threestudio/models/guidance/stable_diffusion_sdi_guidance.py,
+    predict_noise without Perp-Neg; threestudio PR #508), so 7.5 is gamma 8.5 and -7.5 is -6.5.
+    Raises ValueError, naming the field, for others.
     """
 
     scale: float = 1.0
     negative: Prompt = None
+    convention: str = "paper"
 
     def __post_init__(self) -> None:
         require.number("guidance.scale", self.scale)
+        if self.convention not in CONVENTIONS:
+            raise ValueError(f"guidance.convention={self.convention!r}: must be {' or '.join(CONVENTIONS)}")
         if self.negative is not None and not isinstance(self.negative, str):
             raise ValueError(f"guidance.negative={self.negative!r}: must be a prompt or null")
 
-    def at(self, scale: float) -> "Guidance":
-        """The same guidance at another scale."""
-        return replace(self, scale=scale)
+    def gamma_of(self, scale: float) -> float:
+        """gamma of a scale that is given in this guidance's convention."""
+        return from_threestudio(scale) if self.convention == "threestudio" else scale
+
+    @property
+    def gamma(self) -> float:
+        """The scale in the convention above, whatever it was given in."""
+        return self.gamma_of(self.scale)
+
+    def at(self, gamma: float) -> "Guidance":
+        """The same guidance at another gamma."""
+        return replace(self, scale=gamma, convention="paper")
 
     def against(self, sides: Sides) -> "Guidance":
         """The same guidance told what the object is called from its sides, and which one is asked for."""
@@ -88,9 +106,9 @@ class Guidance:
     def conds(self, prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], ...]:
         """The conditions to evaluate, each with a row per prompt: one at scale 0 or 1, else (negative, prompt)."""
         base = (self.negative,) * len(prompts)
-        if self.scale == 1:
+        if self.gamma == 1:
             return (tuple(prompts),)
-        if self.scale == 0:
+        if self.gamma == 0:
             return (base,)
         return (base, tuple(prompts))
 
@@ -99,7 +117,7 @@ class Guidance:
         if stack.shape[0] == 1:
             return stack[0]
         uncond, cond = stack.unbind()
-        return uncond + self.scale * (cond - uncond)
+        return uncond + self.gamma * (cond - uncond)
 
 
 @dataclass(frozen=True)
@@ -114,6 +132,7 @@ class PerpNeg(Guidance):
     prompt and negatives blend with the camera's azimuth, and so do the weights (`between`); `negative` stands in place of no
     prompt.
     weight >= 0 multiplies either; at 0 it is classifier-free guidance. Raises ValueError, naming the field, otherwise.
+    convention: the same number in both; the released SDI's Perp-Neg branch has gamma = s (predict_noise, as above).
     """
 
     weight: float = 1.0
@@ -127,6 +146,9 @@ class PerpNeg(Guidance):
         require.number("guidance.weight", self.weight, at_least=0)
         if self.weights not in ("constant", "azimuth"):
             raise ValueError(f"guidance.weights={self.weights!r}: must be constant or azimuth")
+
+    def gamma_of(self, scale: float) -> float:
+        return scale
 
     def against(self, sides: Sides) -> "PerpNeg":
         if self.weights == "constant":
@@ -149,7 +171,7 @@ class PerpNeg(Guidance):
         """(no prompt, prompt, the negatives), each with a row per prompt; at scale 0 the first alone."""
         by_azimuth = self.weights == "azimuth"
         none: tuple[Prompt, ...] = tuple(self.negative if by_azimuth else None for _ in prompts)
-        if self.scale == 0:
+        if self.gamma == 0:
             return (none,)
         negative = () if self.negative is None or by_azimuth else (tuple(self.negative for _ in prompts),)
         asked = (told or prompt for told, prompt in zip(self.asked, prompts, strict=True)) if self.asked else prompts
@@ -168,7 +190,13 @@ class PerpNeg(Guidance):
             across = side - share.reshape(-1, *[1] * (side.ndim - 1)) * towards
             weight = torch.tensor(factor, dtype=side.dtype)
             step = step - self.weight * expand(weight if len(factor) == 1 else weight.to(side.device), side) * across
-        return uncond + self.scale * step
+        return uncond + self.gamma * step
+
+
+def gamma_said(settings: Mapping[str, Any]) -> float:
+    """gamma of the guidance that a run's configuration holds."""
+    kind = PerpNeg if str(settings.get("_target_")).endswith("PerpNeg") else Guidance
+    return kind(float(settings["scale"]), convention=settings.get("convention", "paper")).gamma
 
 
 def between(

@@ -93,8 +93,8 @@ class Plan:
 
     @property
     def gamma(self) -> float:
-        """Its guidance scale."""
-        return self.job.sampler.guidance.scale
+        """Its guidance scale, in the convention of arXiv 2405.15891, eq. 3."""
+        return self.job.sampler.guidance.gamma
 
     @property
     def chunks(self) -> list[tuple[Item, ...]]:

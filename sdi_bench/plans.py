@@ -30,7 +30,7 @@ from .texts import near_match
 SETTINGS = (
     *("model", "schedule", "grid", "guidance", "scene", "sampler", "metric", "reference", "probe"),
     *("name", "prompt", "prompt_file", "n_items", "part", "negative_prompt", "source", "source_prompt", "faults", "seeds"),
-    *("results", "overwrite", "retry", "batch_size", "device", "keep", "tier", "row", "objective"),
+    *("results", "overwrite", "retry", "batch_size", "device", "keep", "tier", "row", "objective", "deviations", "taken_back"),
 )
 """What a configuration may hold at its top level."""
 
@@ -109,10 +109,33 @@ def parse_part(value: object) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def without_image(sampler: Mapping[str, Any]) -> dict[str, Any]:
+def check_deviations(preset: str | None, known: Sequence[str], asked: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the preset has the deviations that are taken back."""
+    for name in asked:
+        if name not in known:
+            has = f"preset={preset} has {', '.join(known) or 'none'}" if preset else "needs a preset"
+            raise ValueError(f"deviation={name}: {has}")
+
+
+UNSAID: dict[str, dict[str, Any]] = {
+    "scene": {"project": False, "posterior": "sample", "words": ""},
+    "guidance": {"convention": "paper", "weights": "constant"},
+    "timeline": {"whole": False, "warm_up": 0, "t_warm": 0.98},
+    "update": {"n_steps": None, "mean": False, "image_share": 0.0},
+}
+"""Settings of a sampler that came later than results that are there, as they were before: these go unsaid."""
+
+
+def as_before(sampler: Mapping[str, Any]) -> dict[str, Any]:
     """A sampler's configuration; the image, which is what a sampler samples unless something else is said, goes unsaid."""
     image = {"_target_": "sdi_bench.scenes.Image"}
-    return {key: value for key, value in sampler.items() if key != "scene" or value != image}
+    said = {
+        key: {k: v for k, v in value.items() if k not in UNSAID.get(key, ()) or v != UNSAID[key][k]}
+        if isinstance(value, Mapping)
+        else value
+        for key, value in sampler.items()
+    }
+    return {key: value for key, value in said.items() if key != "scene" or value != image}
 
 
 @dataclass(frozen=True)
@@ -196,6 +219,7 @@ def plans_of(
     lacking = [key for key in SETTINGS if key not in plain and key not in OPTIONAL]
     if lacking:
         raise ValueError(f"~{lacking[0]}: cannot be left out")
+    check_deviations(choices.get("preset"), plain["deviations"], plain["taken_back"])
     if not isinstance(plain["results"], str) or not plain["results"]:
         raise ValueError(f"results={plain['results']!r}: must name a folder")
     check_name(plain["name"])
@@ -239,6 +263,12 @@ def plans_of(
         items = items[: plain["n_items"]]
     if choices["scene"] != "image" and not isinstance(made["sampler"], Distillation):
         raise ValueError(f"scene={choices['scene']}: sampler={choices['sampler']} samples images only; use sds, sdi or ism")
+    said = as_before({"scene": plain["scene"]})
+    if said and not isinstance(made["sampler"], Distillation):
+        raise ValueError(
+            f"scene.{'project' if 'project' in said['scene'] else 'words'}: sampler={choices['sampler']} has no scene; "
+            "sampler=sds noise@sampler.noise=previous is DDIM with one"
+        )
     sampler, reference, part = made["sampler"], made["reference"], parse_part(plain["part"])
     probe = built(plain["probe"], "probe") if plain.get("probe") else None
     if probe is not None:
@@ -253,7 +283,7 @@ def plans_of(
         chosen: dict[str, Any] = {
             **{group: {k: v for k, v in plain[group].items() if k not in where} for group in ("model", "schedule")},
             "fingerprint": shared.fingerprint,
-            "sampler": without_image(plain["reference" if sampler is reference else "sampler"]),
+            "sampler": as_before(plain["reference" if sampler is reference else "sampler"]),
             "prompts": asked if plain["prompt_file"] is None else digest(asked),
             "results_version": RESULTS_VERSION,
         }
@@ -268,7 +298,7 @@ def plans_of(
             )
         if probe is not None:
             chosen["probe"], kind = plain["probe"], [*kind, choices["probe"]]
-        words = [*filter(None, [choices["model"], *kind]), f"g{sampler.guidance.scale:g}"]
+        words = [*filter(None, [choices["model"], *kind]), f"g{sampler.guidance.gamma:g}"]
         path = Path(plain["results"]) / str(plain["name"]) / f"{'-'.join(words)}-{digest(as_floats(chosen))}"
         job = Job(model, sampler, made["schedule"], plain["device"])
         job.check(items)

@@ -119,7 +119,7 @@ class Predictor:
     ) -> Guided:
         """The guided prediction at x.
 
-        scale: another gamma than the sampler's. rows: x holds only these rows of the batch.
+        scale: another gamma than the sampler's, in the convention of eq. 3. rows: x holds only these rows of the batch.
         use: what to book the rows on; by default each condition on its own account.
         """
         guidance = self.guidance if scale is None else self._at(scale)
@@ -129,7 +129,7 @@ class Predictor:
         conds = guidance.conds(prompts)
         asked = conds if self._embeds else parts_of(conds)
         for i in range(len(asked)):
-            base = guidance.scale == 0 or (len(asked) > 1 and i == 0)
+            base = guidance.gamma == 0 or (len(asked) > 1 and i == 0)
             self.cost.add(use or (Use.UNCONDITIONAL if base else Use.CONDITIONAL), x.shape[0])
         raw = self.model.predict(x, level, asked)
         if asked is not conds:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pydoc import locate
 from typing import Any
 
+from .guidance import gamma_said
 from .store import RESULTS_VERSION, NotReadError, RunFolder
 from .texts import line
 
@@ -47,7 +48,7 @@ def settings_of(folder: RunFolder, modules: Sequence[str], field: str) -> dict[s
         config = folder.read_config()
         for part in (config["model"], config["sampler"].get("scene")):
             trusted(part, modules, where)
-        float(config["sampler"]["guidance"]["scale"])
+        gamma_said(config["sampler"]["guidance"])
         version, _ = config["results_version"], config["fingerprint"]
     except (KeyError, TypeError, AttributeError, NotReadError) as error:
         why = error if isinstance(error, NotReadError) else f"{type(error).__name__}: {error}"

@@ -83,14 +83,15 @@ class Update(Protocol):
         """
 
 
-def gradient(seen: Seen, target: Tensor, level: Level, weight: Weight, image: float = 0.0) -> Tensor:
+def gradient(seen: Seen, target: Tensor, level: Level, weight: Weight, image: float = 0.0, mean: bool = False) -> Tensor:
     """w·(eps - kappa)·dg/dpsi = (w / sigma)·(x0 - target)·dg/dpsi (arXiv 2405.15891, eq. 4).
 
     image: the share of the same loss on pictures, (w / sigma)/2·|decoded x0 - decoded target|² (HiFA, arXiv 2305.18766); where
-    the picture is x0, it is the loss itself once more.
+    the picture is x0, it is the loss itself once more. mean: all divided by how many numbers x0 has.
     """
     gap = seen.x0 - target
-    share = expand(weight(level) / level.sigma, gap)
+    size = weight(level) / level.sigma
+    share = expand(size / gap[0].numel() if mean else size, gap)
     if not image:
         return seen.pull(share * gap)
     if seen.pull_image is None:
@@ -147,6 +148,10 @@ class Adam:
 
     n_inner = 25, lr = 0.1, w = sigma are those of the authors' 2D notebook, whose 41 targets get 1,001 steps: one to the last.
     n levels of a grid make n - 1 targets and (n - 1)·n_inner steps. n_inner = 1 refreshes at every step.
+    n_steps: at most so many in all, or null: 1001 leaves one to the last of the notebook's targets (ottogin/
+    score-distillation-via-inversion, 2dplayground_SDI_version.ipynb).
+    mean: of the loss the mean over the numbers of x0, not the sum, as the released loss is (sdi_guidance.py, __call__): to Adam
+    it matters beside eps and a scene's penalties only.
     lr > 0; betas in [0, 1); eps > 0; image_share >= 0, see `gradient`. Raises ValueError, naming the field, otherwise.
     """
 
@@ -157,6 +162,8 @@ class Adam:
     beta2: float = 0.999
     eps: float = 1e-8
     image_share: float = 0.0
+    n_steps: int | None = None
+    mean: bool = False
 
     def __post_init__(self) -> None:
         require.count("update.n_inner", self.n_inner)
@@ -165,6 +172,8 @@ class Adam:
         require.number("update.beta2", self.beta2, at_least=0, below=1)
         require.number("update.eps", self.eps, above=0)
         require.number("update.image_share", self.image_share, at_least=0)
+        if self.n_steps is not None:
+            require.count("update.n_steps", self.n_steps)
 
     def init(self, params: Tensor) -> Moments:
         return Moments(0, torch.zeros_like(params), torch.zeros_like(params))
@@ -176,8 +185,8 @@ class Adam:
         self, params: Tensor, memory: Moments | None, seen: Seen, see: See, target: Tensor, level: Level
     ) -> tuple[Tensor, Moments | None]:
         moments = memory or self.init(params)
-        for k in range(self.n_inner):
-            slope = gradient(seen if k == 0 else see(params), target, level, self.weight, self.image_share)
+        for k in range(self.n_inner if self.n_steps is None else min(self.n_inner, self.n_steps - moments.n)):
+            slope = gradient(seen if k == 0 else see(params), target, level, self.weight, self.image_share, self.mean)
             params, moments = self.move(params, moments, slope)
         return params, moments
 

@@ -52,7 +52,12 @@ CASES = [pytest.param([f"sampler={name}"], id=name) for name in SAMPLERS] + [
 
 @pytest.mark.parametrize("words", CASES)
 def test_same_items_same_bits_and_a_row_is_a_batch_of_one(words: list[str]) -> None:
-    short = ["sampler.timeline.n_steps=20"] if words[0] in ("sampler=sds_dreamfusion", "sampler=lucid_dreamer") else []
+    short = {
+        "sampler=sds_dreamfusion": ["n_steps=20"],
+        "sampler=sdi_released": ["n_targets=4", "n_spans=3"],
+        "sampler=lucid_dreamer": ["n_steps=20"],
+    }.get(words[0], [])
+    short = [f"sampler.timeline.{word}" for word in short]
     made = sampler(*words, *short)
     model, prompts = (BOX, ["c"]) if "exact_root" in words[-1] else (DIGITS, ["3", "8"])
     items = items_of(prompts, [0, 1])
@@ -62,7 +67,8 @@ def test_same_items_same_bits_and_a_row_is_a_batch_of_one(words: list[str]) -> N
     for i, item in enumerate(items):
         alone, _ = run(made, model, [item])
         # matrix products round differently for other shapes; iterations on eq. 8 amplify that most
-        assert float((alone[0] - first[i]).abs().max()) <= 1e-12 * max(1.0, float(first[i].abs().max()) ** 2)
+        unit = 1e-9 if words == ["sampler=sdi_released"] else 1e-12  # 25 steps of Adam divide by gradients that end small
+        assert float((alone[0] - first[i]).abs().max()) <= unit * max(1.0, float(first[i].abs().max()) ** 2)
 
 
 @pytest.mark.parametrize("words", CASES)
@@ -71,8 +77,8 @@ def test_a_point_mass_is_recovered(words: list[str]) -> None:
     if words == ["sampler=lucid_dreamer"]:
         pytest.skip("from pure noise: where D is one point ISM's direction, D_0(x_s) - D_y(x_t), is 0")
     x0, _ = run(sampler(*words), spot, items_of(["c"], range(4)))
-    # standard deviation 1e-4; Adam ends within a few steps' length (lr .01; sjc .05) of it; nfsd leaves its last noise in
-    coarse = {"sjc": 0.25, "nfsd": 0.15, "rfds": 0.05, "hifa": 0.05, "sds_dreamfusion": 0.05}
+    # standard deviation 1e-4; Adam ends within a few steps' length (lr .01; sjc .05, sdi_released .1) of it; nfsd leaves its last noise in
+    coarse = {"sjc": 0.25, "nfsd": 0.15, "rfds": 0.05, "hifa": 0.05, "sds_dreamfusion": 0.05, "sdi_released": 0.25}
     assert float((x0 - torch.tensor([0.3, -0.7])).abs().max()) <= coarse.get(words[0].removeprefix("sampler="), 2e-3)
 
 
@@ -95,6 +101,11 @@ ROWS = {
     "msd": {Use.CONDITIONAL: N_LEVELS, Use.OTHER: 9 * (N_LEVELS - 1)},
     "dds": {Use.CONDITIONAL: N_LEVELS - 1, Use.OTHER: N_LEVELS - 1},
     "pds": {Use.CONDITIONAL: N_LEVELS - 1, Use.OTHER: N_LEVELS - 1},
+    # a start and 41 targets; gamma = -1 takes two rows of as many steps as 1, 101, ... are below t, and one
+    "sdi_released": {
+        Use.CONDITIONAL: 42,
+        Use.INVERSION: 2 * sum(1 + len([s for s in range(1, 1000, 100) if s < 20 + 24 * k]) for k in range(41)),
+    },
     "sds_dreamfusion": {Use.CONDITIONAL: 1000, Use.UNCONDITIONAL: 1000},
     # at gamma = 1 guidance asks for the prompt alone: none is asked for besides, by nfsd again as the negative one
     "sjc": {Use.CONDITIONAL: N_LEVELS},

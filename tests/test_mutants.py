@@ -9,7 +9,7 @@ from pathlib import Path
 from string import ascii_lowercase
 
 import pytest
-from mutants import Mutant, Planted, priors, scenes
+from mutants import Mutant, Planted, priors, released, scenes
 
 from sdi_bench import verify
 
@@ -87,7 +87,7 @@ def test_every_identity_has_a_planted_bug() -> None:
     "mutant",
     [
         pytest.param(mutant, marks=[] if k == 0 else pytest.mark.slow)
-        for planted in (scenes.PLANTED, priors.PLANTED)
+        for planted in (scenes.PLANTED, priors.PLANTED, released.PLANTED)
         for k, mutant in enumerate(planted)
     ],
     ids=lambda m: m.why,

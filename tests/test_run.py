@@ -353,14 +353,19 @@ def test_sds_and_sdi_differ_in_their_noise_only() -> None:
         for folder in sorted(command_line.conf_dir().iterdir())
         if folder.is_dir()
         and folder.name not in ("hydra", "metric", "experiment", "figure", "recipe")  # tests/test_plot.py, tests/test_train.py
+        and folder.name not in ("preset", "deviation")  # tests/test_presets.py
         for path in sorted(folder.glob("*.yaml"))
         if path.stem != "diffusers"  # needs a folder: tests/test_diffusers_folder.py
         and (folder.name, path.stem) != ("schedule", "own")  # needs a model that has one: tests/test_own_network.py
     ],
 )
 def test_every_configuration_is_composed_instantiated_and_runs(tmp_path, choice) -> None:
-    own = choice in ("sampler=sds_dreamfusion", "sampler=lucid_dreamer")  # their levels are their own
-    grid = [] if own else ["grid.n_levels=4"]
+    own = {
+        "sampler=sds_dreamfusion": ["n_steps=5"],
+        "sampler=lucid_dreamer": ["n_steps=5"],
+        "sampler=sdi_released": ["n_targets=3", "n_spans=2"],
+    }.get(choice)
+    grid = ["grid.n_levels=4"] if own is None else [f"sampler.timeline.{word}" for word in own]
     words = [choice, "seeds=0..1", *grid, "reference.grid.n_levels=3", f"results={tmp_path}"]
     if "@" in choice:
         words.append("sampler=sdi" if "interval" in choice else "sampler=sds")
@@ -374,8 +379,6 @@ def test_every_configuration_is_composed_instantiated_and_runs(tmp_path, choice)
             "update@sampler.update=adam",
             "sampler.update.n_inner=1",
         ]
-    if own:
-        words.append("sampler.timeline.n_steps=5")
     if choice in ("sampler=rfds", "direction@sampler.direction=velocity"):
         words.append("schedule=flow")
     if choice.startswith("probe="):

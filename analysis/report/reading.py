@@ -11,6 +11,7 @@ import pandas as pd
 
 from sdi_bench import prompts
 from sdi_bench.draws import Item
+from sdi_bench.guidance import gamma_said
 from sdi_bench.sizes import Pictures, whole
 from sdi_bench.store import RunFolder, read_index
 
@@ -43,7 +44,7 @@ class Run:
     @property
     def gamma(self) -> float:
         """Its guidance scale."""
-        return float(self.config["sampler"]["guidance"]["scale"])
+        return gamma_said(self.config["sampler"]["guidance"])
 
     @property
     def filmed(self) -> bool:
@@ -98,8 +99,8 @@ def open_run(path: Path) -> Run:
     folder = RunFolder(path)
     try:
         config, made = folder.read_config(), folder.read_json("provenance.json") or {}
-        float(config["sampler"]["guidance"]["scale"])
-    except (ValueError, KeyError, TypeError) as error:
+        gamma_said(config["sampler"]["guidance"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path.name}: its config.yaml or provenance.json cannot be read") from error
     items = first_chunk(config, folder.chunks())
     if config.get("probe"):

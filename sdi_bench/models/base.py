@@ -1,6 +1,7 @@
 """What the library asks of a model."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -80,11 +81,39 @@ class EmbedsText(Protocol):
 
 
 @runtime_checkable
+class HasPosterior(Protocol):
+    """A model of latents whose encoder is random: a normal law of latents for each image."""
+
+    def encode_random(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> tuple[Float[Tensor, "batch *shape"], Float[Tensor, "batch *shape"]]:
+        """Mean and standard deviation of the latents of images in [-1, 1]. Raises ValueError if its codec has none."""
+
+
+def check_posterior(model: "HasCodec") -> None:
+    """Raise ValueError, in one line, if no latents can be drawn from this model's encoder."""
+    if isinstance(model, HasPosterior):
+        with suppress(AttributeError, TypeError), torch.no_grad():
+            model.encode_random(torch.zeros(1, *model.image_shape))
+            return
+    raise ValueError(f"scene.posterior=sample: the encoder of {type(model).__name__} is not random; use scene.posterior=mean")
+
+
+@runtime_checkable
 class IsTold(Protocol):
     """A network that is told something of the level."""
 
     def told(self, level: Level) -> Float[Tensor, " rows"]:
         """What, such as a timestep; of a level on the host, there."""
+
+
+@runtime_checkable
+class CountsTimesteps(Protocol):
+    """A network that is told of the level by its place in a table."""
+
+    @property
+    def per_timestep(self) -> float | None:
+        """How much more it is told from one entry to the next; None where what it is told is no place in a table."""
 
 
 @runtime_checkable

@@ -118,8 +118,8 @@ class Gaussian:
             sigma = level.rows(torch.tensor([i])).sigma
             slope, right = x0.new_zeros(len(x0[i]), len(x0[i])), torch.zeros_like(x0[i])
             for law, weight in (
-                (self.law(guidance.negative), 1 - guidance.scale),
-                (self.law(prompt), guidance.scale),
+                (self.law(guidance.negative), 1 - guidance.gamma),
+                (self.law(prompt), guidance.gamma),
             ):
                 inverse = law.basis @ torch.diag(1 / (law.variances + sigma**2)) @ law.basis.T
                 slope += weight * law.basis @ torch.diag(law.variances / (law.variances + sigma**2)) @ law.basis.T

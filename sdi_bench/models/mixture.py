@@ -115,7 +115,7 @@ class Mixture(_Components):
 
     def check_root(self, guidance: Guidance) -> None:
         """Raises ValueError outside 0 <= gamma <= 1, where the root need not be unique, and for widths of 0."""
-        if not 0 <= guidance.scale <= 1:
+        if not 0 <= guidance.gamma <= 1:
             raise ValueError(f"guidance.scale={guidance.scale}: a mixture's root of eq. 8 is unique for 0 <= scale <= 1 only")
         if not bool((self.widths > 0).all()):
             raise ValueError("widths: the root of eq. 8 is undetermined at width 0")
@@ -159,7 +159,7 @@ class Mixture(_Components):
         means = centres + share * from_centre  # of each component's posterior
         fit = -from_centre.square().sum(2) / (2 * spread) - x0.shape[1] / 2 * spread.log()
         gap, slope = x0, torch.zeros_like(x0).diag_embed()
-        for weight, conds in ((1 - guidance.scale, [guidance.negative] * len(x0)), (guidance.scale, prompts)):
+        for weight, conds in ((1 - guidance.gamma, [guidance.negative] * len(x0)), (guidance.gamma, prompts)):
             w = (fit + self.log_prior(conds)).softmax(1)[..., None]
             mean = (w * means).sum(1)
             around = means - mean[:, None]

@@ -282,6 +282,13 @@ class Network:
         position = torch.where((position - entry).abs() < NEAR, entry, position)
         return position if self.times == "index" else position / self.schedule.n_train
 
+    @property
+    def per_timestep(self) -> float | None:
+        """As `CountsTimesteps.per_timestep`."""
+        if self.times not in ("t", "index") or not isinstance(self.schedule, TableSchedule):
+            return None
+        return 1.0 if self.times == "index" else 1 / self.schedule.n_train
+
     def handed(self, level: Level) -> tuple[Tensor | None, Level]:
         """(r, the level as the network has it: a/r, b/r); r is None where it is 1. Where the level is; nothing is copied."""
         if not self.scaled:

@@ -11,6 +11,7 @@ from .gradient import Gradient
 from .inversion import Inversion
 from .mixed import Mixed
 from .previous import Previous
+from .released import ReleasedInversion
 from .reversed import Reversed
 from .simulated import Simulated
 from .unrolled import Unrolled
@@ -29,6 +30,7 @@ __all__ = [
     "Mixed",
     "Previous",
     "Proposal",
+    "ReleasedInversion",
     "Reversed",
     "Simulated",
     "Unrolled",

@@ -25,7 +25,7 @@ class Inversion(Kappa):
     Each step asks the network at its source. The first source is the schedule's lowest level; the levels between
     are uniform in t, int(n_steps·t) steps (at least one).
 
-    guidance_scale: gamma of the inversion; the paper's choice is minus the sampler's, -7.5.
+    guidance_scale: of the inversion, in the convention of the guidance; the paper's choice is minus the sampler's, -7.5.
     n_steps >= 1: steps for t = 1.
     tau: the noise is sought at dst + U(0, tau) in t, below sigma = infinity; null seeks it at the step's src (eq. 10).
     entropy >= 0: noise of that standard deviation is added to kappa, that is, b·entropy to x(t), as eq. 11 reads
@@ -59,6 +59,11 @@ class Inversion(Kappa):
     def check(self, model: Denoiser, guidance: Guidance, noisiest: Level) -> None:
         if self.tau is None:
             finite_source("inversion", noisiest)
+        if self.interval is not None and guidance.convention != "paper":
+            raise ValueError(
+                f"guidance.convention={guidance.convention}: ISM asks without a prompt, gamma = 0 (arXiv 2311.11284, eq. 11); "
+                "use guidance.convention=paper"
+            )
 
     def time_sought(self, step: Step, net: Predictor, draws: Draws) -> Float[Tensor, " rows"]:
         """The time t up to which x0 is inverted, on the host."""
@@ -84,7 +89,7 @@ class Inversion(Kappa):
         return torch.zeros_like(x0)
 
     def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
-        t, n = self.time_sought(step, net, draws), len(x0)
+        t, n, gamma = self.time_sought(step, net, draws), len(x0), net.guidance.gamma_of(self.guidance_scale)
         legs, times = [], {}  # times: of the ends of steps, by which one it is and how many rows take the step
         for k, (source_t, target_t, taken) in enumerate(self.legs(t, float(net.schedule.lowest.t))):
             rows = [row for row, takes in enumerate(taken.expand(n).tolist()) if takes]
@@ -108,7 +113,7 @@ class Inversion(Kappa):
             here = None if whole else next(index)
             x_bar = x0 + added if here is None else x0[here] + added[here]
             x = expand(asked.a, x_bar) * x_bar
-            found = net(x, asked, scale=self.guidance_scale, rows=None if whole else rows, use=Use.INVERSION)
+            found = net(x, asked, scale=gamma, rows=None if whole else rows, use=Use.INVERSION)
             eps = found.eps
             rise = found.shifted(expand(target.sigma - source.sigma, eps) * eps)
             added = added + rise if here is None else added.index_add(0, here, rise)

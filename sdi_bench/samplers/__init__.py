@@ -5,5 +5,6 @@ from .ddim import Ddim
 from .ddpm import Ddpm
 from .distillation import Annealed, Distillation, RandomT
 from .heun import Heun
+from .released import ReleasedTimeline
 
-__all__ = ["Annealed", "Ddim", "Ddpm", "Distillation", "Heun", "RandomT", "Sampler", "State"]
+__all__ = ["Annealed", "Ddim", "Ddpm", "Distillation", "Heun", "RandomT", "ReleasedTimeline", "Sampler", "State"]

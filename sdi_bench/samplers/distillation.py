@@ -108,6 +108,8 @@ class RandomT:
     """t ~ U(t_min, t_max) at each step and for each row, src = dst; starts from pure noise (DreamFusion, arXiv 2209.14988).
 
     warm_up: steps in which the upper end falls from t_warm to t_max (LucidDreamer's code, arXiv 2311.11284).
+    whole: t is one of the table's entries from t_min to t_max, all as likely (threestudio/models/guidance/
+    stable_diffusion_guidance.py, compute_grad_sds).
     n_steps >= 1; warm_up >= 0; 0 <= t_min < t_max, t_warm <= 1. Raises ValueError, naming the field, otherwise.
     """
 
@@ -116,6 +118,7 @@ class RandomT:
     t_max: float = 0.98
     t_warm: float = 0.98
     warm_up: int = 0
+    whole: bool = False
 
     def __post_init__(self) -> None:
         require.count("sampler.timeline.n_steps", self.n_steps)
@@ -149,7 +152,12 @@ class RandomT:
 
     def steps(self, net: Predictor, draws: Draws) -> Iterator[Step]:
         for index in range(1, self.n_steps + 1):
-            t = self.t_min + (self.upper(index) - self.t_min) * draws.uniform(Purpose.TIME, index)
+            share, upper = draws.uniform(Purpose.TIME, index), self.upper(index)
+            t = self.t_min + (upper - self.t_min) * share
+            if self.whole:
+                n_train = net.schedule.n_train
+                least, most = int(n_train * self.t_min), int(n_train * upper)
+                t = (least + (share * (most + 1 - least)).floor()) / n_train
             level = net.level(t)
             yield Step(level, level, index)
 
@@ -223,6 +231,7 @@ class Distillation:
         are made.
         """
         if self.scene.is_x0 and self.source is None:
+            net = replace(net, prompts=self.scene.prompts(net.prompts, None))
             state = self.timeline.start(net, draws)
             learnt = self.direction.begin(net, draws, state.level)
             return replace(state, params=state.x0, memory=self.update.init(state.x0), learnt=learnt)
@@ -241,6 +250,8 @@ class Distillation:
         source = None if self.source is None else Edited(self.source.x0(net, draws), self.source.prompt)
         view = scene.view(draws, state.index + 1)
         seen = scene.see(params, view, model)
+        if view is None:
+            net = replace(net, prompts=scene.prompts(net.prompts, None))
         for step in self.timeline.steps(net, draws):
             if step.index <= state.index:
                 continue
@@ -248,7 +259,8 @@ class Distillation:
             if view is not None:
                 guidance = net.guidance.against(scene.sides(net.prompts, view))
                 asked = replace(net, prompts=scene.prompts(net.prompts, view), guidance=guidance, plain=net.prompts)
-            found = evaluate(seen.x0, step, last, self.noise, self.direction, asked, draws, learnt, source)
+            x0 = scene.projected(seen.x0, model, draws, step.index) if isinstance(scene, Image) else seen.x0
+            found = evaluate(x0, step, last, self.noise, self.direction, asked, draws, learnt, source)
             see = partial(scene.see, view=view, model=model)
             params, memory = self.update.apply(params, memory, seen, see, found.target, step.dst)
             last, learnt = found.eps, found.learnt

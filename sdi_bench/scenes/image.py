@@ -1,6 +1,7 @@
 """The image itself: as the model has it, in pixels in front of its codec, or as a network of coordinates."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,18 +10,58 @@ from torch import Tensor
 
 from .. import require
 from ..draws import Draws, Purpose
-from ..models.base import Denoiser, HasCodec, images_of
+from ..guidance import Prompt
+from ..models.base import Denoiser, HasCodec, HasPosterior, check_posterior, images_of
 from .base import Flat, Seen, image_shape, traced
 from .cameras import View
 
 
 @dataclass(frozen=True)
 class Image(Flat):
-    """g(psi) = psi: the parameters are x0, a latent where the model is one of latents."""
+    """g(psi) = psi: the parameters are x0, a latent where the model is one of latents.
+
+    project: before each step's kappa is sought x0 is decoded, clamped to [-1, 1] and encoded again, "through the codec"; the
+    parameters themselves stay (ottogin/score-distillation-via-inversion, 2dplayground_SDI_version.ipynb: "project through the
+    decoder to regularize the latents"; the paper has none of it). Where there is no codec it is the clamp alone.
+    posterior: "sample" of the encoder's, as there, or its "mean".
+    words: put after each prompt; ", front view" in the notebook, by threestudio's view-dependent prompts at azimuth 0.
+    Raises ValueError, naming the field, for another posterior.
+    """
+
+    project: bool = False
+    posterior: str = "sample"
+    words: str = ""
+
+    def __post_init__(self) -> None:
+        if self.posterior not in ("sample", "mean"):
+            raise ValueError(f"scene.posterior={self.posterior!r}: must be sample or mean")
 
     @property
     def is_x0(self) -> bool:
         return True
+
+    def check(self, model: Denoiser) -> None:
+        if self.project and self.posterior == "sample" and isinstance(model, HasCodec):
+            check_posterior(model)
+
+    def prompts(self, prompts: Sequence[Prompt], view: View | None) -> tuple[Prompt, ...]:
+        return tuple(prompt and prompt + self.words for prompt in prompts)
+
+    def asked(self, prompt: Prompt) -> tuple[Prompt, ...]:
+        return self.prompts([prompt], None)
+
+    def projected(self, x0: Tensor, model: Denoiser, draws: Draws, step: int) -> Tensor:
+        """x0 [batch, *shape] as the codec gives it back, if it is to be projected; else itself."""
+        if not self.project:
+            return x0
+        images = images_of(model, x0).clamp(-1, 1)
+        if not isinstance(model, HasCodec):
+            return images
+        if self.posterior == "mean":
+            return model.encode(images).to(x0)
+        assert isinstance(model, HasPosterior)  # check() has said so
+        mean, std = model.encode_random(images)
+        return (mean + std * draws.normal(Purpose.VAE, step, tuple(x0.shape[1:]))).to(x0)
 
     def init(self, model: Denoiser, draws: Draws, n: int) -> Tensor:
         raise NotImplementedError("an image starts from the sampler's first prediction")

@@ -23,9 +23,16 @@ def to_threestudio(gamma: float) -> float:
     Mutant(
         row="V9a",
         file="guidance.py",
-        old="return uncond + self.scale * (cond - uncond)",
-        new="return cond + self.scale * (uncond - cond)",
+        old="return uncond + self.gamma * (cond - uncond)",
+        new="return cond + self.gamma * (uncond - cond)",
         why="conditions swapped: the same at gamma = 1/2",
+    ),
+    Mutant(
+        row="V9a",
+        file="guidance.py",
+        old='return from_threestudio(scale) if self.convention == "threestudio" else scale',
+        new="return scale",
+        why="threestudio's scale is taken for gamma: 7.5 for 8.5",
     ),
     Mutant(
         row="V9a",
@@ -37,8 +44,8 @@ def to_threestudio(gamma: float) -> float:
     Mutant(
         row="V9b",
         file="guidance.py",
-        old="return uncond + self.scale * (cond - uncond)",
-        new="return uncond + self.scale * cond",
+        old="return uncond + self.gamma * (cond - uncond)",
+        new="return uncond + self.gamma * cond",
         why="weights that do not sum to 1: fine for eps alone, wrong for x0",
     ),
     Mutant(

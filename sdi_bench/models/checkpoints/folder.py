@@ -325,6 +325,11 @@ class DiffusersFolder(ABC):
         """As `IsTold.told`."""
         return self.timestep(level.host)
 
+    @property
+    def per_timestep(self) -> float | None:
+        """As `CountsTimesteps.per_timestep`."""
+        return 1.0 if isinstance(self.schedule, TableSchedule) else None
+
     def scale(self, level: Level) -> Float[Tensor, " rows"]:
         """The r by which x is divided for the network."""
         return (

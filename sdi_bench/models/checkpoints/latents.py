@@ -195,6 +195,15 @@ class Coded(DiffusersFolder):
         there = x.to(self.vae.dtype).to(self.codec_device)
         return self._pictures(len(x), lambda rows: call(there[rows]), self.at_once).to(x.device).to(x.dtype)
 
+    def encode_random(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> tuple[Float[Tensor, "batch *shape"], Float[Tensor, "batch *shape"]]:
+        """As `HasPosterior.encode_random`."""
+        scale, shift = self.affine(images)
+        laws = [self.vae.encode(row).latent_dist for row in images.to(self.codec_device, self.vae.dtype).split(self.at_once)]
+        mean, std = (torch.cat([getattr(law, name) for law in laws]).to(images) for name in ("mean", "std"))
+        return (mean - shift) / scale, std / scale
+
     def decoded(self, rows: Tensor) -> Tensor:
         """The VAE's pictures of its own latents."""
         return self.vae.decode(rows, return_dict=False)[0]

@@ -6,8 +6,9 @@ from_x_bar with the step's (slope, shift, variance) is enough. A, B: eps = A·x_
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,11 +25,12 @@ from ...noise import (
     Inversion,
     Mixed,
     Previous,
+    ReleasedInversion,
     Reversed,
     Simulated,
     Zero,
 )
-from ...samplers import Annealed, Ddim, Ddpm, Distillation, Heun
+from ...samplers import Annealed, Ddim, Ddpm, Distillation, Heun, ReleasedTimeline
 from ...sources import Source
 from ...students import Exact
 from ...update import FullStep, GradientStep, UnitWeight
@@ -321,6 +323,80 @@ def esd(case: Case) -> Iterator[Claim]:
     """Of one view the score of all views is its own: VSD. With views: V12."""
     sampler = Distillation(Annealed(case.grid), Fresh(), case.guidance, Entropic(Exact(), lam=0.3))
     yield Affine("", sampler, particles(case))
+
+
+class Released(NamedTuple):
+    """The released inversion in the terms of its code, timesteps, alphas_cumprod, x; what is not said is as it was released."""
+
+    n: int = 10
+    eta: float = 0.3
+    gamma: float = -1.0
+    uniform: bool = False
+    scaled: bool = False
+    at_end: bool = False
+    renoised: bool = False
+
+    def step(self, case: Case, ends: Ends) -> tuple[Number, Number, Number]:
+        """x(u) = c·x(s) + h + N(0, eta²·V) at every step; then x at t + d over sqrt(ab) at t, or x0 + sigma_t·kappa."""
+        N, t, u = case.schedule.n_train, ends.t_next * case.schedule.n_train, fixed_uniform(Purpose.TAU, ends.number)
+        last = min(t + (N * u / 30 if self.uniform else N * u // self.n), N - 1)
+        path = [0, *(s for s in range(1, N + 1, N // self.n) if s < t), last]
+        if self.uniform:
+            path = list(np.linspace(N * float(case.schedule.lowest.t), last, max(1, int(self.n * last / N + 1e-9)) + 1))
+        bars = [1 / (1 + float(case.schedule.level(s / N).sigma) ** 2) for s in path]
+        slope, shift = np.full_like(case.cond.mean, bars[0] ** 0.5 if self.scaled else 1.0), np.zeros_like(case.cond.mean)
+        variance: Number = 0.0
+        for ab_s, ab_u in pairwise(bars):
+            A, B = case.eps(math.sqrt(1 / ab_s - 1), self.gamma)
+            rise = math.sqrt(ab_u) * (math.sqrt(1 / ab_u - 1) - math.sqrt(1 / ab_s - 1))
+            c = math.sqrt(ab_u / ab_s) + rise * A / math.sqrt(ab_s)
+            V = 0.0 if self.at_end else (1 - ab_s) / (1 - ab_u) * (1 - ab_u / ab_s)
+            slope, shift, variance = c * slope, c * shift - rise * B, c**2 * variance + self.eta**2 * V
+        variance = variance + self.eta**2 * (1 - bars[-1]) * self.at_end
+        if not self.renoised:
+            root = math.sqrt(1 + ends.sigma_next**2)
+            return root * slope, root * shift, root**2 * variance
+        share = ends.sigma_next / math.sqrt(1 - bars[-1])
+        return 1 + share * (slope - math.sqrt(bars[-1])), share * shift, share**2 * variance
+
+
+RELEASED: list[tuple[Released, dict[str, Any]]] = [
+    (Released(), {}),
+    (Released(uniform=True), {"levels": "uniform"}),
+    (Released(scaled=True), {"unscaled": False}),
+    (Released(at_end=True), {"each_step": False}),
+    (Released(renoised=True), {"as_found": False}),
+    (Released(n=7, eta=0.0, gamma=0.0, renoised=True), {"n_steps": 7, "eta": 0.0, "guidance_scale": 0.0, "as_found": False}),
+]
+"""Each switch taken back alone, there and here."""
+
+
+@oracle("noise/released")
+def released(case: Case) -> Iterator[Claim]:
+    """As the released code has it; a model that counts no timesteps sees nothing of the first one."""
+    for theirs, settings in RELEASED:
+        noise = ReleasedInversion(**{"guidance_scale": -1.0} | settings)
+        sampler = Distillation(Annealed(case.grid), noise, case.guidance)
+        yield Affine(repr(noise), sampler, from_x0(case, partial(theirs.step, case)))
+
+
+@oracle("sampler/sdi_released")
+def sdi_released(case: Case) -> Iterator[Claim]:
+    """Full steps to the notebook's targets, int(N·(.96·(1 - k/n) + .02)), from x = eps at N - 1; Adam is in the tests."""
+    N, spans = case.schedule.n_train, 6
+    sampler = Distillation(ReleasedTimeline(spans + 1, spans), ReleasedInversion(-case.gamma), case.guidance)
+    top = float(case.schedule.level((N - 1) / N).sigma)
+    d, c = case.denoiser(top)
+    mean, variance = c, d**2 * (1 + top**2)
+    states = [(mean, variance)]
+    for k in range(spans + 1):
+        t = int(N * ((0.98 - 0.02) * (1 - k / spans) + 0.02)) / N
+        sigma = float(case.schedule.level(t).sigma)
+        slope, shift, noise = Released(gamma=-case.gamma).step(case, Ends(top, sigma, t, t, k + 1))
+        d, c = case.denoiser(sigma)
+        mean, variance = d * (slope * mean + shift) + c, (d * slope) ** 2 * variance + d**2 * noise
+        states.append((mean, variance))
+    yield Affine("", sampler, of_states(states, d))
 
 
 @oracle("noise/exact_root")
