@@ -120,8 +120,8 @@ def check_deviations(preset: str | None, known: Sequence[str], asked: Mapping[st
 UNSAID: dict[str, dict[str, Any]] = {
     "scene": {"project": False, "posterior": "sample", "words": ""},
     "guidance": {"convention": "paper", "weights": "constant"},
-    "timeline": {"whole": False, "warm_up": 0, "t_warm": 0.98},
-    "update": {"n_steps": None, "mean": False, "image_share": 0.0},
+    "timeline": {"whole": False},
+    "update": {"n_steps": None, "mean": False},
 }
 """Settings of a sampler that came later than results that are there, as they were before: these go unsaid."""
 
