@@ -77,8 +77,8 @@ def test_a_point_mass_is_recovered(words: list[str]) -> None:
     if words == ["sampler=lucid_dreamer"]:
         pytest.skip("from pure noise: where D is one point ISM's direction, D_0(x_s) - D_y(x_t), is 0")
     x0, _ = run(sampler(*words), spot, items_of(["c"], range(4)))
-    # standard deviation 1e-4; Adam ends within a few steps' length of it (lr .01; sjc .05, sdi_released .1); nfsd leaves its last
-    # noise in
+    # standard deviation 1e-4; Adam ends within a few steps' length of it (lr .01; sjc .05, sdi_released .1); nfsd leaves its
+    # last noise in
     coarse = {"sjc": 0.25, "nfsd": 0.15, "rfds": 0.05, "hifa": 0.05, "sds_dreamfusion": 0.05, "sdi_released": 0.25}
     assert float((x0 - torch.tensor([0.3, -0.7])).abs().max()) <= coarse.get(words[0].removeprefix("sampler="), 2e-3)
 
