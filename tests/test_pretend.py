@@ -64,7 +64,7 @@ FLAT = {
     **{
         name: [f"sampler={name}"]
         for name in options("sampler")
-        if name not in ("sds_dreamfusion", "lucid_dreamer", "vsd", "esd", "sdi_released")
+        if name not in ("sds_dreamfusion", "lucid_dreamer", "vsd", "esd", "sdi_released", "dds", "pds")
     },
     **{name: ["sampler=sds", f"noise@sampler.noise={name}"] for name in options("noise") if name != "exact_root"},
     "perp_neg": ["sampler=sdi", "guidance=perp_neg", "guidance.negative=b"],

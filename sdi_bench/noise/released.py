@@ -93,7 +93,8 @@ class ReleasedInversion(Kappa):
         if unit is None:
             return level
         index = 1 - max(1, net.schedule.n_train // self.n_steps)
-        return replace(level, told=torch.full((1,), index * unit, dtype=torch.float64))
+        like = level.t if level.told is None else level.told
+        return replace(level, told=torch.full_like(like, index * unit))
 
     def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
         t, legs = self.times(step, net, draws)
