@@ -28,6 +28,9 @@ PROMPT, N = "an orange cat", 1000
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
 """Relative to the largest number. float64: 1e5·u, u = 1e-16; eps times sigma = 13 and 2·gamma = 17, summed over a dozen steps.
 float32: 200·u of u = 6e-8, for the same steps; most of it averages out."""
+NOTEBOOK = {"float64": 1e-11, "float32": 5e-4}
+"""The same where something amplifies: Adam divides by gradients that end small, Perp-Neg by a short direction, the codec is
+random. float64 shows up to 9e-13, and float32 rounds 2^29 times as coarsely."""
 
 
 @pytest.fixture(scope="module")
@@ -219,14 +222,14 @@ SWITCHES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_two_targets_of_the_notebook_with_each_deviation_taken_back_alone(name: str, model) -> None:
-    assert compare(model, n=4, **SWITCHES[name]) <= TOLERANCE[str(model.dtype).split(".")[1]]
+    assert compare(model, n=4, **SWITCHES[name]) <= NOTEBOOK[str(model.dtype).split(".")[1]]
 
 
 @pytest.mark.slow
 def test_the_whole_notebook(model) -> None:
-    """41 targets, 1,001 steps. Adam divides by the size of a gradient that ends small: 20 times the rounding of two targets."""
-    assert compare(model, n=10, n_iters=1000) <= 20 * TOLERANCE[str(model.dtype).split(".")[1]]
-    assert compare(model, n_iters=1000, cached=True) <= 20 * TOLERANCE[str(model.dtype).split(".")[1]]
+    """41 targets, 1,001 steps."""
+    assert compare(model, n=10, n_iters=1000) <= NOTEBOOK[str(model.dtype).split(".")[1]]
+    assert compare(model, n_iters=1000, cached=True) <= NOTEBOOK[str(model.dtype).split(".")[1]]
 
 
 def test_the_notebook_s_levels() -> None:
@@ -282,7 +285,7 @@ def test_the_released_3d_guidance_on_a_given_latent(model) -> None:
         x, _ = theirs.invert(leaf.detach(), t, 7)
         kappa = (x - theirs.ab(t).sqrt() * leaf.detach()) / (1 - theirs.ab(t)).sqrt()
         slope = gradient(Image().see(z, None, model), found.target, level, Adam().weight, mean=True)
-        tolerance = TOLERANCE[str(model.dtype).split(".")[1]]
+        tolerance = NOTEBOOK[str(model.dtype).split(".")[1]]
         pairs = ((found.kappa, kappa), (found.target, target), (found.eps, eps), (slope, leaf.grad))
         assert max(gap(got, want) for got, want in pairs) <= tolerance
 
