@@ -75,6 +75,7 @@ def test_what_the_presets_are(tmp_path) -> None:
     assert (cached.scene.project, released.scene.project) == (False, True)
     ((_, solid, _),) = planned(tmp_path, "preset=released_3d", "scene.resolutions=[6]")
     assert solid.guidance.gamma == 7.5  # its Perp-Neg branch
+    assert (solid.guidance.weights, solid.scene.wording.within) == ("azimuth", 45)
     assert (solid.n_states, float(solid.timeline.times(1000)[-1])) == (10001, 0.25)
 
 

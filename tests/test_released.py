@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sdi_bench.directions import PredictedMinusAdded
 from sdi_bench.draws import PhiloxDraws, Purpose, items_of
-from sdi_bench.guidance import Guidance, PerpNeg
+from sdi_bench.guidance import Guidance, PerpNeg, Sides
 from sdi_bench.levels import Step
 from sdi_bench.models import DiffusersFolder, Gaussian
 from sdi_bench.noise import Fresh, Inversion, Previous, ReleasedInversion
@@ -271,7 +271,7 @@ def test_the_released_3d_guidance_on_a_given_latent(model) -> None:
                 )
 
     theirs = Notebook3d(model.pipe, draws, project=False)
-    guidance = PerpNeg(7.5, convention="threestudio").against(tuple((side,) for side in sides[1:]))
+    guidance = PerpNeg(7.5, convention="threestudio").against(Sides(*((side,) for side in sides), ("front",), (0.0,)))
     net = Predictor(model, model.schedule, guidance, (sides[0],))
     z = draws.normal(Purpose.SCENE, 0, (4, 8, 8))
     for t in (980, 500, 250):
