@@ -348,8 +348,8 @@ def test_sds_and_sdi_differ_in_their_noise_only() -> None:
     "choice",
     [
         f"{folder.name}={path.stem}"
-        if folder.name not in ("noise", "update", "direction")
-        else f"{folder.name}@sampler.{folder.name}={path.stem}"
+        if folder.name not in ("noise", "update", "direction", "student")
+        else f"{folder.name}@sampler.{'direction.' if folder.name == 'student' else ''}{folder.name}={path.stem}"
         for folder in sorted(command_line.conf_dir().iterdir())
         if folder.is_dir()
         and folder.name not in ("hydra", "metric", "experiment", "figure", "recipe")  # tests/test_plot.py, tests/test_train.py
@@ -368,7 +368,10 @@ def test_every_configuration_is_composed_instantiated_and_runs(tmp_path, choice)
     grid = ["grid.n_levels=4"] if own is None else [f"sampler.timeline.{word}" for word in own]
     words = [choice, "seeds=0..1", *grid, "reference.grid.n_levels=3", f"results={tmp_path}"]
     if "@" in choice:
-        words.append("sampler=sdi" if "interval" in choice else "sampler=sds")
+        named = {"direction": {"dds": "dds", "pds": "pds", "entropic": "esd", "mean_shift": "msd"}, "student": {}}
+        kind, name = choice.partition("@")[0], choice.partition("=")[2]
+        usual = "vsd" if kind == "student" else "sdi" if "interval" in choice else "sds"
+        words.append(f"sampler={named.get(kind, {}).get(name, usual)}")
     if "exact_root" in choice:
         words.append("model=gaussian")
     if choice.startswith("scene="):
@@ -379,6 +382,18 @@ def test_every_configuration_is_composed_instantiated_and_runs(tmp_path, choice)
             "update@sampler.update=adam",
             "sampler.update.n_inner=1",
         ]
+    if "sampler=esd" in words:
+        words += [
+            "model=builtin_3d",
+            "model.size=8",
+            "scene=voxel",
+            "scene.resolutions=[4]",
+            "scene.n_samples=4",
+            "scene.n_views=2",
+        ]
+        words += ["update@sampler.update=adam_step", "prompt=[a brown table]", "reference=null"]
+    if choice.endswith("student=exact"):
+        words.append("model=gaussian")
     if choice in ("sampler=rfds", "direction@sampler.direction=velocity"):
         words.append("schedule=flow")
     if choice.startswith("probe="):
