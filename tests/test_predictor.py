@@ -41,7 +41,7 @@ def test_the_guided_prediction_combines_rows_asked_for_one_by_one(scale: float, 
 def test_each_condition_costs_a_row_per_image_on_its_own_account(scale, conditional, unconditional) -> None:
     net = predictor(scale)
     net(X, AT)
-    want = {Use.CONDITIONAL: conditional, Use.UNCONDITIONAL: unconditional, Use.INVERSION: 0, Use.OTHER: 0}
+    want = dict.fromkeys(Use, 0) | {Use.CONDITIONAL: conditional, Use.UNCONDITIONAL: unconditional}
     assert net.cost.rows == want
     net(X, AT)
     assert net.cost.rows == {use: 2 * rows for use, rows in want.items()}
@@ -50,7 +50,7 @@ def test_each_condition_costs_a_row_per_image_on_its_own_account(scale, conditio
 def test_a_use_that_is_named_is_booked_whole() -> None:
     net = predictor(7.5)
     net(X, AT, use=Use.INVERSION)
-    assert net.cost.rows == {Use.CONDITIONAL: 0, Use.UNCONDITIONAL: 0, Use.INVERSION: 8, Use.OTHER: 0}
+    assert net.cost.rows == dict.fromkeys(Use, 0) | {Use.INVERSION: 8}
 
 
 def test_another_scale_replaces_the_sampler_s_for_one_call() -> None:
