@@ -372,6 +372,8 @@ def test_every_configuration_is_composed_instantiated_and_runs(tmp_path, choice)
         kind, name = choice.partition("@")[0], choice.partition("=")[2]
         usual = "vsd" if kind == "student" else "sdi" if "interval" in choice else "sds"
         words.append(f"sampler={named.get(kind, {}).get(name, usual)}")
+    if not choice.startswith(("model=", "scene=", "probe=")) and "sampler=esd" not in (choice, *words):
+        words.append("model=digits")
     if "exact_root" in choice:
         words.append("model=gaussian")
     if choice.startswith("scene="):
