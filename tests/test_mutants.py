@@ -79,6 +79,13 @@ def test_the_planted_bug_turns_its_row_red(mutant: Mutant, tmp_path: Path) -> No
     assert red, mutant.why
 
 
+def test_every_planted_bug_quotes_a_line_that_is_there_once() -> None:
+    """All of them, in every run: most are planted with -m slow alone."""
+    for mutant in [*MUTANTS, *scenes.PLANTED, *priors.PLANTED, *released.PLANTED]:
+        source = (ROOT / "sdi_bench" / mutant.file).read_text()
+        assert source.count(mutant.old) == 1, f"{mutant.file} holds {mutant.old!r} {source.count(mutant.old)} times"
+
+
 def test_every_identity_has_a_planted_bug() -> None:
     assert {mutant.row.rstrip(ascii_lowercase) for mutant in MUTANTS} == set(verify.CHECKS)
 

@@ -169,7 +169,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_see
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-m", "sampler=sds,sdx"], "sampler=sdx: did you mean sds?"),
+        (["-m", "sampler=sds,dim"], "sampler=dim: did you mean ddim?"),
         (["-m", "sampler=sds,sdi", "grid.n_level=3"], "grid.n_level: no such setting; did you mean grid.n_levels?"),
         (
             ["sampler=sdi", "sampler.noise.n_step=3"],
@@ -282,7 +282,7 @@ def test_prompt_file_negative_prompt_and_one_seed(monkeypatch, tmp_path) -> None
     record = json.loads(next(tmp_path.glob("main/digits-sds-fresh-g2*/metrics.json")).read_text())
     assert record["n"] == 2
     # 2 items x 6 levels, each with a row for the prompt and one for the negative prompt
-    assert record["cost"]["rows"] == {"conditional": 12, "unconditional": 12, "inversion": 0, "other": 0}
+    assert record["cost"]["rows"] == {"conditional": 12, "unconditional": 12, "inversion": 0, "other": 0, "training": 0}
 
 
 @pytest.mark.parametrize("flags", [[], ["-m"]])

@@ -13,15 +13,15 @@ MUTANTS = [
     Mutant(
         row="V1a",
         file="samplers/distillation.py",
-        old="net(noisy(x0, proposal.kappa, step.dst), step.dst)",
-        new="net(noisy(x0, proposal.kappa, step.src), step.dst)",
+        old="x = noisy(x0, proposal.kappa, step.dst)",
+        new="x = noisy(x0, proposal.kappa, step.src)",
         why="the image is noised for one level and shown as another: still denoises, still converges",
     ),
     Mutant(
         row="V1b",
         file="samplers/distillation.py",
-        old="return Eval(proposal.kappa, guided.eps, target)",
-        new="return Eval(proposal.kappa, guided.raw.eps[-1], target)",
+        old="return Eval(proposal.kappa, guided.eps, target,",
+        new="return Eval(proposal.kappa, guided.raw.eps[-1], target,",
         why="the conditional prediction is cached instead of the guided one: the same bits at gamma = 0 and 1",
     ),
     Mutant(
@@ -34,15 +34,15 @@ MUTANTS = [
     Mutant(
         row="V1c",
         file="samplers/distillation.py",
-        old="last = found.eps",
-        new="last = found.eps.float().double()",
+        old="last, learnt = found.eps,",
+        new="last, learnt = found.eps.float().double(),",
         why="kappa cached in the network's precision: stays within a float32 tolerance, where V1c still asks for float64",
     ),
     Mutant(
         row="V1c",
         file="samplers/distillation.py",
-        old="return Eval(proposal.kappa, guided.eps, target)",
-        new="return Eval(proposal.kappa, guided.raw.eps[-1], target)",
+        old="return Eval(proposal.kappa, guided.eps, target,",
+        new="return Eval(proposal.kappa, guided.raw.eps[-1], target,",
         why="the conditional prediction is cached, with a real network's precision",
     ),
 ]

@@ -6,8 +6,8 @@ MUTANTS = [
     Mutant(
         row="V8a",
         file="noise/inversion.py",
-        old="asked = bounded[0] if bounded else source",
-        new="asked = bounded[0] if bounded else target",
+        old="asked = bounded[i] if bounded else source",
+        new="asked = bounded[i] if bounded else target",
         why="the prediction is asked for at the destination of its step: the same limit, 9 % off at 10 steps",
     ),
     Mutant(
@@ -40,7 +40,7 @@ MUTANTS = [
     ),
     Mutant(
         row="V8a",
-        file="noise/inversion.py",
+        file="noise/base.py",
         old="draws.uniform(Purpose.TAU, step.index)",
         new="draws.uniform(Purpose.TAU, 0)",
         why="one tau for the whole path: each step alone has the right distribution",
@@ -139,14 +139,14 @@ MUTANTS = [
     Mutant(
         row="V8d",
         file="noise/inversion.py",
-        old="x_bar = x0 + added if whole",
-        new="x_bar = x0 if whole",
+        old="x_bar = x0 + added if here is None",
+        new="x_bar = x0 if here is None",
         why="every prediction of the inversion is asked for at x0: right for one step",
     ),
     Mutant(
         row="V8e",
         file="noise/inversion.py",
-        old="scale=self.guidance_scale, rows",
+        old="scale=gamma, rows",
         new="scale=None, rows",
         why="the inversion runs under the sampler's gamma",
     ),
