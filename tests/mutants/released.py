@@ -31,9 +31,7 @@ PLANTED = [
     Planted(
         alone("levels"), RELEASED, "PAPER_TAU, PAPER_LEVELS = 1 / 30", "PAPER_TAU, PAPER_LEVELS = 1 / 10", "tau of the code"
     ),
-    Planted(
-        AS_IT_IS, RELEASED, "full_like(like, index * unit)", "full_like(like, 0 * index * unit)", "-99 told as 0"
-    ),
+    Planted(AS_IT_IS, RELEASED, "full_like(like, index * unit)", "full_like(like, 0 * index * unit)", "-99 told as 0"),
     Planted(
         alone("rolled"),
         RELEASED,
@@ -90,7 +88,9 @@ PLANTED = [
         "(round(t) if",
         "rounded, not truncated",
     ),
-    Planted(AS_IT_IS, "update.py", "min(self.n_inner, self.n_steps - moments.n)", "self.n_inner", "25 steps to the last target"),
+    Planted(
+        AS_IT_IS, "update.py", "min(self.n_inner, self.n_steps - moments.n)", "self.n_inner", "25 steps to the last target"
+    ),
     Planted(
         AS_IT_IS,
         "update.py",
