@@ -105,7 +105,7 @@ def test_a_sweep_over_one_opens_it_once(three, opened, summarised, tmp_path, mon
 @pytest.mark.parametrize(
     "bug",
     [
-        "plans keep their networks",
+        pytest.param("plans keep their networks", marks=pytest.mark.slow),
         pytest.param("the last one is kept beside", marks=pytest.mark.slow),
         pytest.param("runs in the order of the table", marks=pytest.mark.slow),
     ],

@@ -147,6 +147,7 @@ def test_under_joblib_the_bits_and_the_table_are_those_of_a_serial_sweep(tmp_pat
 
 
 @needs_joblib
+@pytest.mark.slow  # as tests/kills.py, which kills more
 def test_a_sweep_whose_workers_are_killed_is_complete_all_the_same(tmp_path) -> None:
     words = ["-m", *SMALL, "sampler=sds,sdi,ddim", "seeds=0..191", "grid.n_levels=40"]
     whole = command(*words, f"results={tmp_path / 'whole'}")

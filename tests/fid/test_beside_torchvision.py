@@ -22,10 +22,10 @@ ITSELF = "import torchvision; print(torchvision.transforms.ToTensor.__name__)"
     "lines",
     [
         [PAIRED, TRAINED, CLEAN],
-        [TRAINED, PAIRED, SCORES],
-        [CLEAN, PIPELINE, PAIRED],
+        pytest.param([TRAINED, PAIRED, SCORES], marks=pytest.mark.slow),
+        pytest.param([CLEAN, PIPELINE, PAIRED], marks=pytest.mark.slow),
         [ITSELF, TRAINING, CLEAN],
-        [PIPELINE, ITSELF],
+        pytest.param([PIPELINE, ITSELF], marks=pytest.mark.slow),
     ],
     ids=["measures first", "a model first", "clean-fid first", "torchvision first", "diffusers first"],
 )
