@@ -257,5 +257,5 @@ def test_what_cannot_be_is_one_line(build, said: str) -> None:
 def test_a_missing_peft_is_said(monkeypatch) -> None:
     monkeypatch.setattr("sdi_bench.students.lora.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="student=lora: needs the package peft"):
-        Variational().check(sb.Network(Net(), (3, 8, 8)), sb.scaled_linear(), Guidance(), sb.Fresh())
-    Variational().check(LAW, sb.scaled_linear(), Guidance(), sb.Fresh())
+        Variational().check(sb.Network(Net(), (3, 8, 8)), scaled_linear(), Guidance(), sb.Fresh())
+    Variational().check(LAW, scaled_linear(), Guidance(), sb.Fresh())
