@@ -93,8 +93,8 @@ def test_cached_kappa_is_ddim_on_a_folder_that_clips(family: str, scheduler: str
     assert worst() < cached.ROUNDINGS
     evaluate = distillation.evaluate
 
-    def unmoved(x0: Tensor, step: Any, last: Tensor, noise: Any, direction: Any, net: Any, draws: Any) -> Any:
-        found = evaluate(x0, step, last, noise, direction, net, draws)
+    def unmoved(x0: Tensor, step: Any, last: Tensor, noise: Any, direction: Any, net: Any, draws: Any, *more: Any) -> Any:
+        found = evaluate(x0, step, last, noise, direction, net, draws, *more)
         return found._replace(target=noisy(x0 - step.dst.sigma * (found.eps - found.kappa), 0 * x0, net.level(0.0)))
 
     if family == "pixel":  # where eps is kept

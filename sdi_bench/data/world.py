@@ -104,14 +104,23 @@ class World:
         return len(self.table)
 
 
-def read() -> World:
-    """The world that ships, read anew. Raises ValueError, naming the file, if one is missing or damaged."""
+def read(keep: bool = True) -> World:
+    """The world that ships, read anew. Raises ValueError, naming the file, if one is missing or damaged.
+
+    keep: its pictures may be those that an earlier process unpacked, and the next process finds them so.
+    """
     with gzip.open(shipped(TABLE), "rt", encoding="utf-8", newline="") as file:
         table = pd.read_csv(
             file, keep_default_na=False, na_values=dict.fromkeys(NUMBERS, ""), dtype=dict.fromkeys(NUMBERS, float)
         )
     paths = [shipped(atlas(i)) for i in range(-(-len(table) // PER_ATLAS))]
-    return kept(table) or unpacked(paths, table)
+    if not keep:
+        return unpacked(paths, table)
+    world = kept(table)
+    if world is None:
+        world = unpacked(paths, table)
+        hold(world)
+    return world
 
 
 def kept_at() -> Path:
@@ -129,19 +138,23 @@ def kept(table: pd.DataFrame) -> World | None:
 
 
 def unpacked(paths: Sequence[Path], table: pd.DataFrame) -> World:
-    """The world, its atlases unpacked; the next process finds them so, if there is room."""
+    """The world, its atlases unpacked."""
     images = np.empty((-(-len(table) // COLUMNS) * COLUMNS, 3, SIZE, SIZE), np.uint8)
     for i, path in enumerate(paths):
         unpack(path, images[i * PER_ATLAS : (i + 1) * PER_ATLAS])
     images = images[: len(table)]
     images.flags.writeable = False
+    return World(images, table)
+
+
+def hold(world: World) -> None:
+    """Have the next process find the pictures unpacked, if there is room."""
     part = kept_at().with_name(f".{os.getpid()}.part")
     with suppress(OSError):
         try:
             part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
-                np.save(file, images)
+                np.save(file, world.images)
             part.replace(kept_at())
         finally:
             part.unlink(missing_ok=True)
-    return World(images, table)

@@ -10,6 +10,11 @@ from ..stats import Statistic
 from .base import Context, Metric, UndefinedError
 
 
+def cdist(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
+    """Euclidean distances of rows."""
+    return scipy.spatial.distance.cdist(x, y)
+
+
 @dataclass(frozen=True)
 class Energy(Metric):
     """2 E|X - Y| - E|X - X'| - E|Y - Y'|, X samples, Y data (Szekely and Rizzo 2013), not its root.
@@ -28,7 +33,7 @@ class Energy(Metric):
             raise UndefinedError("a single sample makes no pair")
         if len(y) < 2:
             raise UndefinedError("a single draw of the data makes no pair")
-        across, within = scipy.spatial.distance.cdist(x, y).mean(axis=1), scipy.spatial.distance.cdist(x, x)
+        across, within = cdist(x, y).mean(axis=1), cdist(x, x)
         truth = scipy.spatial.distance.pdist(y).mean()
 
         def energy(index: np.ndarray) -> float:

@@ -80,7 +80,7 @@ def pack(pictures: Sequence[Picture], splits: Sequence[str]) -> World:
     if size > LIMIT:
         raise ValueError(f"pictures={len(pictures)}: packed they and the meshes take {size} bytes; {LIMIT} would do")
     replace(files)
-    world = read()
+    world = read(keep=False)
     replace({DIGEST: f"{world.digest()}\n".encode()})
     return world
 
