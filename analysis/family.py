@@ -10,6 +10,7 @@ What needs the runs (--runs) stays as it is without them: pictures.png.
 import argparse
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -129,9 +130,9 @@ def draw_panel(axis: Axes, rows: pd.DataFrame) -> None:
         colour = colours[str(run)]
         axis.plot(found["spent"], found["point"], color=colour, linewidth=0.7, alpha=0.5)
         for equal, some in found.groupby("equal"):
-            fill = {"markerfacecolor": colour if equal == "steps" else "white"}
-            about = {"color": colour, "marker": "o", "markersize": 4.5, "linewidth": 0.8, "linestyle": "none"}
-            axis.errorbar(some["spent"], some["point"], yerr=whiskers(some), **about, **fill)
+            about: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 4.5, "linewidth": 0.8, "linestyle": "none"}
+            about["markerfacecolor"] = colour if equal == "steps" else "white"
+            axis.errorbar(some["spent"], some["point"], yerr=whiskers(some), **about)
         last = found.iloc[-1]
         ends.append((run, colour, last["spent"], last["point"]))
     axis.set_xscale("log")
@@ -141,9 +142,9 @@ def draw_panel(axis: Axes, rows: pd.DataFrame) -> None:
     low, high = axis.get_ylim()
     places = apart(np.array([point for *_, point in ends]), (high - low) / 22)
     for (run, colour, spent, point), place in zip(ends, places, strict=True):
-        line = {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.6, "shrinkA": 0, "shrinkB": 3}
-        about = {"fontsize": 7.5, "color": colour, "va": "center"}
-        axis.annotate(str(run), (spent, point), (1350, place), arrowprops=line, **about)
+        line: dict[str, Any] = {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.6, "shrinkA": 0, "shrinkB": 3}
+        where: dict[str, Any] = {"xytext": (1350, place), "va": "center", "arrowprops": line}
+        axis.annotate(str(run), (spent, point), fontsize=7.5, color=colour, **where)
     edge = (high - low) / 40
     axis.set_ylim(min(low, places.min() - edge), max(high, places.max() + edge))
 
@@ -163,7 +164,7 @@ def draw_frontier(table: pd.DataFrame, path: Path) -> None:
             if measure == "sharpness":
                 axis.axhline(0, color="0.5", linewidth=0.7)
     marks = [Line2D([], [], color=COLOURS[i], marker="o", linestyle="none", label=kind) for i, kind in enumerate(KINDS)]
-    shape = {"color": "0.4", "marker": "o", "linestyle": "none"}
+    shape: dict[str, Any] = {"color": "0.4", "marker": "o", "linestyle": "none"}
     marks += [Line2D([], [], label="50 levels", **shape)]
     marks += [Line2D([], [], label="as many rows as sdi with 50 levels", markerfacecolor="white", **shape)]
     figure.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
@@ -179,11 +180,12 @@ def draw_pictures(runs: Runs, path: Path) -> None:
         except MissingRunError:
             continue
         items = [made["ddim"].images[0][place] for place in places]
-        titles += ["\n".join(textwrap.wrap(item.prompt.replace(" emoji", ""), 14)) for item in items]
+        titles += ["\n".join(textwrap.wrap(str(item.prompt).replace(" emoji", ""), 14)) for item in items]
         columns.append((made, items))
     names = [name for name in columns[0][0] if all(name in made for made, _ in columns)]
     lines: Lines = [
-        (name, [picture(made[name], item.prompt, item.seed) for made, items in columns for item in items]) for name in names
+        (name, [picture(made[name], str(item.prompt), item.seed) for made, items in columns for item in items])
+        for name in names
     ]
     draw_lines(lines, titles, path)
 
