@@ -166,7 +166,8 @@ def draw_frontier(table: pd.DataFrame, path: Path) -> None:
     marks = [Line2D([], [], color=COLOURS[i], marker="o", linestyle="none", label=kind) for i, kind in enumerate(KINDS)]
     shape: dict[str, Any] = {"color": "0.4", "marker": "o", "linestyle": "none"}
     marks += [Line2D([], [], label="50 levels", **shape)]
-    marks += [Line2D([], [], label="as many rows as sdi with 50 levels", markerfacecolor="white", **shape)]
+    if "rows" in set(table["equal"]):
+        marks += [Line2D([], [], label="as many rows as sdi with 50 levels", markerfacecolor="white", **shape)]
     figure.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     save(figure, path)
 
