@@ -25,7 +25,7 @@ from sdi_bench.store import write_whole
 from .benchmark2d import block, pairs
 from .figures.style import COLOURS, save
 from .figures.tiles import picture, whiskers
-from .runs import MissingRunError, Runs
+from .runs import Runs
 from .trained import Lines, draw_lines
 
 matplotlib.use("Agg")
@@ -172,15 +172,16 @@ def draw_frontier(table: pd.DataFrame, path: Path) -> None:
     save(figure, path)
 
 
-def draw_pictures(runs: Runs, path: Path) -> None:
-    """The same items in columns, those of each prior together, a line a method, 50 levels each."""
+def draw_pictures(measures: pd.DataFrame, runs: Runs, path: Path) -> None:
+    """The same items in columns, those of each prior together, a line a method that was measured, 50 levels each."""
     titles, columns = [], []
     for tier, places in SHOWN.items():
-        try:
-            made = {run.row: run for run in runs.tier(tier) if run.gamma == GAMMA}
-        except MissingRunError:
+        there = set(measures[measures["tier"] == tier]["run"])
+        if not there:
             continue
-        items = [made["ddim"].images[0][place] for place in places]
+        made = {run.row: run for run in runs.tier(tier) if run.gamma == GAMMA and run.row in there}
+        fewest = min((run.images[0] for run in made.values()), key=len)
+        items = [fewest[place] for place in places]
         titles += ["\n".join(textwrap.wrap(str(item.prompt).replace(" emoji", ""), 14)) for item in items]
         columns.append((made, items))
     names = [name for name in columns[0][0] if all(name in made for made, _ in columns)]
@@ -204,7 +205,7 @@ def main() -> None:
     write_whole(options.folder / "tables.txt", text.encode())
     draw_frontier(prepare_frontier(measures), options.folder / "frontier.png")
     if (options.runs / "index.json").exists():
-        draw_pictures(Runs(options.runs), options.folder / "pictures.png")
+        draw_pictures(measures, Runs(options.runs), options.folder / "pictures.png")
     print(text)
 
 
