@@ -1,7 +1,8 @@
 """Tables and figures from csv alone: what they show is what the files say."""
 
+import re
 import sys
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from analysis import benchmark2d, sanity, trained  # noqa: E402
+from analysis import benchmark2d, family, sanity, trained  # noqa: E402
 from analysis.text import lines  # noqa: E402
+from sdi_bench.command_line import read_experiment  # noqa: E402
 from sdi_bench.evaluate import TABLES, read_table  # noqa: E402
 from sdi_bench.prompts import read  # noqa: E402
 
@@ -126,6 +128,44 @@ def test_the_trained_prior_stands_beside_the_builtin_one(tmp_path) -> None:
 
 def test_all_samplers_have_the_items_that_are_shown() -> None:
     assert set(trained.PROMPTS) <= set(read("furniture")[:128])
+
+
+def test_the_frontier_has_all_rows_of_the_network(tmp_path) -> None:
+    rows = []
+    for tier, (k, run), measure in product(("steps", "rows"), enumerate(chain(*family.KINDS.values())), family.QUALITY):
+        about = {
+            "tier": tier,
+            "run": run,
+            "gamma": 3.0,
+            "measure": measure,
+            "point": 0.01 * k,
+            "low": 0.01 * k - 0.1,
+            "high": 0.3,
+        }
+        uses = {"rows_conditional": 50.0, "rows_inversion": 400.0, "rows_training": 7.0}
+        rows.append(about | uses | {"rows_unconditional": 50.0, "rows_other": 49.0 if tier == "steps" else 50.0})
+    other = [rows[0] | {"gamma": 1.0}, rows[0] | {"tier": "seeds"}, rows[0] | {"measure": "rprec"}, rows[0] | {"point": np.nan}]
+    table = family.prepare_frontier(pd.DataFrame([*rows, *other]))
+    assert len(table) == len(rows)
+    assert table.groupby("equal")["spent"].unique().map(list).to_dict() == {"rows": [557.0], "steps": [556.0]}
+    family.draw_frontier(table, tmp_path / "frontier.png")
+    with Image.open(tmp_path / "frontier.png") as picture:
+        assert picture.size[0] > 500
+
+
+def test_names_beside_points_are_kept_apart_in_their_order() -> None:
+    places = np.array([0.0, 5.0, 0.1, 0.2, 9.0])
+    moved = family.apart(places, 1.0)
+    assert list(np.argsort(moved)) == list(np.argsort(places)) and np.diff(np.sort(moved)).min() > 0.998
+    assert np.isclose(moved.mean(), places.mean()) and moved[4] == 9.0
+
+
+def test_every_method_of_the_family_has_a_colour_and_the_items_that_are_shown() -> None:
+    tiers = read_experiment("family")["tiers"]
+    assert set(chain(*family.KINDS.values())) == {row for tier in tiers.values() for row in tier["rows"]}
+    for tier, places in family.SHOWN.items():
+        fewest = [re.search(r"n_items=(\d+)", row) for row in tiers[tier]["rows"].values()]
+        assert max(places) < min(int(few[1]) for few in fewest if few)
 
 
 def test_tables_of_the_trained_prior_have_a_block_for_what_was_measured() -> None:

@@ -48,7 +48,7 @@ def test_the_readme_quotes_the_tables(name: str, end: str) -> None:
         assert line in text.splitlines(), line
 
 
-@pytest.mark.parametrize("name", ["guided", "benchmark2d", "benchmark3d", "trained"])
+@pytest.mark.parametrize("name", ["guided", "benchmark2d", "benchmark3d", "trained", "family"])
 def test_the_tables_are_their_csvs(name: str) -> None:
     sys.path.insert(0, str(ROOT))
     benchmark = importlib.import_module(f"analysis.{name}")
