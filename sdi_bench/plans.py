@@ -344,7 +344,7 @@ def built(node: Any, name: str = "") -> Any:
             other = re.search(r"unexpected keyword argument '(\w+)'", str(error))
             if other and name and not foreign:
                 key = re.sub(r"^sampler\.(?=scene\.|guidance\.)", "", f"{name}.{other[1]}")  # which have them from there
-                raise ValueError(f"{key}: {target} has no such setting; add ~{key} to the command") from error
+                raise ValueError(f"{key}: {target} has no such setting; leave it out: ~{key}") from error
             raise
         require.types(made, parts, name)
         return thing

@@ -1,5 +1,6 @@
 """Edits: where they start from, what they are refused, and that every kind of model can be asked for one."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from PIL import Image
 
 import sdi_bench as sb
 from sdi_bench import sweeps
-from sdi_bench.directions import PosteriorSampling
+from sdi_bench.directions import DeltaDenoising, PosteriorSampling
 from sdi_bench.draws import items_of
 from sdi_bench.jobs import Plan
 from sdi_bench.predictor import Cost
-from sdi_bench.samplers import Distillation, State
+from sdi_bench.samplers import Annealed, Distillation, State
+from sdi_bench.sampling import Job
 from sdi_bench.schedules import Karras, RectifiedFlow, Schedule, scaled_linear
 from sdi_bench.sources import Source
 
@@ -88,6 +90,20 @@ def test_a_pipeline_is_asked_from_pictures_through_its_codec(tmp_path, checkpoin
     red = torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64).reshape(1, 3, 1, 1).expand(1, 3, 16, 16)
     assert torch.allclose(first.x0, model.encode(red).double())  # type: ignore[attr-defined]
     assert bool(last.x0.isfinite().all()) and not torch.equal(last.x0, first.x0)
+
+
+def test_what_a_source_shows_is_encoded_with_the_rest_before_the_first_call() -> None:
+    asked: list[str | None] = []
+
+    class Reader(sb.Gaussian):
+        def read(self, prompts) -> None:
+            asked.extend(prompts)
+
+    model = sb.Gaussian.of({"king": ([0.0], [[1.0]]), "man": ([1.0], [[1.0]])}, ([0.0], [[1.0]]))
+    model = Reader(**{field.name: getattr(model, field.name) for field in dataclasses.fields(model) if field.init})
+    sampler = Distillation(Annealed(sb.UniformT(3)), direction=DeltaDenoising(), source=Source("man"))
+    Job(model, sampler, scaled_linear()).read(items_of(["king"], [0]))
+    assert {*asked} == {None, "king", "man"}
 
 
 @pytest.mark.parametrize("schedule", [RectifiedFlow(), scaled_linear(), Karras()])

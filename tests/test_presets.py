@@ -105,7 +105,7 @@ def test_the_scale_of_a_direction_is_gamma_whatever_the_convention(tmp_path, gui
         (["preset=published"], "preset=published: "),
         (["scene.project=true"], "scene.project: sampler=ddim has no scene; sampler=sds noise@sampler.noise=previous is DDIM"),
         (["scene.posterior=mean"], "scene.posterior: sampler=ddim has no scene"),
-        (["preset=released_2d", "scene=pixels"], "scene.project: sdi_bench.scenes.Pixels has no such setting; add ~scene.p"),
+        (["preset=released_2d", "scene=pixels"], "scene.project: sdi_bench.scenes.Pixels has no such setting; leave it out: ~"),
         (["preset=released_2d", "sampler=sdi", "deviation=levels"], "sampler.noise.levels: sdi_bench.noise.Inversion has no"),
         (["sampler=csd", "guidance.scale=x"], "sampler.direction.scale='x': must be a number"),
         (["sampler=csd", "guidance.convention=x"], "guidance.convention='x': must be paper or threestudio"),
