@@ -138,10 +138,11 @@ class Finished:
         paired: Pictures | None = None,
     ) -> Samples:
         """As it is measured, held against the data of its model and whatever else is there."""
-        if not uint8 and isinstance(self.images, Packed):
-            raise ValueError(
-                f"uint8=false: the pictures of {self.label} were rounded when they were kept; run it with keep=exact"
-            )
+        for whose, some in ((self.label, self.images), ("paired", paired), ("samples", samples)):
+            if not uint8 and isinstance(some, Packed):
+                raise ValueError(
+                    f"uint8=false: the pictures of {whose} were rounded when they were kept; run it with keep=exact"
+                )
         truth = None if self.model is None else fresh_data(self.model, self.items, N_TRUTH, seed=0)
         about = (self.images, self.items, self.clusters, self.model, self.scale, truth, uint8, self.sights)
         return samples_of(*about, real, samples, paired)

@@ -22,7 +22,7 @@ def keys_of(node: object, prefix: str = "") -> list[str]:
 def explain(error: BaseException, argv: Sequence[str], config: str = "config") -> str:
     """One line from an error of the user's making: the field, the value, what would do."""
     deepest = error
-    while isinstance(deepest, HydraException) and deepest.__cause__ is not None:
+    while isinstance(deepest, HydraException) and deepest.__cause__ is not None and str(deepest.__cause__) != "None":
         deepest = deepest.__cause__
     text = " ".join(f"{error} {deepest}".split())
     if "Config group override must be" in text:

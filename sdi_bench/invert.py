@@ -18,6 +18,7 @@ from .command_line import conf_dir
 from .compare import cell, clustering, distance, framed
 from .draws import Item, PhiloxDraws, Purpose
 from .explain import explain
+from .guidance import gamma_said
 from .measure import Clusters, clustered
 from .models import OwnSchedule
 from .models.base import HasCodec, images_of
@@ -88,7 +89,7 @@ def show(
     whole = distance(back, source, clusters)
     low, high = whole.get("low", np.nan), whole.get("high", np.nan)
     mean = cell(whole["point"], low, high) if np.isfinite(high - low) else f"{gaps.mean():.3g}"
-    print(f"n {len(items)}, gamma {cfg['guidance']['scale']:g} down, {cfg['inversion_scale']:g} up")
+    print(f"n {len(items)}, gamma {gamma_said(cfg['guidance']):g} down, {cfg['inversion_scale']:g} up")
     print(f"round trip, rms pixel difference   mean {mean}   largest {gaps.max():.3g}")
     print(f"noise found                        mean {noise.mean():.3f}   std {noise.std():.3f}   (white noise: 0, 1)")
     if cfg["image"] is None:

@@ -266,7 +266,7 @@ def plans_of(
     said = as_before({"scene": plain["scene"]})
     if said and not isinstance(made["sampler"], Distillation):
         raise ValueError(
-            f"scene.{'project' if 'project' in said['scene'] else 'words'}: sampler={choices['sampler']} has no scene; "
+            f"scene.{[*said['scene']][-1]}: sampler={choices['sampler']} has no scene; "
             "sampler=sds noise@sampler.noise=previous is DDIM with one"
         )
     sampler, reference, part = made["sampler"], made["reference"], parse_part(plain["part"])
@@ -339,8 +339,12 @@ def built(node: Any, name: str = "") -> Any:
             raise ImportError(f"there is no such thing; {where_from(target)}")
         try:
             thing = made(**parts)  # type: ignore[operator]
-        except (TypeError, AttributeError):
+        except (TypeError, AttributeError) as error:
             require.types(made, parts, name)  # which says more
+            other = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+            if other and name and not foreign:
+                key = re.sub(r"^sampler\.(?=scene\.|guidance\.)", "", f"{name}.{other[1]}")  # which have them from there
+                raise ValueError(f"{key}: {target} has no such setting; leave it out: ~{key}") from error
             raise
         require.types(made, parts, name)
         return thing

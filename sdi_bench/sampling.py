@@ -50,7 +50,7 @@ class Job:
         """Raise ValueError, naming the field, before any network call, if this cannot run."""
         for prompt in dict.fromkeys(item.prompt for item in items):
             for asked in self.scene.asked(prompt):
-                self.model.check_prompt(asked)
+                self.check_asked(asked, prompt)
                 for more in self.sampler.direction.asked(asked) if isinstance(self.sampler, Distillation) else ():
                     self.check_direction(more)
         try:
@@ -72,7 +72,21 @@ class Job:
         if isinstance(self.model, Reads):
             own = self.sampler.direction.asked if isinstance(self.sampler, Distillation) else lambda _: ()
             asked = [each for prompt in dict.fromkeys(item.prompt for item in items) for each in self.scene.asked(prompt)]
-            self.model.read([None, self.sampler.guidance.negative, *asked, *(more for each in asked for more in own(each))])
+            source = self.sampler.source if isinstance(self.sampler, Distillation) else None
+            edited = [] if source is None else [source.prompt]
+            more = [each for prompt in asked for each in own(prompt)]
+            self.model.read([None, self.sampler.guidance.negative, *edited, *asked, *more])
+
+    def check_asked(self, asked: Prompt, prompt: Prompt) -> None:
+        """Raise ValueError if the model cannot be asked for what the scene makes of a prompt."""
+        try:
+            self.model.check_prompt(asked)
+        except ValueError as error:
+            if asked == prompt:
+                raise
+            raise ValueError(
+                f"{error}; prompt={prompt!r} has the scene's words put to it (scene.words, scene.wording)"
+            ) from error
 
     def check_direction(self, prompt: Prompt) -> None:
         """Raise ValueError if the model cannot be asked for what the direction asks besides."""

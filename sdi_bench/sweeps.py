@@ -1,5 +1,6 @@
 """A command line as jobs: checked as a whole before the first network call, made by whatever launcher, one table at the end."""
 
+import operator
 import os
 import re
 import sys
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from .command_line import Asked, conf_dir, jobs_of, labels, read_experiment, words_of
 from .draws import Item
+from .guidance import gamma_said
 from .jobs import Plan, arranged, ask, execute, measured, mend, summarise
 from .plans import Shared, closed, keep_only, model_key, plans_of, unread
 from .store import Listed, NotWrittenError, writable, write_index
@@ -28,8 +30,23 @@ from .words import literal, said_of
 Compose = Callable[[Sequence[str]], DictConfig]
 """Overrides -> the configuration, with hydra's own node."""
 
-OmegaConf.register_new_resolver("neg", lambda value: -value, replace=True)
-OmegaConf.register_new_resolver("half", lambda value: value // 2, replace=True)
+
+def of_number(function: Callable[[Any], Any], value: Any) -> Any:
+    """function(value); what is no number stays as it is, and what reads it says so."""
+    return function(value) if isinstance(value, int | float) else value
+
+
+def gamma_in(guidance: Any) -> Any:
+    """gamma of a guidance's configuration; of one that is wrong its scale, as the guidance itself says why."""
+    try:
+        return gamma_said(guidance)
+    except (ValueError, TypeError):
+        return guidance["scale"]
+
+
+OmegaConf.register_new_resolver("neg", lambda value: of_number(operator.neg, value), replace=True)
+OmegaConf.register_new_resolver("gamma", gamma_in, replace=True)
+OmegaConf.register_new_resolver("half", lambda value: of_number(lambda n: n // 2, value), replace=True)
 OmegaConf.register_new_resolver("text", lambda value: None if value in (None, "") else str(value), replace=True)
 
 

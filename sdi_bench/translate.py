@@ -6,10 +6,11 @@ Reads threestudio's files (SDS, SDI, VSD) and those of 2d-sds, of which best the
 Prints the command, what each setting became, where the two differ, and the settings that have no counterpart.
 """
 
+import math
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,16 +58,40 @@ class Reading:
             found = OmegaConf.to_container(found, resolve=False)
         return default if found is None else found
 
-    def number(self, key: str, default: float) -> float:
-        """A number; of a schedule [step, from, to, step] the last value, with a warning. Raises ValueError otherwise."""
+    def number(self, key: str, default: float | None) -> float:
+        """A finite number; of a schedule [step, from, to, step] the last value, with a warning. Raises ValueError otherwise."""
         value = self.get(key, default)
         if isinstance(value, list) and len(value) == 4:
             self.warned.append(f"{key}={value}: moves from {value[1]} to {value[2]} there; here it is {value[2]} throughout")
             value = value[2]
         try:
-            return float(value)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{key}={value!r}: must be a number, or [step, from, to, step]") from error
+            found = float(value)
+        except (TypeError, ValueError):
+            found = math.nan
+        if not math.isfinite(found):
+            raise ValueError(f"{key}={value!r}: must be a number, or [step, from, to, step]")
+        return found
+
+    def count(self, key: str, default: int) -> int:
+        """A whole number, at least 1. Raises ValueError otherwise."""
+        value = self.number(key, default)
+        if value < 1:
+            raise ValueError(f"{key}={short(value)}: must be at least 1")
+        return int(value)
+
+    def pair(self, key: str, default: Sequence[float]) -> Sequence[Any]:
+        """Two numbers. Raises ValueError otherwise."""
+        value = self.get(key, default)
+        if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(end, int | float) for end in value):
+            raise ValueError(f"{key}={value!r}: must be two numbers")
+        return value
+
+    def table(self, key: str) -> dict[str, Any]:
+        """Settings below a key, none where there are none. Raises ValueError for anything else."""
+        value = self.get(key, {})
+        if not isinstance(value, dict):
+            raise ValueError(f"{key}={value!r}: must be settings, {{name: value}}")
+        return value
 
     def add(self, source: str, *words: str, why: str = "") -> None:
         """Words of the command, and the setting they come from."""
@@ -147,12 +172,12 @@ def at_random(at: Reading, source: str, n: int, high: float, low: float) -> None
 
 def optimiser(at: Reading, key: str, lr: float) -> None:
     """Adam."""
-    name, args = str(at.get(f"{key}.name", "Adam")), at.get(f"{key}.args") or at.get(f"{key}.opt_args") or {}
-    rate = args.get("lr", lr)
-    betas = args.get("betas", (0.9, 0.999))
-    settings = {"lr": rate, "beta1": betas[0], "beta2": betas[1], "eps": args.get("eps", 1e-8)}
+    name, where = str(at.get(f"{key}.name", "Adam")), f"{key}.args" if at.get(f"{key}.args") else f"{key}.opt_args"
+    args, betas = at.table(where), at.pair(f"{where}.betas", (0.9, 0.999))
+    rate, eps = at.number(f"{where}.lr", lr), at.number(f"{where}.eps", 1e-8)
+    settings = {"lr": rate, "beta1": betas[0], "beta2": betas[1], "eps": eps}
     words = [f"sampler.update.{each}={short(float(value))}" for each, value in settings.items()]
-    at.add(f"{key}={name} {dict(args)}", *words)
+    at.add(f"{key}={name} {args}", *words)
     if name not in ("Adam", "AdamW"):
         at.warned.append(f"{key}.name={name}: here it is Adam")
     if name == "AdamW":
@@ -170,11 +195,12 @@ def threestudio(at: Reading) -> None:
         )
     guide = "system.guidance"
     inverted = sdi and bool(at.get(f"{guide}.enable_sdi", True))
-    name = "sdi" if inverted else "sds"
+    name = "sdi" if inverted else "vsd" if vsd else "sds"
     at.add(f"system.guidance_type={kind}", f"sampler={name}", "update@sampler.update=adam_step", "scene=voxel")
     if vsd:
         at.warned.append(
-            f"system.guidance_type={kind}: VSD's second network has no counterpart here; the command is SDS at the same gamma"
+            f"system.guidance_type={kind}: one second network for all particles there, told the camera; here each item has its "
+            "own, told the view by the prompt's words"
         )
     model(at, f"{guide}.pretrained_model_name_or_path", "runwayml/stable-diffusion-v1-5")
     prompts(at, "system.prompt_processor.prompt", "system.prompt_processor.negative_prompt")
@@ -187,12 +213,12 @@ def threestudio(at: Reading) -> None:
     at.add(f"{guide}.guidance_scale={short(scale)}", f"guidance.scale={short(gamma)}", why=why)
     if gamma != scale:
         at.warned.append(f"{guide}.guidance_scale={short(scale)}: is gamma = {short(gamma)} here, as in diffusers")
-    n = int(at.number("trainer.max_steps", 10000))
+    n = at.count("trainer.max_steps", 10000)
     if inverted:
         up = at.number(f"{guide}.inversion_guidance_scale", -7.5)
         rising = up if perp else from_threestudio(up)
         at.add(f"{guide}.inversion_guidance_scale={short(up)}", f"sampler.noise.guidance_scale={short(rising)}", why=why)
-        steps = int(at.number(f"{guide}.inversion_n_steps", 10))
+        steps = at.count(f"{guide}.inversion_n_steps", 10)
         at.add(f"{guide}.inversion_n_steps={steps}", f"sampler.noise.n_steps={steps}", f"sampler.noise.tau={short(1 / steps)}")
         eta = at.number(f"{guide}.inversion_eta", 0.3)
         at.add(f"{guide}.inversion_eta={short(eta)}", f"sampler.noise.entropy={short(eta)}")
@@ -235,8 +261,8 @@ def times(at: Reading, guide: str, n: int, sdi: bool) -> None:
 
 def cameras(at: Reading) -> None:
     """Where from, and how the prompt says so."""
-    low, high = at.get("data.elevation_range", [-10, 90])
-    east, west = at.get("data.azimuth_range", [-180, 180])
+    low, high = at.pair("data.elevation_range", [-10, 90])
+    east, west = at.pair("data.azimuth_range", [-180, 180])
     words = (f"+scene.cameras.elevations=[{low},{high}]", f"+scene.cameras.azimuths=[{east},{west}]")
     at.add(f"data.elevation_range=[{low}, {high}]", "scene.cameras._target_=sdi_bench.scenes.Around", *words)
     front, back = (at.number(f"system.prompt_processor.{side}_threshold", 45.0) for side in ("front", "back"))
@@ -272,13 +298,11 @@ def two_d(at: Reading) -> None:
         raise ValueError(
             f"rasterizer.name={at.get('rasterizer.name')!r}: known is pixels; for a field of colours see scene=coordinate_mlp"
         )
-    inner = int(at.number("algorithm.update_steps_per_iter", 1))
-    words = (f"sampler={'sds' if kind == 'vsd' else kind}", "update@sampler.update=adam", f"sampler.update.n_inner={inner}")
+    inner = at.count("algorithm.update_steps_per_iter", 1)
+    words = (f"sampler={kind}", "update@sampler.update=adam", f"sampler.update.n_inner={inner}")
     at.add(f"algorithm.name={kind}", *words, f"scene={'pixels' if pixels else 'image'}")
     if kind == "vsd":
-        at.warned.append(
-            "algorithm.name=vsd: its second network has no counterpart in this command, which is SDS at the same guidance"
-        )
+        at.warned.append("algorithm.name=vsd: one second network for all pictures there; here each item has its own")
     model(at, "algorithm.model_path", "stabilityai/stable-diffusion-2-1-base")
     if kind == "pds":
         at.add("algorithm.name=pds", "sampler.direction.lag=1")
@@ -296,12 +320,12 @@ def two_d(at: Reading) -> None:
         why="uncond + s·(text - uncond): gamma = s",
     )
     if kind == "ism":
-        n, span = 1000 / at.number("algorithm.delta_s", 100), at.number("algorithm.delta_t", 80) / 1000
+        n, span = 1000 / at.count("algorithm.delta_s", 100), at.number("algorithm.delta_t", 80) / 1000
         at.add("algorithm.delta_s, delta_t", f"sampler.noise.n_steps={round(n)}", f"sampler.noise.interval={short(span)}")
     schedule(at, kind)
     optimiser(at, "rasterizer.optimizer", 0.01)
     at.warned.append("loss: a sum over the latent over the batch, as here")
-    n_seeds = 1 if kind in ("dds", "pds") else int(at.number("rasterizer.batch_size", 1))
+    n_seeds = 1 if kind in ("dds", "pds") else at.count("rasterizer.batch_size", 1)
     if n_seeds > 1:
         first = int(at.number("seed", 0))
         at.add(f"rasterizer.batch_size={n_seeds}", f"seeds={first}..{first + n_seeds - 1}", why="pictures of one prompt")
@@ -333,21 +357,25 @@ def edit(at: Reading) -> None:
 
 def schedule(at: Reading, kind: str) -> None:
     """t and w(t)."""
-    n = int(at.number("wt_schedule.n_steps", at.number("iterations", 1000)))
+    n = at.count("wt_schedule.n_steps", at.count("iterations", 1000))
     part = "wt_schedule.t_schedule_cfg"
-    name, args = str(at.get(f"{part}.name", "uniform")), at.get(f"{part}.args") or {}
+    name, args = str(at.get(f"{part}.name", "uniform")), at.table(f"{part}.args")
+
+    def time(end: str, default: float | None = None) -> float:
+        return at.number(f"{part}.args.{end}", default) / 1000
+
     if str(at.get("wt_schedule.name", "independent")) != "independent":
         raise ValueError(f"wt_schedule.name={at.get('wt_schedule.name')!r}: known is independent")
     if name == "uniform":
-        at_random(at, f"{part}={name} {args}", n, min((args.get("high", 1000) - 1) / 1000, 1.0), args.get("low", 0) / 1000)
+        at_random(at, f"{part}={name} {args}", n, min(time("high", 1000) - 0.001, 1.0), time("low", 0))
     elif name == "linear":
-        annealed(at, f"{part}={name} {args}", n, args["start"] / 1000, args["end"] / 1000, 1.0)
+        annealed(at, f"{part}={name} {args}", n, time("start"), time("end"), 1.0)
     elif name == "hifa":
-        annealed(at, f"{part}={name} {args}", n, args["t_max"] / 1000, args["t_min"] / 1000, 0.5)
+        annealed(at, f"{part}={name} {args}", n, time("t_max"), time("t_min"), 0.5)
     else:
         raise ValueError(f"{part}.name={name!r}: known are uniform, linear, hifa")
     told = str(at.get("wt_schedule.w_schedule_cfg.name", "dreamfusion"))
-    args = at.get("wt_schedule.w_schedule_cfg.args") or {}
+    args = at.table("wt_schedule.w_schedule_cfg.args")
     if told == "constant":
         at.warned.append(f"w(t) = {args.get('value')}: here 1; to Adam the same")
         told = "uniform"
@@ -360,7 +388,7 @@ def read(path: Path) -> Reading:
         raise ValueError(f"file={str(path)!r}: no such file")
     try:
         config = OmegaConf.load(path)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError, RecursionError) as error:
         raise ValueError(f"file={str(path)!r}: not yaml ({line(str(error))})") from error
     at = Reading(config)
     known = OmegaConf.is_dict(config)

@@ -1,5 +1,6 @@
 """Edits: where they start from, what they are refused, and that every kind of model can be asked for one."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from PIL import Image
 
 import sdi_bench as sb
 from sdi_bench import sweeps
+from sdi_bench.directions import DeltaDenoising, PosteriorSampling
 from sdi_bench.draws import items_of
 from sdi_bench.jobs import Plan
 from sdi_bench.predictor import Cost
-from sdi_bench.samplers import Distillation, State
+from sdi_bench.samplers import Annealed, Distillation, State
+from sdi_bench.sampling import Job
+from sdi_bench.schedules import Karras, RectifiedFlow, Schedule, scaled_linear
 from sdi_bench.sources import Source
 
 FEW = ["grid.n_levels=3", "reference=null", "metric=[]", "seeds=0..2"]
@@ -88,6 +92,28 @@ def test_a_pipeline_is_asked_from_pictures_through_its_codec(tmp_path, checkpoin
     assert bool(last.x0.isfinite().all()) and not torch.equal(last.x0, first.x0)
 
 
+def test_what_a_source_shows_is_encoded_with_the_rest_before_the_first_call() -> None:
+    asked: list[str | None] = []
+
+    class Reader(sb.Gaussian):
+        def read(self, prompts) -> None:
+            asked.extend(prompts)
+
+    model = sb.Gaussian.of({"king": ([0.0], [[1.0]]), "man": ([1.0], [[1.0]])}, ([0.0], [[1.0]]))
+    model = Reader(**{field.name: getattr(model, field.name) for field in dataclasses.fields(model) if field.init})
+    sampler = Distillation(Annealed(sb.UniformT(3)), direction=DeltaDenoising(), source=Source("man"))
+    Job(model, sampler, scaled_linear()).read(items_of(["king"], [0]))
+    assert {*asked} == {None, "king", "man"}
+
+
+@pytest.mark.parametrize("schedule", [RectifiedFlow(), scaled_linear(), Karras()])
+def test_weights_of_pds_are_finite_down_to_the_lowest_level(schedule: Schedule) -> None:
+    """With lag = 1 psi is 0 wherever it is asked (its definition cancels); a flow's table begins above t = 0."""
+    times = torch.linspace(0, 0.95, 39, dtype=torch.float64)
+    psi, chi = PosteriorSampling(lag=1).coefficients(schedule.level(times), schedule)
+    assert float(psi.abs().max()) < 1e-6 * float(chi.abs().max()) and bool((chi > 0).all() and chi.isfinite().all())
+
+
 def test_results_are_named_by_what_the_pictures_are(tmp_path) -> None:
     def folder_of(colour: str) -> Path:
         Image.new("RGB", (8, 8), colour).save(tmp_path / "one.png")
@@ -107,6 +133,8 @@ def test_results_are_named_by_what_the_pictures_are(tmp_path) -> None:
         (["sampler=sds", "direction@sampler.direction=dds"], "an edit needs a picture to start from"),
         (["sampler=dds", "scene=pixels", "update@sampler.update=adam"], "scene=Pixels: an edit starts from a picture"),
         (["sampler=pds", "sampler.direction.lag=0"], "direction.lag=0: must be a whole number >= 1"),
+        (["sampler=pds", "sampler.direction.lag=1000"], "direction.lag=1000: must be less than the timesteps of the schedule"),
+        (["sampler=pds", "update@sampler.update=full"], "sampler.update.weight: sdi_bench.update.FullStep has no such setting"),
     ],
 )
 def test_what_cannot_be_had_is_one_line_before_the_first_call(tmp_path, words: list[str], said: str) -> None:

@@ -59,6 +59,14 @@ def test_the_command_shows_the_error_and_writes_arrays_and_a_picture(monkeypatch
     assert (tmp_path / "round_trip.png").stat().st_size > 1000
 
 
+def test_the_way_up_has_the_gamma_of_the_way_down_in_either_convention(monkeypatch, tmp_path, capsys) -> None:
+    words = ("seeds=0", "prompt=3", "grid.n_levels=10", f"output={tmp_path}")
+    assert command(monkeypatch, *words, "guidance.scale=1") == 0
+    paper = capsys.readouterr().out
+    assert command(monkeypatch, *words, "guidance.scale=0", "guidance.convention=threestudio") == 0
+    assert capsys.readouterr().out == paper and "gamma 1 down, 1 up" in paper
+
+
 def test_a_picture_of_ones_own_is_inverted(monkeypatch, tmp_path) -> None:
     pixels = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
     Image.fromarray(pixels).save(tmp_path / "mine.png")

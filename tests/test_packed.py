@@ -284,3 +284,7 @@ def test_what_was_rounded_cannot_be_measured_unrounded() -> None:
     run = evaluate.Finished("mine", ITEMS, packed(smooth(0)), clustered(ITEMS))
     with pytest.raises(ValueError, match="uint8=false: the pictures of mine were rounded when they were kept"):
         run.given(uint8=False)
+    exact = evaluate.Finished("mine", ITEMS, smooth(0), clustered(ITEMS))
+    for name in ("paired", "samples"):
+        with pytest.raises(ValueError, match=f"uint8=false: the pictures of {name} were rounded when they were kept"):
+            exact.given(uint8=False, **{name: packed(smooth(1))})

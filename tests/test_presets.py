@@ -85,6 +85,12 @@ def test_another_sampler_keeps_the_rest_of_a_preset(tmp_path) -> None:
     assert [label for label, _, _ in found] == ["sds", "sdi"]
 
 
+@pytest.mark.parametrize(("guidance", "gamma"), [("cfg", 8.5), ("perp_neg", 7.5)])
+def test_the_scale_of_a_direction_is_gamma_whatever_the_convention(tmp_path, guidance: str, gamma: float) -> None:
+    words = ("sampler=csd,nfsd,bridge", f"guidance={guidance}", "guidance.scale=7.5", "guidance.convention=threestudio")
+    assert [sampler.direction.scale for _, sampler, _ in planned(tmp_path, "-m", *words)] == [gamma] * 3
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -98,6 +104,12 @@ def test_another_sampler_keeps_the_rest_of_a_preset(tmp_path) -> None:
         (["preset=released_2d", "deviation=lvls"], "deviation=lvls: did you mean levels?"),
         (["preset=published"], "preset=published: "),
         (["scene.project=true"], "scene.project: sampler=ddim has no scene; sampler=sds noise@sampler.noise=previous is DDIM"),
+        (["scene.posterior=mean"], "scene.posterior: sampler=ddim has no scene"),
+        (["preset=released_2d", "scene=pixels"], "scene.project: sdi_bench.scenes.Pixels has no such setting; leave it out: ~"),
+        (["preset=released_2d", "sampler=sdi", "deviation=levels"], "sampler.noise.levels: sdi_bench.noise.Inversion has no"),
+        (["sampler=csd", "guidance.scale=x"], "sampler.direction.scale='x': must be a number"),
+        (["sampler=csd", "guidance.convention=x"], "guidance.convention='x': must be paper or threestudio"),
+        (["sampler=sdi", "guidance.scale=x"], "sampler.noise.guidance_scale='x': must be a number"),
         (["sampler=ism", "guidance.convention=threestudio"], "guidance.convention=threestudio: ISM asks without a prompt"),
     ],
 )

@@ -7,13 +7,16 @@ import pytest
 import torch
 
 from sdi_bench import Ddim, Distillation, Fresh, Gaussian, Guidance, Inversion, Mixture, UniformLogSigma
+from sdi_bench.directions import DeltaDenoising
 from sdi_bench.draws import items_of
 from sdi_bench.noise import Fixed, FixedPoint, Previous, Zero
 from sdi_bench.predictor import Cost
 from sdi_bench.probes import Kappas, Regenerate, RootCount, Spread, Steepness, Trajectory
 from sdi_bench.samplers import Annealed
 from sdi_bench.sampling import Job
+from sdi_bench.scenes import Image
 from sdi_bench.schedules import Karras
+from sdi_bench.sources import Source
 
 MEAN, VARIANCE = np.array([1.0, -0.5]), np.array([0.25, 4.0])
 PLANE = Gaussian.of({"c": (MEAN.tolist(), np.diag(VARIANCE).tolist())}, ([0.0, 0.0], [[1.0, 0.0], [0.0, 1.0]]))
@@ -35,6 +38,23 @@ def test_the_scatter_of_an_sds_update_is_what_a_gaussian_says() -> None:
     assert found["sigma"][0] == pytest.approx(SIGMAS[[0, 3, 7, 10]])
     # a sample variance of 400 draws is good to sqrt(2/400) = 7 % a pixel: five items and two pixels, four standard errors
     assert found["variance"].mean(axis=0) == pytest.approx(want, rel=4 * np.sqrt(2 / 400 / 5))
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        Distillation(Annealed(GRID), Zero(), scene=Image(words="x")),
+        Distillation(Annealed(GRID), Zero(), scene=Image(project=True)),
+        Distillation(Annealed(GRID), Zero(), direction=DeltaDenoising(), source=Source()),
+    ],
+    ids=["words", "projected", "edit"],
+)
+def test_an_update_without_noise_is_the_path_s_own(sampler: Distillation) -> None:
+    model = Gaussian.of({"c": ([1.0], [[0.25]]), "cx": ([-3.0], [[2.0]])}, ([0.0], [[1.0]]))
+    found = Spread(2, n_levels=11).measure(Job(model, sampler, Karras()), ITEMS, Cost())
+    path = torch.stack([state.x0[:, 0] for state in Job(model, sampler, Karras()).states(ITEMS, Cost())], dim=1)
+    assert found["signal"] == pytest.approx(path.diff(dim=1).square().numpy(), rel=1e-9, abs=1e-12)
+    assert found["variance"].max() < 1e-12 * found["signal"].max()
 
 
 def test_the_mean_of_k_draws_scatters_k_times_less_and_a_fixed_kappa_not_at_all_along_a_path() -> None:

@@ -115,6 +115,7 @@ def test_other_settings_are_hydras_and_what_is_no_text_is_named() -> None:
         (["name="], "name='': must be the name of a folder within results/"),
         ([f"name={'é' * 128}"], f"name='{'é' * 128}': must be the name of a folder within results/"),
         (["results=null"], "results=None: must name a folder"),
+        (["-m", "scene.words='a',scene.words=b"], "mismatched input '='"),
         (["~schedule"], "~schedule: cannot be left out"),
         (["~seeds"], "~seeds: cannot be left out"),
     ],

@@ -103,8 +103,9 @@ def test_the_released_sdi(monkeypatch, capsys, tmp_path, checkpoint, perp: str) 
 def test_vsd_and_what_is_left_open_are_told(monkeypatch, capsys, tmp_path, checkpoint) -> None:
     text = threestudio(checkpoint, "stable-diffusion-vsd-guidance", prompt="???")
     told = printed(monkeypatch, capsys, tmp_path / "a.yaml", text)
-    assert sampler_of(told, tmp_path).guidance.scale == 7.5
-    assert "second network has no counterpart" in told and "left open" in told and "VSD: gamma = s" in told
+    made = sampler_of(told, tmp_path)
+    assert made.guidance.scale == 7.5 and type(made.direction).__name__ == "Variational"
+    assert "here each item has its own" in told and "left open" in told and "VSD: gamma = s" in told
 
 
 @pytest.mark.parametrize(
@@ -177,6 +178,16 @@ def test_2d_sds_edits(monkeypatch, capsys, tmp_path, checkpoint, kind: str) -> N
         ("rasterizer: {name: gaussian_2d}", "rasterizer.name='gaussian_2d'"),
         ("wt_schedule: {name: dreamtime}", "wt_schedule.name='dreamtime'"),
         (None, "no such file"),
+        ("[" * 3000, "not yaml"),
+        ("system: {guidance_type: stable-diffusion-guidance, guidance: {guidance_scale: 1e400}}", "guidance_scale=inf: must"),
+        ("system: {guidance_type: stable-diffusion-guidance, optimizer: {args: [1]}}", "system.optimizer.args=[1]: must be"),
+        ("system: {guidance_type: stable-diffusion-guidance, optimizer: {args: {betas: 3}}}", "args.betas=3: must be two"),
+        ("system: {guidance_type: stable-diffusion-guidance, optimizer: {args: {lr: x}}}", "system.optimizer.args.lr='x'"),
+        ("{system: {guidance_type: stable-diffusion-guidance}, data: {elevation_range: 3}}", "data.elevation_range=3: must"),
+        ("system: {guidance_type: sdi-guidance, guidance: {inversion_n_steps: 0}}", "inversion_n_steps=0: must be at least"),
+        ("algorithm: {name: ism, delta_s: 0}", "algorithm.delta_s=0: must be at least 1"),
+        ("wt_schedule: {t_schedule_cfg: {name: linear}}", "wt_schedule.t_schedule_cfg.args.start=None: must be"),
+        ("wt_schedule: {w_schedule_cfg: {name: constant, args: 3}}", "wt_schedule.w_schedule_cfg.args=3: must be"),
     ],
 )
 def test_what_is_not_known_is_one_line(monkeypatch, capsys, tmp_path, text: str | None, said: str) -> None:

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .. import require
+from ..guidance import Guidance
 from ..levels import Level, expand
-from ..schedules import Schedule
+from ..models.base import Denoiser
+from ..noise.base import Kappa
+from ..schedules import Schedule, last_finite
 from .base import At, Direction, Image, of_source
 
 
@@ -19,9 +22,9 @@ class PosteriorSampling(Direction):
 
     lag >= 1: timesteps from s to t, where beta_t stays that of one step. The paper has s = t - 1, and then psi is 0: since
     mu takes the signal of x_t to that of x_s, what is left is DDS times chi. The released code's s is t - 2 (500 steps of
-    1,000), where psi is not 0 and pulls towards the source; that is built. Below t = lag / n_train, where there is no s, psi
-    and chi are those of there.
-    Raises ValueError, naming the field, otherwise.
+    1,000), where psi is not 0 and pulls towards the source; that is built. Nearer than lag to the lowest level, where there is
+    no s, psi and chi are those of the first t that has one.
+    Raises ValueError, naming the field, otherwise; check does if the schedule has no t with an s.
     """
 
     lag: int = 2
@@ -32,6 +35,14 @@ class PosteriorSampling(Direction):
     @property
     def needs_source(self) -> bool:
         return True
+
+    def check(self, model: Denoiser, schedule: Schedule, guidance: Guidance, noise: Kappa) -> None:
+        if self.first(schedule) > last_finite(schedule):
+            raise ValueError(f"direction.lag={self.lag}: must be less than the timesteps of the schedule, {schedule.n_train}")
+
+    def first(self, schedule: Schedule) -> float:
+        """The first t that has an s."""
+        return float(schedule.lowest.t) + self.lag / schedule.n_train
 
     def __call__(self, at: At) -> Image:
         assert at.source is not None  # Distillation.check() has said so
@@ -45,7 +56,7 @@ class PosteriorSampling(Direction):
         psi = (sqrt(A_s) - c_0 - c_t·sqrt(A_t)) / sd,   chi = c_0·sqrt(1/A_t - 1) / sd,   A = alpha_bar
         c_0 = sqrt(A_s)·beta_t / (1 - A_t),   c_t = sqrt(1 - beta_t)·(1 - A_s) / (1 - A_t),   sd² = beta_t·(1 - A_s) / (1 - A_t)
         """
-        t = level.host.t.clamp(min=self.lag / schedule.n_train)
+        t = level.host.t.clamp(min=self.first(schedule))
         now, one_less, before = (schedule.level(t - k / schedule.n_train).alpha_bar for k in (0, 1, self.lag))
         beta = 1 - now / one_less
         of_x0, of_xt = before.sqrt() * beta / (1 - now), (1 - beta).sqrt() * (1 - before) / (1 - now)

@@ -9,10 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..draws import Item, PhiloxDraws
+from ..guidance import Prompt
 from ..levels import Step
 from ..predictor import Cost, Predictor
 from ..samplers import State
 from ..sampling import Job
+from ..scenes import Image
 
 
 @runtime_checkable
@@ -36,7 +38,9 @@ class Point(NamedTuple):
 
 def bound(job: Job, items: Sequence[Item], cost: Cost) -> tuple[Predictor, PhiloxDraws]:
     """The job's model and draws for these items, as its sampler has them."""
-    prompts = tuple(item.prompt for item in items)
+    prompts: tuple[Prompt, ...] = tuple(item.prompt for item in items)
+    if isinstance(job.scene, Image):
+        prompts = job.scene.prompts(prompts, None)
     net = Predictor(job.model, job.schedule, job.sampler.guidance, prompts, job.device, cost)
     return net, PhiloxDraws(tuple(items), job.device)
 

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 
 from .. import require
+from ..directions import Edited
 from ..draws import Item, PhiloxDraws
 from ..predictor import Cost
 from ..samplers import Distillation
 from ..samplers.distillation import evaluate
 from ..sampling import Job
+from ..scenes import Image
 from .base import bound, points, sigmas, stacked
 
 ANEW = 1_000_003
@@ -42,7 +44,9 @@ class Spread:
 
     def measure(self, job: Job, items: Sequence[Item], cost: Cost) -> Mapping[str, np.ndarray]:
         sampler = cast(Distillation, job.sampler)
-        net, _ = bound(job, items, cost)
+        net, own = bound(job, items, cost)
+        source = None if sampler.source is None else Edited(sampler.source.x0(net, own), sampler.source.prompt)
+        scene, noise, direction = sampler.scene, sampler.noise, sampler.direction
         again = [
             PhiloxDraws(tuple(Item(i.prompt, i.seed + (k + 1) * ANEW) for i in items), job.device) for k in range(self.n_draws)
         ]
@@ -52,7 +56,8 @@ class Spread:
             total = square = torch.zeros_like(state.x0)
             with torch.no_grad():
                 for draws in again:
-                    made = evaluate(state.x0, step, state.eps, sampler.noise, sampler.direction, net, draws, state.learnt)
+                    x0 = scene.projected(state.x0, job.model, draws, step.index) if isinstance(scene, Image) else state.x0
+                    made = evaluate(x0, step, state.eps, noise, direction, net, draws, state.learnt, source)
                     total, square = total + (made.target - state.x0), square + (made.target - state.x0).square()
             mean = total / self.n_draws
             variance = (square - self.n_draws * mean.square()) / (self.n_draws - 1)
