@@ -92,9 +92,10 @@ def words_for(name: str, results: Path) -> list[str]:
     return [f"experiment={name}", f"results={results}", *here]
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in command_line.experiments() if name != "family"]
-)  # 96 jobs of 90 kinds: below
+QUICK = [name for name in command_line.experiments() if name != "family"]  # which has nearly as many kinds as jobs: below
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_every_kind_of_job_in_an_experiment_is_accepted(name: str, tmp_path, monkeypatch) -> None:
     """Of the jobs that choose the same objects and set the same numbers, one."""
     every, met, some = command_line.jobs_of, set(), []
