@@ -150,19 +150,18 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
             )
             parts.append(f"{title}\n\n{switches(str(tier), rows, own, kappas)}")
         parts.append(f"{tier}: every row\n\n{block(rows, LEVELS)}")
-    if len(claims):
-        parts.append(f"claims, written down before the runs\n\n{pairs(claims)}")
+    for later, rows in claims.groupby("later") if len(claims) else ():
+        when = "asked when some measures were known" if later else "claims, written down before the runs"
+        parts.append(f"{when}\n\n{pairs(rows)}")
     for tier, rows in kappas.groupby("tier", sort=False) if len(kappas) else ():
         parts.append(f"{tier}: each switch of the released noise taken back, at the same x0\n\n{kappa_table(rows)}")
     return "\n\n\n".join(parts) + "\n"
 
 
 def draw_samples(runs: Sequence[Run], path: Path) -> None:
-    """The same items in columns, the finished rows of SAMPLES below each other."""
+    """The same items in columns, the rows of SAMPLES below each other. runs: whole ones, of a tier."""
     known = {run.row: run for run in runs if run.row in SAMPLES}
     there = [known[row] for row in SAMPLES if row in known]
-    n = max(len(run.images[0]) for run in there)
-    there = [run for run in there if len(run.images[0]) == n]  # whole
     items = there[0].images[0]
     chosen = [items[k] for k in np.linspace(0, len(items) - 1, N_SAMPLES).round().astype(int)]
     rows: Lines = [(f"{run.row}, γ {run.gamma:g}", [picture(run, item.prompt, item.seed) for item in chosen]) for run in there]
@@ -177,16 +176,15 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
     parser.add_argument("--runs", type=Path, default=Path("results/deviations"), help="where the runs are")
     options = parser.parse_args()
+    measures, differences, claims = (read_table(options.folder / f"{name}.csv") for name in TABLES)
     if (options.runs / "index.json").exists():
         runs = Runs(options.runs)
         found = prepare_kappas(runs)
         if len(found):
             write_whole(options.folder / "kappa.csv", found.to_csv(index=False, float_format="%.6g").encode())
-        try:
-            draw_samples(runs.tier("trained"), options.folder / "samples.png")
-        except MissingRunError as why:
-            print(why)
-    measures, differences, claims = (read_table(options.folder / f"{name}.csv") for name in TABLES)
+        whole = set(measures.get("results", ()))
+        trained = [run for run in runs.tier("trained") if run.listed.folder.path.name in whole]
+        draw_samples(trained, options.folder / "samples.png")
     text = tables(measures, differences, claims, read_table(options.folder / "kappa.csv"))
     write_whole(options.folder / "tables.txt", text.encode())
     print(text)
