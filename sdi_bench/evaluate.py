@@ -341,7 +341,7 @@ def rows_of(argv: Sequence[str], tier: str, part: Mapping[str, Any], uint8: bool
     found = {}
     for (row, gamma), (run, folder) in runs.items():
         command = f"python -m sdi_bench.run {shlex.join([argv[0], f'tier={tier}', f'row={row}', *argv[2:]])}"
-        reference = runs.get((part.get("paired", ""), gamma))
+        reference = runs.get((part.get("paired", ""), part.get("at", gamma)))
         drawn = finished(others[gamma].folder, others[gamma].chunks).images if gamma in others else None
         real = real_pictures(part.get("real"), run.images.shape[-1])
         samples = None if drawn is None else drawn[~diverged(drawn)]
@@ -372,8 +372,16 @@ def judged(a: Row, b: Row, names: Sequence[str], margins: Mapping[str, float]) -
     for name, metric in chosen(names).items():
         about = {"a": a.run.label, "b": b.run.label, "gamma": a.run.scale, "measure": name, "unit": metric.unit}
         about["clusters"] = a.given.over
+        if b.run.scale != a.run.scale:
+            about["gamma_b"] = b.run.scale
         found.append(about | tried(partial(against, a.given, b.given, metric, margins.get(name))))
     return found
+
+
+def both_of(pair: Mapping[Any, Any]) -> list[tuple[str, float]]:
+    """(row, gamma) of both sides of a claim, or of a comparison's row; gamma_b: of b, where it is not that of a."""
+    gamma_b = pair.get("gamma_b")
+    return [(pair["a"], float(pair["gamma"])), (pair["b"], float(pair["gamma"] if pd.isna(gamma_b) else gamma_b))]
 
 
 def against(a: Samples, b: Samples, metric: Metric, margin: float | None) -> dict[str, Any]:
@@ -411,7 +419,8 @@ SAID = ("p_holm", "verdict")
 def experiment(
     name: str, settings: Mapping[str, Any], earlier: Mapping[str, pd.DataFrame] | None = None
 ) -> dict[str, pd.DataFrame]:
-    """measures: of all rows; differences: from the tier's baseline at the same gamma; claims. Unfinished rows are left out.
+    """measures: of all rows; differences: from the tier's baseline at the same gamma, or at the one gamma that the tier
+    says of it (at); claims. Unfinished rows are left out.
 
     earlier: tables of the same experiment. A tier that is not asked for, or of which no run is here, keeps the rows that they
     have of its runs as they would be made today (the same folder, the same number of items). p-values are by Holm over all.
@@ -442,11 +451,11 @@ def experiment(
         for (row, gamma), made in tqdm(rows.items(), desc=tier, mininterval=5):
             about = {"tier": tier, "command": made.command, "results": made.folder}
             measures += records(made.run, made.given, metrics, about)
-            base = rows.get((part.get("baseline", row), gamma))
+            base = rows.get((part.get("baseline", row), part.get("at", gamma)))
             if base is not None and base is not made:
                 differences += [{"tier": tier} | pair for pair in judged(made, base, part.get("compared", []), margins)]
         for claim in said["criteria"]["claims"]:
-            a, b = (rows.get((claim[side], float(claim["gamma"]))) for side in ("a", "b"))
+            a, b = (rows.get(pair) for pair in both_of(claim))
             if claim["tier"] == tier and a is not None and b is not None:
                 found = judged(a, b, list(claim["expects"]), margins)
                 about = {"claim": claim["says"], "tier": tier, "later": claim.get("later", False)}
@@ -484,9 +493,7 @@ def of_before(tier: str, plans: Sequence[Plan], earlier: Mapping[str, pd.DataFra
     for table in ("differences", "claims"):
         frame = earlier[table]
         about = frame.to_dict("records")
-        found[table] = frame[
-            [row["tier"] == tier and {(row["a"], row["gamma"]), (row["b"], row["gamma"])} <= there for row in about]
-        ]
+        found[table] = frame[[row["tier"] == tier and set(both_of(row)) <= there for row in about]]
     return found
 
 

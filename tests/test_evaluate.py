@@ -237,12 +237,13 @@ def test_an_experiment_is_measured_tier_by_tier(monkeypatch, tmp_path) -> None:
             (conf / path.name).symlink_to(path)
     (conf / "experiment").mkdir()
     claim = {"says": "caching is DDIM", "a": "previous", "b": "ddim", "gamma": 1, "tier": "test", "expects": {"rms": "equal"}}
+    other = claim | {"says": "guidance does nothing", "a": "ddim", "gamma": 2, "gamma_b": 1}
     small = {
         "common": "model=digits metric=[] reference=null grid.n_levels=4 prompt=[3,8]",
-        "criteria": {"margins": {"rms": 0.05, "contrast": 0.05}, "claims": [claim]},
+        "criteria": {"margins": {"rms": 0.05, "contrast": 0.05}, "claims": [claim, other]},
         "tiers": {
             "test": {
-                **{"all": "seeds=0..5", "samples": "floor", "paired": "fine", "baseline": "ddim"},
+                **{"all": "seeds=0..5", "samples": "floor", "paired": "fine", "baseline": "ddim", "at": 1},
                 **{"metrics": ["contrast", "rms"], "compared": ["rms"]},
                 "rows": {
                     "ddim": "sampler=ddim guidance.scale=1,2",
@@ -275,7 +276,11 @@ def test_an_experiment_is_measured_tier_by_tier(monkeypatch, tmp_path) -> None:
     gaps = tables["differences"].set_index("a")
     assert gaps.loc["previous", "point"] == pytest.approx(0, abs=1e-9)  # V1
     assert gaps.loc["previous", "verdict"] == "equal within 0.05"
-    (judged,) = tables["claims"].to_dict("records")
+    apart = rows[(rows["run"] == "ddim") & (rows["measure"] == "rms") & (rows["tier"] == "test")].set_index("gamma")["point"]
+    judged, at_two = tables["claims"].to_dict("records")
+    for found in (gaps.loc["ddim"], at_two):  # at another gamma than what it is held against
+        assert (found["gamma"], found["gamma_b"]) == (2, 1)
+        assert found["point"] == pytest.approx(apart[2] - apart[1], rel=1e-4) and found["point"] > 0.01
     assert (judged["claim"], judged["expected"], judged["verdict"]) == ("caching is DDIM", "equal", "equal within 0.05")
     # one tier alone: the other keeps its rows, with p-values over all; so it does when its runs are gone, but of the same items
     assert command(monkeypatch, "experiment=small", "tier=floor", f"results={tmp_path}") == 0

@@ -98,4 +98,11 @@ PLANTED = [
         "size",
         "the sum for the mean: only Adam's eps sees it",
     ),
+    Planted(
+        "test_evaluate.py::test_an_experiment_is_measured_tier_by_tier",
+        "evaluate.py",
+        'float(pair["gamma"] if pd.isna(gamma_b) else gamma_b)',
+        'float(pair["gamma"])',
+        "what is held against a row of another gamma is looked for at the row's own",
+    ),
 ]
