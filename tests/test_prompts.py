@@ -92,7 +92,7 @@ def words_for(name: str, results: Path) -> list[str]:
     return [f"experiment={name}", f"results={results}", *here]
 
 
-QUICK = [name for name in command_line.experiments() if name != "family"]  # which has nearly as many kinds as jobs: below
+QUICK = [name for name in command_line.experiments() if name not in ("family", "deviations")]  # of many kinds: below
 
 
 @pytest.mark.parametrize("name", QUICK)
