@@ -220,7 +220,13 @@ SWITCHES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", SWITCHES)
+IN_EVERY_RUN = (next(iter(SWITCHES)), "as_found", "posterior")
+"""As released, and two that take another way through the code; the others with -m slow."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in IN_EVERY_RUN else pytest.mark.slow) for name in SWITCHES]
+)
 def test_two_targets_of_the_notebook_with_each_deviation_taken_back_alone(name: str, model) -> None:
     assert compare(model, n=4, **SWITCHES[name]) <= NOTEBOOK[str(model.dtype).split(".")[1]]
 

@@ -88,6 +88,7 @@ def test_cached_kappa_is_ddim_on_what_was_trained(made: Path) -> None:
     assert step_by_step.deviation < 16 and whole.deviation < cached.ROUNDINGS
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_with_the_same_bits(made: Path, monkeypatch, tmp_path, capsys) -> None:
     monkeypatch.setattr(fit, "LOGGED", 10)
     shutil.copytree(made / "tokenizer", tmp_path / "tokenizer")  # its ties are broken at random; here it goes on, too
@@ -425,6 +426,7 @@ def test_bad_settings_of_the_model_name_the_field(made: Path, tmp_path) -> None:
     refused("not made by sdi_bench.train .no recipe.yaml.; use model=diffusers", path=tmp_path / "copy")
 
 
+@pytest.mark.slow
 def test_a_card_is_written_for_what_was_trained(made: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["card", str(made), "--n", "18", "--gammas", "1", "2", "--machine", "a test"])
     monkeypatch.setattr(card, "N_LEVELS", 3)

@@ -254,6 +254,7 @@ def test_a_lora_at_scale_zero_gives_the_bits_without_it(folder, lora) -> None:
     assert not torch.equal(pictures(DiffusersFolder.of(folder, lora=lora, lora_scale=0.5)), pictures(plain))
 
 
+@pytest.mark.slow
 def test_a_lora_is_another_model_and_another_run(folder, lora, tmp_path) -> None:
     moved = Path(shutil.copytree(lora.parent, tmp_path / "moved"))
     tensors = load_file(lora)
