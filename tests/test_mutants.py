@@ -103,6 +103,7 @@ def test_the_planted_bug_turns_its_test_red(mutant: Planted, tmp_path: Path) -> 
     plant(mutant, tmp_path)
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{mutant.test}"]
+    some = ["-m", "slow or not slow", f"tests/{mutant.test}"]
+    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *some]
     done = subprocess.run(words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
     assert done.returncode == 1 and "1 failed" in done.stdout, mutant.why + "\n" + done.stdout + done.stderr
