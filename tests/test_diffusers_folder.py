@@ -618,6 +618,7 @@ def test_a_field_is_seen_through_the_encoder_and_its_gradient_comes_back(folders
     assert moved == pytest.approx(float((seen.pull(slope) * direction).sum()), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_text_to_3d_with_a_checkpoint(folders, tmp_path, monkeypatch) -> None:
     words = ["experiment=3d_paper", f"model.path={folders['sd']}", "prompt=a cat", "prompt_file=null", "grid.n_levels=4"]
     words += ["scene.resolutions=[6]", "scene.n_samples=4", "scene.n_views=4", "metric=[]", f"results={tmp_path}"]

@@ -89,6 +89,7 @@ def test_adding_a_sampler_is_what_contributing_says(tmp_path) -> None:
     assert max(units) > 0
 
 
+@pytest.mark.slow
 def test_adding_a_family_of_checkpoints_is_what_contributing_says(tmp_path) -> None:
     for name in ("sdi_bench", "conf", "hydra_plugins", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -69,6 +69,7 @@ def test_a_sweep_over_fields_writes_pictures_and_the_second_time_runs_nothing(mo
     assert again.split("\nrun  ")[1] == table.split("\nrun  ")[1]
 
 
+@pytest.mark.slow
 def test_a_killed_field_goes_on_with_the_same_bits(monkeypatch, tmp_path) -> None:
     """Killed in the second of two batches of a shard, by an error in the middle of a write: the first is not made again."""
     words = [*WORDS, "sampler=sdi", "seeds=0..3", "batch_size=2", "metric=[contrast]", "grid.n_levels=9"]

@@ -259,6 +259,7 @@ def test_gradients_are_those_of_finite_differences(monkeypatch, b: float, kept: 
     assert float((asked.grad * way).sum()) == pytest.approx(slope, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_left_out_of_the_detail_is_small_beside_what_guidance_amplifies() -> None:
     model = builtin.mosaic(size=32)
     whole = replace(model, n_detail=len(model.images))

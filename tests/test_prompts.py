@@ -92,7 +92,9 @@ def words_for(name: str, results: Path) -> list[str]:
     return [f"experiment={name}", f"results={results}", *here]
 
 
-QUICK = [name for name in command_line.experiments() if name not in ("family", "deviations")]  # of many kinds: below
+MANY = ("family", "deviations", "trained", "understanding")
+"""Of many kinds of jobs, or of networks: checked whole by the slow test below."""
+QUICK = [name for name in command_line.experiments() if name not in MANY]
 
 
 @pytest.mark.parametrize("name", QUICK)

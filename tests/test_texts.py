@@ -260,6 +260,7 @@ def test_sixty_prompts_through_a_run_and_its_page_in_2d(monkeypatch, tmp_path, c
     check_page(folder.parent)
 
 
+@pytest.mark.slow
 def test_sixty_prompts_through_a_run_and_its_page_in_3d(monkeypatch, tmp_path, checkpoint, capsys) -> None:
     monkeypatch.setattr(DiffusersFolder, "fingerprint", "tiny")  # the type checker of the tests asks for it in every call
     monkeypatch.setattr(prompts, "read", lambda source: PROMPTS)  # a file's would be stripped

@@ -50,8 +50,12 @@ def test_notebooks_define_nothing(path: Path) -> None:
     assert not defined(path.read_text())
 
 
+IN_EVERY_RUN = ("00_tour", "01_equivalence", "04_benchmark")
+"""The others with -m slow."""
+
+
 @needs_jupyter
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in IN_EVERY_RUN else pytest.mark.slow) for name in NAMES])
 def test_quick_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import save_notebook
 
