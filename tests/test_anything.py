@@ -10,11 +10,12 @@ from sdi_bench import run
 needs_time = pytest.mark.slow
 
 
-@pytest.mark.parametrize("kind", ["lines", "boundary"])
+@pytest.mark.parametrize("kind", [pytest.param("lines", marks=pytest.mark.slow), "boundary"])
 def test_any_command_line_is_a_plan_or_one_line(kind: str) -> None:
     assert not anything.trial(kind, 12, seed=5)
 
 
+@pytest.mark.slow
 def test_damaged_folders_are_named_or_mended_and_never_believed() -> None:
     assert not anything.folders(3, seed=5)
 

@@ -550,6 +550,7 @@ def command(monkeypatch: pytest.MonkeyPatch, main: Callable[[], None], *words: s
 SMALL = ("seeds=0..1", "grid.n_levels=3", "reference.grid.n_levels=4")
 
 
+@pytest.mark.slow
 def test_the_main_job_keeps_and_measures_images_and_the_path_in_latents(folders, tmp_path, monkeypatch) -> None:
     words = ["-m", "sampler=ddim,sdi", "model=diffusers", f"model.path={folders['sd']}", "prompt=a cat", *SMALL]
     assert command(monkeypatch, run.main, *words, f"results={tmp_path}") == 0
