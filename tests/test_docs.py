@@ -37,6 +37,7 @@ def test_the_readme_names_every_choice() -> None:
                 assert f"`{path.stem}`" in table, f"{folder.name}/{path.name} is not in the README"
 
 
+@pytest.mark.slow
 def test_every_sweep_the_readme_shows_is_accepted(tmp_path, monkeypatch) -> None:
     from sdi_bench import sweeps
 

@@ -228,6 +228,7 @@ def test_comparisons_of_runs_that_no_table_has_are_not_kept() -> None:
     assert all(frame.empty for frame in evaluate.of_before("test", [], earlier).values())
 
 
+@pytest.mark.slow
 def test_an_experiment_is_measured_tier_by_tier(monkeypatch, tmp_path) -> None:
     """A small one of the same form: its rows, its floor of other seeds, its claims, its commands."""
     conf = tmp_path / "conf"

@@ -123,7 +123,10 @@ GROWTH = 2e3
 in eps = (x_bar - x0) / sigma, by guidance (3), and from step to step. 500 is the most seen, in either precision."""
 
 
-@pytest.mark.parametrize(("own", "times", "scaled", "output"), CASES)
+@pytest.mark.parametrize(
+    ("own", "times", "scaled", "output"),
+    [pytest.param(*each, marks=[pytest.mark.slow] if k % 3 else []) for k, each in enumerate(CASES)],
+)
 def test_the_posterior_written_as_a_network_gives_the_exact_samples(own: str, times: str, scaled: bool, output: str) -> None:
     for k, schedule in enumerate(OTHER.values()):
         if (CASES.index((own, times, scaled, output)) - k) % len(OTHER) == 0:

@@ -220,8 +220,8 @@ SWITCHES: dict[str, dict[str, Any]] = {
 }
 
 
-IN_EVERY_RUN = (next(iter(SWITCHES)), "as_found", "posterior")
-"""As released, and two that take another way through the code; the others with -m slow."""
+IN_EVERY_RUN = (next(iter(SWITCHES)),)
+"""As released; the others with -m slow."""
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ def test_without_a_reference_each_model_is_measured_against_its_own_law(monkeypa
     assert (together["run"] == "data").sum() == (together["run"] != "data").sum()
 
 
+@pytest.mark.slow
 def test_same_seeds_same_bits_and_another_batch_size_changes_rounding_only(monkeypatch, tmp_path) -> None:
     words = ["-m", "sampler=sds,sdi,ddim", "metric=[contrast]", *SMALL]
     for name, size in (("a", 64), ("b", 64), ("c", 3)):

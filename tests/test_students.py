@@ -58,6 +58,7 @@ def bound(model: Denoiser, schedule: Schedule, items: Sequence[Item]) -> Predict
     return Predictor(model, schedule, Guidance(), tuple(item.prompt for item in items))
 
 
+@pytest.mark.slow
 def test_a_lora_learns_what_diffusers_peft_and_torch_optim_would() -> None:
     """The oracle is written in timesteps and alphas_cumprod, with autograd and AdamW on peft's own parameters."""
     from peft import LoraConfig
