@@ -123,7 +123,7 @@ def switches(tier: str, measures: pd.DataFrame, differences: pd.DataFrame, kappa
             continue
         records = rows.to_dict("records")
         lpips = next((value(row) for row in records if row["measure"] == "lpips"), "-")
-        shown = [flipped(gaps.get((run, name), {})) for name in COMPARED]
+        shown = [flipped({str(key): value for key, value in gaps.get((run, name), {}).items()}) for name in COMPARED]
         at = [changes.get((run, t), "-") for t in SHOWN_T]
         body.append(
             [run, f"{records[0]['gamma']:g}", *at, *shown, lpips, f"{sum(spent(records[0])):.0f}", str(records[0]["n"])]

@@ -207,7 +207,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_see
         (["device=tpu"], "device='tpu': not to be had here"),
         (["grid=null"], "grid=null: there are leading, linear"),
         (["metric=3"], "metric=3: there are "),
-        (["probe=3"], "probe=3: there are kappas"),
+        (["probe=3"], "probe=3: there are deviations"),
         (["reference=3"], "reference=3: must be a Ddim"),
         (["results=''"], "results='': must name a folder"),
         (["retry=some"], "retry='some': must be all or failed"),
