@@ -138,7 +138,7 @@ def test_parts_of_a_run_that_are_none_are_told_in_a_line(tmp_path) -> None:
         "schedule._target_=builtins.dict": "schedule=",
         "schedule=3": "",
         "sampler._target_=builtins.nothing": "sampler._target_=builtins.nothing: there is no such thing; builtins has none",
-        "+sampler.timeline.x=1": "sdi_bench.samplers.Annealed: ",
+        "+sampler.timeline.x=1": "sampler.timeline.x",
     }
     script = f"""
 import sys
