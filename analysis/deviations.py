@@ -129,7 +129,7 @@ def switches(tier: str, measures: pd.DataFrame, differences: pd.DataFrame, kappa
             [run, f"{records[0]['gamma']:g}", *at, *shown, lpips, f"{sum(spent(records[0])):.0f}", str(records[0]["n"])]
         )
     head = ["row", "gamma", *(f"kappa t {t:.2f}" for t in SHOWN_T), *COMPARED.values(), "LPIPS to released", "rows", "n"]
-    return "\n".join([lines(head, body), "", *clustering(differences)])
+    return "\n".join([lines(head, [[str(cell) for cell in row] for row in body]), "", *clustering(differences)])
 
 
 def flipped(row: Mapping[str, Any]) -> str:
