@@ -73,6 +73,18 @@ class HasCodec(Protocol):
 
 
 @runtime_checkable
+class HasModule(Protocol):
+    """A model that is a network, and can be put around another one."""
+
+    @property
+    def module(self) -> torch.nn.Module | None:
+        """Its network; None where that is no module."""
+
+    def around(self, module: torch.nn.Module) -> Denoiser:
+        """The same model around another network."""
+
+
+@runtime_checkable
 class EmbedsText(Protocol):
     """A network of text, which can be asked for a Blend of two prompts: their embeddings are mixed."""
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
@@ -210,6 +210,15 @@ class Network:
             )
         if self.codec is not None:
             check_shape("network.codec.image_shape", self.codec.image_shape)
+
+    @property
+    def module(self) -> torch.nn.Module | None:
+        """As `HasModule.module`."""
+        return self.forward if isinstance(self.forward, torch.nn.Module) else None
+
+    def around(self, module: torch.nn.Module) -> "Network":
+        """As `HasModule.around`; its fingerprint stays, for it is no model of its own."""
+        return replace(self, forward=module)
 
     @property
     def has_own(self) -> bool:

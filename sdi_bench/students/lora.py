@@ -1,7 +1,7 @@
 """A LoRA of the teacher, one for each item, taught what the particle is now."""
 
 from collections.abc import Sequence
-from copy import copy, deepcopy
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import chain
@@ -17,9 +17,7 @@ from ..coordinates import noisy
 from ..draws import Draws, Purpose
 from ..guidance import Guidance, Prompt
 from ..levels import Level, Step, expand
-from ..models.base import Conds, Denoiser, HasOutput, Prediction
-from ..models.checkpoints import DiffusersFolder
-from ..models.network import Network
+from ..models.base import Conds, Denoiser, HasModule, HasOutput, Prediction
 from ..noise.base import Kappa
 from ..predictor import Predictor, Use
 from ..update import Adam, Moments
@@ -142,8 +140,8 @@ def rows_of(level: Level, n: int, net: Predictor) -> list[Level]:
 
 def module_of(model: Denoiser) -> nn.Module | None:
     """The teacher's network, where it has layers to put a LoRA on."""
-    module = model.network if isinstance(model, DiffusersFolder) else model.forward if isinstance(model, Network) else None
-    return module if isinstance(module, nn.Module) and layers_of(module) else None
+    module = model.module if isinstance(model, HasModule) else None
+    return module if module is not None and layers_of(module) else None
 
 
 def layers_of(module: nn.Module) -> list[str]:
@@ -161,7 +159,8 @@ def pupil_of(model: Denoiser, rank: int, device: torch.device | str) -> Pupil:
     else:
         twin = with_lora(module, rank)
         named = {name: weight for name, weight in twin.named_parameters() if f".{ADAPTER}." in name}
-        student = around(model, twin)
+        assert isinstance(model, HasModule)
+        student = model.around(twin)
     started = [torch.full((weight.numel(),), float(STARTED in name)) for name, weight in named.items()]
     return Pupil(student, list(named.values()), torch.cat(started))
 
@@ -184,17 +183,6 @@ def with_lora(module: nn.Module, rank: int) -> nn.Module:
         if id(each) not in own:
             each.data = each.data.to(torch.promote_types(each.dtype, torch.float32))
     return twin.eval()
-
-
-def around(model: Denoiser, module: nn.Module) -> Denoiser:
-    """The same model around another network."""
-    if isinstance(model, Network):
-        return replace(model, forward=module)
-    assert isinstance(model, DiffusersFolder)
-    pipe = copy(model.pipe)
-    place = next(name for name in ("unet", "transformer") if getattr(pipe, name, None) is model.network)
-    object.__setattr__(pipe, place, module)  # the pipeline's own way would write it into its configuration
-    return replace(model, pipe=pipe)
 
 
 class Residual(nn.Module):

@@ -19,9 +19,10 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
@@ -163,6 +164,18 @@ class DiffusersFolder(ABC):
     def network(self) -> Any:
         """The UNet or the transformer."""
         return getattr(self.pipe, "unet", None) or self.pipe.transformer
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """As `HasModule.module`."""
+        return cast(torch.nn.Module, self.network)
+
+    def around(self, module: torch.nn.Module) -> "DiffusersFolder":
+        """As `HasModule.around`; the pipeline's own stays as it is."""
+        pipe = copy(self.pipe)
+        place = next(name for name in ("unet", "transformer") if getattr(pipe, name, None) is self.network)
+        object.__setattr__(pipe, place, module)  # the pipeline's own way would write it into its configuration
+        return replace(self, pipe=pipe)
 
     @property
     def channels(self) -> int:
