@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny_pipelines
 import torch
+from commands import exit_status
 from PIL import Image
 from rounding import rounding
 from torch import Tensor
@@ -539,12 +540,7 @@ def test_a_text_model_without_transformers_says_so(folders, monkeypatch) -> None
 
 
 def command(monkeypatch: pytest.MonkeyPatch, main: Callable[[], None], *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["command", *words])
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_status(monkeypatch, main, *words)
 
 
 SMALL = ("seeds=0..1", "grid.n_levels=3", "reference.grid.n_levels=4")

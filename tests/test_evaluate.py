@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from commands import exit_status
 from PIL import Image
 
 from sdi_bench import command_line, evaluate, run, sweeps
@@ -24,12 +25,7 @@ VAL = World.open().where("val")
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["evaluate", *words])
-    try:
-        evaluate.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_status(monkeypatch, evaluate.main, *words)
 
 
 @pytest.fixture(scope="module")

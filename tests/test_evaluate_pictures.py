@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import exit_status
 from PIL import Image
 
 from sdi_bench import evaluate, invert, trust
@@ -22,12 +23,7 @@ BYTES = np.round((World.open().where("val").pixels(64)[:24] + 1) * 127.5).astype
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["evaluate", *words])
-    try:
-        evaluate.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_status(monkeypatch, evaluate.main, *words)
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> pd.DataFrame:

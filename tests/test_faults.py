@@ -4,13 +4,13 @@ import errno
 import json
 import multiprocessing
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from commands import exit_status
 
 from sdi_bench import evaluate, export, jobs, ledger, run, status, store
 from sdi_bench.draws import Item
@@ -20,12 +20,7 @@ WORDS = ["model=digits", "grid.n_levels=5", "reference=null", "metric=[contrast]
 
 
 def command(monkeypatch: pytest.MonkeyPatch, module: object, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["command", *words])
-    try:
-        module.main()  # type: ignore[attr-defined]
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_status(monkeypatch, module.main, *words)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from commands import exit_status
 
 from sdi_bench import evaluate, jobs, run
 from sdi_bench.data.meshes import open_meshes
@@ -37,12 +38,7 @@ WORDS = ["experiment=3d", "model=shapes", "prompt=[shape]", "grid.n_levels=6", "
 
 
 def command(monkeypatch, tmp_path, *words: str) -> int:
-    monkeypatch.setattr("sys.argv", ["run", *words, f"results={tmp_path}"])
-    try:
-        run.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_status(monkeypatch, run.main, *words, f"results={tmp_path}")
 
 
 def test_a_sweep_over_fields_writes_pictures_and_the_second_time_runs_nothing(monkeypatch, tmp_path, capsys) -> None:

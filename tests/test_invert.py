@@ -1,11 +1,11 @@
 """python -m sdi_bench.invert: image -> noise -> image."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commands import exit_status
 from PIL import Image
 
 from sdi_bench import Ddim, Gaussian, Guidance, UniformLogSigma, invert
@@ -43,12 +43,7 @@ def test_more_levels_make_a_better_round_trip() -> None:
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["invert", *words])
-    try:
-        invert.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_status(monkeypatch, invert.main, *words)
 
 
 def test_the_command_shows_the_error_and_writes_arrays_and_a_picture(monkeypatch, tmp_path, capsys) -> None:

@@ -2,7 +2,6 @@
 
 import gc
 import math
-import sys
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import pretend
 import pytest
 import tiny_pipelines
 import torch
+from commands import exit_status
 from pretend import DEVICE, Pretend
 from torch import Tensor
 
@@ -32,12 +32,7 @@ LITTLE = ["model=diffusers", "grid=linear", "grid.n_levels=2", "seeds=0", "promp
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     """The main job in this process; its exit status."""
-    monkeypatch.setattr(sys, "argv", ["run", *words])
-    try:
-        run.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_status(monkeypatch, run.main, *words)
 
 
 # ------------------------------------------------------------------------------------------------ one network at a time

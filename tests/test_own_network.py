@@ -15,6 +15,7 @@ import pretend
 import pytest
 import test_pretend
 import torch
+from commands import exit_status
 from torch import Tensor
 
 import sdi_bench as sb
@@ -293,13 +294,8 @@ def test_told_in_its_own_terms_no_step_waits_for_the_device(own: str, name: str,
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     """The main job in this process; its exit status."""
-    monkeypatch.setattr(sys, "argv", ["run", *words])
     monkeypatch.setattr(sys, "path", list(sys.path))
-    try:
-        run.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_status(monkeypatch, run.main, *words)
 
 
 BAD = """

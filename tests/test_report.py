@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from commands import exit_status
 from PIL import Image
 
 from sdi_bench import run
@@ -106,12 +107,7 @@ class Outline(HTMLParser):
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
     """Write a page in this process; the exit status."""
-    monkeypatch.setattr(sys, "argv", ["report", *map(str, words)])
-    try:
-        __main__.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_status(monkeypatch, __main__.main, *map(str, words))
 
 
 # ---------------------------------------------------------------------------------------------------------- what it says

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from commands import exit_status
 
 from sdi_bench import command_line, jobs, run, sweeps
 from sdi_bench.predictor import Cost
@@ -25,12 +26,7 @@ SMALL = ["seeds=0..7", "prompt=[3,8]", "grid.n_levels=6", "reference.grid.n_leve
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     """Run the main job in this process, on the digits unless said otherwise; its exit status."""
     model = [] if any(word.startswith("model=") for word in words) else ["model=digits"]
-    monkeypatch.setattr(sys, "argv", ["run", *model, *words])
-    try:
-        run.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_status(monkeypatch, run.main, *model, *words)
 
 
 def images_of(folder: Path) -> dict[str, np.ndarray]:

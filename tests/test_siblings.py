@@ -4,7 +4,6 @@ import inspect
 import json
 import logging
 import shutil
-import sys
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +16,7 @@ import pytest
 import tiny_pipelines
 import torch
 import transformers
+from commands import exit_status
 from PIL import Image
 from pipeline_rows import KARRAS, SD, SOLVER, THRESHOLD, WITHOUT_CORRECTOR, Case, opened, tiny
 from safetensors.torch import load_file, save_file
@@ -31,12 +31,7 @@ from sdi_bench.picture_files import Folder, read_folder
 
 def command(monkeypatch: pytest.MonkeyPatch, job: ModuleType, *words: object) -> int:
     """Run a command in this process; its exit status."""
-    monkeypatch.setattr(sys, "argv", ["it", *map(str, words)])
-    try:
-        job.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_status(monkeypatch, job.main, *map(str, words))
 
 
 # ------------------------------------------------------------------------------------------------- what is measured again

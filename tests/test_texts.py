@@ -11,6 +11,7 @@ import pytest
 import tiny_pipelines
 import yaml
 from awkward import PROMPTS
+from commands import exit_status
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,12 +32,7 @@ from sdi_bench.words import literal, quoted, unquoted
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     """Run the main job in this process; its exit status."""
-    monkeypatch.setattr(sys, "argv", ["run", *words])
-    try:
-        run.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_status(monkeypatch, run.main, *words)
 
 
 def arrives(*words: str) -> list[object]:

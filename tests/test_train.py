@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from commands import exit_status
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -39,12 +40,7 @@ PROMPT = "a brown sofa, side view"
 
 def train(monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> int:
     """The command in this process; its exit status."""
-    monkeypatch.setattr(sys, "argv", ["train", "recipe=tiny", f"folder={folder}", "device=cpu", *words])
-    try:
-        command.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_status(monkeypatch, command.main, "recipe=tiny", f"folder={folder}", "device=cpu", *words)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import importlib.util
 import math
-import sys
 import warnings
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import exit_status
 from PIL import Image
 from scipy import stats as scipy_stats
 
@@ -198,12 +198,7 @@ def test_one_metric_that_fails_does_not_lose_the_others(error, said: str, fault:
 
 
 def command(monkeypatch: pytest.MonkeyPatch, module, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["command", *words])
-    try:
-        module.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return exit_status(monkeypatch, module.main, *words)
 
 
 NO_DATA = "the model's data cannot be drawn, and no real pictures are given"

@@ -1,7 +1,7 @@
 """What a call costs the CPU outside its network, beside another checkout of this repository, both in one run.
 
-    git worktree add /tmp/earlier COMMIT && python tests/benchmarks/beside.py /tmp/earlier
-    python tests/benchmarks/beside.py /tmp/earlier --made sd3 --samplers ddim --batch 4
+    git worktree add ../earlier COMMIT && python tests/benchmarks/beside.py ../earlier
+    python tests/benchmarks/beside.py ../earlier --made sd3 --samplers ddim --batch 4
 
 A process a checkout, on one thread; both open the same tiny pipeline with random weights, and take turns, a round each. The
 time is the CPU's, not the clock's, and what the network takes is left out; so is what a batch costs once (its text, its grid):
