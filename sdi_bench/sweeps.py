@@ -56,30 +56,26 @@ Taken = tuple[dict[str, Any], dict[str, Any], dict[str, str | None]]
 
 def taking(composed: Compose) -> Callable[[Sequence[str]], Taken]:
     """Overrides -> what is taken of their configuration. Those that differ in values alone are composed once."""
-    known: dict[tuple[str, ...], tuple[DictConfig, dict[str, str | None]]] = {}
+    known: dict[tuple[str, ...], DictConfig] = {}
     parser = OverridesParser.create()
-
-    def base(overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, str | None]]:
-        if overrides not in known:
-            cfg = composed(overrides)
-            findable(cfg.hydra)
-            known[overrides] = own(cfg), dict(cfg.hydra.runtime.choices)
-        return known[overrides]
 
     def take(overrides: Sequence[str]) -> Taken:
         values = [word for word in overrides if VALUE.match(word)]
         if any(word[0] in "~+" for word in overrides):  # what is added or taken away may be what a value is of
             values = []
+        base = tuple(word for word in overrides if word not in values)
         try:
-            cfg, choices = base(tuple(word for word in overrides if word not in values))
-            cfg = deepcopy(cfg)
-            OmegaConf.set_struct(cfg, True)  # a value that is not there is refused
+            if base not in known:
+                known[base] = composed(base)
+            cfg = own(known[base])
             for override in parser.parse_overrides(values):
                 OmegaConf.update(cfg, override.key_or_group, override.value())
-            return plain(cfg, True), plain(cfg, False), choices
         except Exception:
-            cfg, choices = base(tuple(overrides))  # which says what is wrong as Hydra does
-            return plain(cfg, True), plain(cfg, False), choices
+            base = tuple(overrides)  # of which Hydra says what is wrong
+            known[base] = composed(base)
+            cfg = own(known[base])
+        findable(known[base].hydra)
+        return plain(cfg, True), plain(cfg, False), dict(known[base].hydra.runtime.choices)
 
     return take
 
@@ -97,8 +93,10 @@ def findable(hydra: Any) -> None:
 
 
 def own(cfg: DictConfig) -> DictConfig:
-    """A configuration without hydra's node."""
-    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    """A copy of a configuration without hydra's node; a value that is not there is refused."""
+    found = deepcopy(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
+    OmegaConf.set_struct(found, True)
+    return found
 
 
 def plain(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
