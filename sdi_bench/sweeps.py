@@ -111,8 +111,8 @@ MANY = 20
 def checked(asked: Sequence[Asked], composed: Compose, models: dict[str, Shared]) -> list[list[Plan]]:
     """The plans of a sweep, [the run, its reference if it has one] each. Raises what is wrong with the first bad one.
 
-    models: the one that is open, by its configuration. Runs are checked model by model, so that one network is open at a time
-    and each is opened once; the last stays open, and the plans of the others have no weights.
+    models: the one that is open, by its configuration. Runs are checked model by model, so that one network is open at a time,
+    each once for the check; the last stays open, and the plans of the others have no weights.
     """
     take = taking(composed)
     found: list[tuple[dict[str, Any], dict[str, str | None]]] = []

@@ -22,7 +22,7 @@ class MeanShift(Direction):
     """(x0 - mean of y) / lambda, y ~ p(y)·N(y; x0, lambda²) (mean-shift distillation, arXiv 2502.15989), lambda = sigma.
 
     That product is the law of y given x0 = y + lambda·noise. It is sampled by DDPM from x_bar = x0 at sigma = lambda down to
-    the lowest level, the last prediction being y; the paper samples it by guiding a run from pure noise. Its mean is the
+    the lowest level, the last prediction being y (ours; the paper has a product sampler of its own). Its mean is the
     denoiser D(x0; lambda), whatever n_steps: an n_steps of 1 takes that, which is noise=zero under eq. 10.
     lambda falls along the grid. n_steps >= 1: calls of the network for each y, the first of them shared. n_samples >= 1.
     Needs noise=zero: the kernel's centre is x0 itself; check raises ValueError otherwise, as do values out of range.

@@ -21,7 +21,8 @@ class Coupled(Kappa):
         x(0) = a·x0,   x(k+1) = a'·x0_hat + b'·eps(x(k)),   kappa = (x(T) - a_T·x0) / b_T
 
     For a flow that is Euler's rule for its velocity, and kappa = x(1). At the top it is Inversion with as many steps; below,
-    Inversion stops at the step's level. n_steps >= 1, uniform in t from the lowest level. guidance_scale: of the way up; the
+    Inversion stops at the step's level. n_steps >= 1, uniform in t from the lowest level. guidance_scale: gamma of the way up,
+    whatever guidance.convention is; the
     prompt without guidance unless it is given (ours). Raises ValueError, naming the field, for values out of range.
     """
 

@@ -23,7 +23,7 @@ class FixedPoint(Kappa):
     init: the kappa to start from (Previous starts at the root and stays there: DDIM).
     n_steps >= 1. damping in (0, 1]: 1 is Picard's iteration, which diverges where eps is steep.
     memory >= 0: Anderson acceleration over that many earlier differences (Walker and Ni, 2011, type II); 0 is off.
-    guidance_scale: of the equation; null is the sampler's own.
+    guidance_scale: gamma of the equation (arXiv 2405.15891, eq. 3), whatever guidance.convention is; null is the sampler's own.
     Raises ValueError, naming the field, for values out of range.
     """
 

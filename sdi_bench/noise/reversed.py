@@ -19,7 +19,7 @@ class Reversed(Kappa):
 
     v - (kappa - x0) = (eps - kappa) / (1 - t), so with the code's step size 1 - t what comes out is the prediction itself:
     one step of FixedPoint, at the level where the network is asked. So it is no matter of flows alone.
-    guidance_scale: of v; the code asks under the prompt without guidance, 1.
+    guidance_scale: gamma of v, whatever guidance.convention is; the code asks under the prompt without guidance, 1.
     """
 
     guidance_scale: float = 1.0
