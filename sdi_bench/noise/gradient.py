@@ -20,8 +20,8 @@ class Gradient(Kappa):
     """n_steps of gradient descent on |eps(a·x0 + b·kappa) - kappa|² / 2 at the source level (arXiv 2405.15891, eq. 8, fig. 9).
 
     The gradient goes through the network. init: the kappa to start from. n_steps >= 1. lr > 0: the step size.
-    guidance_scale: gamma of the equation, whatever guidance.convention is; null is the sampler's own. A backward pass is booked as one
-    `other` row per condition.
+    guidance_scale: gamma of the equation, whatever guidance.convention is; null is the sampler's own. A backward
+    pass is booked as one `other` row per condition.
     Raises ValueError, naming the field, for values out of range.
     """
 
