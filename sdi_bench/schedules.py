@@ -102,9 +102,8 @@ class TableSchedule:
         logsnr = below + share * (self._logsnr[high] - below)
         if self.linear:
             logsnr = -2 * torch.lerp(self._sigma[low], self._sigma[high], share).log()
-        between = (
-            1 + (-logsnr).exp()
-        ).reciprocal()  # the last bit of torch's sigmoid goes by where a number stands in its tensor
+        # the last bit of torch's sigmoid goes by where a number stands in its tensor
+        between = (1 + (-logsnr).exp()).reciprocal()
         alpha_bar = torch.where(share == 0, self.alphas_cumprod[low], between)
         return Level(alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), position / self.n_train).to(t.device)
 

@@ -16,7 +16,8 @@ from ..predictor import Predictor, Use
 from .base import Image, Kappa, Proposal, finite_source
 from .inversion import Inversion
 
-PAPER_TAU, PAPER_LEVELS = 1 / 30, ("leading", "uniform")
+PAPER_TAU = 1 / 30
+LEVELS = ("leading", "uniform")
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class ReleasedInversion(Kappa):
         require.count("noise.n_steps", self.n_steps)
         require.number("noise.guidance_scale", self.guidance_scale)
         require.number("noise.eta", self.eta, at_least=0)
-        if self.levels not in PAPER_LEVELS:
-            raise ValueError(f"noise.levels={self.levels!r}: must be {' or '.join(PAPER_LEVELS)}")
+        if self.levels not in LEVELS:
+            raise ValueError(f"noise.levels={self.levels!r}: must be {' or '.join(LEVELS)}")
 
     def check(self, model: Denoiser, guidance: Guidance, noisiest: Level) -> None:
         finite_source("released", noisiest)
