@@ -257,10 +257,9 @@ def plans_of(
     if isinstance(model, ExactModel) and not isinstance(model, HasData) and plain["device"] != "cpu":
         raise ValueError(f"device={plain['device']!r}: this model runs on the CPU")
     asked = parse_prompts(plain["prompt"], plain["prompt_file"], model.prompts)
-    items = tuple(prompts.items(asked, parse_seeds(plain["seeds"])))
     if plain["n_items"] is not None:
         require.count("n_items", plain["n_items"])
-        items = items[: plain["n_items"]]
+    items = tuple(prompts.items(asked, parse_seeds(plain["seeds"]), plain["n_items"]))
     if choices["scene"] != "image" and not isinstance(made["sampler"], Distillation):
         raise ValueError(f"scene={choices['scene']}: sampler={choices['sampler']} samples images only; use sds, sdi or ism")
     said = as_before({"scene": plain["scene"]})

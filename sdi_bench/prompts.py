@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -166,13 +167,12 @@ READERS: dict[str, Callable[[str], list[Record]]] = {
 """suffix -> how its text is read; any other is lines."""
 
 
-def items(prompts: Sequence[str | None], seeds: Sequence[int]) -> list[Item]:
-    """Seed by seed, all prompts. A prompt that stands there again gets seeds of its own, past those it had."""
-    span, met, found = max(seeds) + 1 - min(seeds), dict.fromkeys(prompts, 0), []
+def items(prompts: Sequence[str | None], seeds: Sequence[int], most: int | None = None) -> list[Item]:
+    """Seed by seed, all prompts, the first `most`. A prompt that stands there again gets seeds past those it had."""
+    span, met = max(seeds) + 1 - min(seeds), dict.fromkeys(prompts, 0)
     again = []
     for prompt in prompts:
         again.append(met[prompt])
         met[prompt] += 1
-    for seed in seeds:
-        found += [Item(prompt, seed + k * span) for prompt, k in zip(prompts, again, strict=True)]
-    return found
+    found = (Item(prompt, seed + k * span) for seed in seeds for prompt, k in zip(prompts, again, strict=True))
+    return list(islice(found, most))

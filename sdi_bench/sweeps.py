@@ -18,11 +18,11 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from .command_line import Asked, conf_dir, jobs_of, labels, read_experiment, words_of
+from .command_line import Asked, conf_dir, jobs_of, labels, options, read_experiment, words_of
 from .draws import Item
 from .guidance import gamma_said
 from .jobs import Plan, arranged, ask, execute, measured, mend, summarise
-from .plans import Shared, closed, keep_only, model_key, plans_of, unread
+from .plans import SETTINGS, Shared, closed, keep_only, model_key, plans_of, unread
 from .store import Listed, NotWrittenError, writable, write_index
 from .texts import line
 from .words import literal, said_of
@@ -60,9 +60,8 @@ def taking(composed: Compose) -> Callable[[Sequence[str]], Taken]:
     parser = OverridesParser.create()
 
     def take(overrides: Sequence[str]) -> Taken:
-        values = [word for word in overrides if VALUE.match(word)]
-        if any(word[0] in "~+" for word in overrides):  # what is added or taken away may be what a value is of
-            values = []
+        moved = [package(word[1:]) for word in overrides if word[0] in "~+"]  # added or taken away: a value may be of that
+        values = [word for word in overrides if VALUE.match(word) and not any(package(word).startswith(key) for key in moved)]
         base = tuple(word for word in overrides if word not in values)
         try:
             if base not in known:
@@ -80,8 +79,13 @@ def taking(composed: Compose) -> Callable[[Sequence[str]], Taken]:
     return take
 
 
-VALUE = re.compile(r"(?!hydra\.)\w+(\.\w+)+=")
-"""An override of a value: a group has no dot in its name."""
+VALUE = re.compile(rf"((?!hydra\.)\w+(\.\w+)+|{'|'.join(key for key in SETTINGS if not options(key))})=")
+"""An override of a value, not of a group: that has no dot in its name."""
+
+
+def package(word: str) -> str:
+    """Where in a configuration an override says something: sampler.noise of noise@sampler.noise=previous."""
+    return word.partition("=")[0].rpartition("@")[2]
 
 
 def findable(hydra: Any) -> None:
@@ -115,6 +119,10 @@ def checked(asked: Sequence[Asked], composed: Compose, models: dict[str, Shared]
     each once for the check; the last stays open, and the plans of the others have no weights.
     """
     take = taking(composed)
+    if len(asked) >= MANY:  # what is wrong with all of them is said at once
+        settings, _, choices = take(asked[0].overrides)
+        keep_only(model_key(settings), models)
+        plans_of(settings, choices, asked[0].label, models, asked[0].place)
     found: list[tuple[dict[str, Any], dict[str, str | None]]] = []
     ignored: list[dict[str, str]] = []
     for one in tqdm(asked, desc="checking", unit="runs", disable=None if len(asked) >= MANY else True, leave=False):

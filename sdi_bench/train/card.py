@@ -260,7 +260,7 @@ def in_no_order(world: World) -> World:
 def items_of(world: World, n: int) -> list[Item]:
     """The captions of the pictures, round and round, n in all; a caption that stands again gets another seed."""
     captions = list(world.table["caption"])
-    return prompts.items(captions, list(range(-(-n // len(captions)))))[:n]
+    return prompts.items(captions, list(range(-(-n // len(captions)))), n)
 
 
 def measure_kd(images: np.ndarray, items: Sequence[Item], real: np.ndarray) -> float:
