@@ -39,6 +39,7 @@ TITLES = {
     "seeds": "the built-in prior, 16 prompts, four seeds each, 50 levels",
     "trained": "the trained prior, 32 val captions of names it knows, 50 levels each",
     "trained, rows": "the first 16 of them, some 554 network rows an image each",
+    "objects": "the built-in prior in 3D, 20 prompts, 400 steps of Adam each",
 }
 
 COLUMNS = {
@@ -52,6 +53,10 @@ COLUMNS = {
     "novelty": "novelty",
     "diversity": "diversity",
     "vendi": "Vendi",
+    "named": "named",
+    "view": "view",
+    "to_shape": "PSNR to shape",
+    "silhouette": "silhouette",
 }
 """measure -> how it is headed."""
 
@@ -84,7 +89,7 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
     for tier, rows in claims.groupby("tier", sort=False) if len(claims) else ():
         parts.append(f"{tier}: claims of each paper about its own method\n\n{pairs(rows)}")
     for tier, rows in differences.groupby("tier", sort=False) if len(differences) else ():
-        parts.append(f"{tier}: differences from ddim at the same gamma\n\n{pairs(rows)}")
+        parts.append(f"{tier}: differences from {rows['b'].iloc[0]} at the same gamma\n\n{pairs(rows)}")
     return "\n\n\n".join(parts) + "\n"
 
 
