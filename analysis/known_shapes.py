@@ -26,7 +26,7 @@ from sdi_bench.metrics.known import blended, gaps, psnr
 from sdi_bench.models.base import Denoiser
 from sdi_bench.models.shapes import NAME, Shapes, shapes
 from sdi_bench.noise import Inversion, Kappa
-from sdi_bench.noise.base import Proposal
+from sdi_bench.noise.base import Last, Proposal
 from sdi_bench.predictor import Cost, Predictor
 from sdi_bench.sampling import Job
 from sdi_bench.scenes import Voxel, Wording
@@ -62,7 +62,7 @@ class Share(Kappa):
     def check(self, model: Denoiser, guidance: Guidance, noisiest: Level) -> None:
         self.inferred.check(model, guidance, noisiest)
 
-    def propose(self, x0: Tensor, step: Step, last: Tensor, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Tensor, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         kappa = self.share * self.inferred.propose(x0, step, last, net, draws).kappa
         if self.filled:
             fresh = draws.normal(Purpose.KAPPA, step.index, tuple(x0.shape[1:]))

@@ -44,6 +44,7 @@ from sdi_bench.directions import PredictedMinusAdded
 from sdi_bench.draws import PhiloxDraws, items_of
 from sdi_bench.levels import Step
 from sdi_bench.models import builtin
+from sdi_bench.noise import Last
 from sdi_bench.pictures import side_by_side
 from sdi_bench.predictor import Predictor
 from sdi_bench.probes.base import rms
@@ -68,7 +69,8 @@ states = list(sb.Ddim(grid).sample(net, draws))
 here, there = states[25], states[26]
 step = Step(here.level, there.level, there.index)
 noises = {"DDIM": sb.Previous(), "SDS": sb.Fresh(), "SDI": sb.Inversion(guidance_scale=-1.0)}
-made = {name: evaluate(here.x0, step, here.eps, noise, PredictedMinusAdded(), net, draws) for name, noise in noises.items()}
+last, kind = Last(here.eps), PredictedMinusAdded()
+made = {name: evaluate(here.x0, step, last, noise, kind, net, draws) for name, noise in noises.items()}
 columns = {
     "x0": [here.x0 for _ in made],
     "kappa, halved": [found.kappa / 2 for found in made.values()],

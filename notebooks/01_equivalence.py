@@ -41,7 +41,7 @@ from analysis.figures.style import look, panels, save
 from sdi_bench.coordinates import noisy
 from sdi_bench.directions import PredictedMinusAdded
 from sdi_bench.grids import UniformT
-from sdi_bench.noise import Previous
+from sdi_bench.noise import Last, Previous
 from sdi_bench.pictures import side_by_side
 from sdi_bench.samplers import Annealed
 from sdi_bench.samplers.distillation import evaluate
@@ -110,7 +110,7 @@ for gamma, setting in settings.items():
     timeline, bounds = Annealed(setting.grid), amplification(setting)
     x0, kappa = cached[0].x0, cached[0].eps
     for step in timeline.steps(setting.net, setting.draws):
-        made = evaluate(x0, step, kappa, Previous(), PredictedMinusAdded(), setting.net, setting.draws)
+        made = evaluate(x0, step, Last(kappa), Previous(), PredictedMinusAdded(), setting.net, setting.draws)
         kappa = setting.net(noisy(x0, made.kappa, step.dst), step.dst).raw.eps[-1]  # the slip: guided is made.eps
         x0 = made.target
         gaps = largest(x0 - ddim[step.index].x0)

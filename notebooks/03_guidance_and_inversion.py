@@ -47,6 +47,7 @@ from sdi_bench.draws import PhiloxDraws, items_of
 from sdi_bench.jobs import execute
 from sdi_bench.levels import Step
 from sdi_bench.models import builtin
+from sdi_bench.noise import Last
 from sdi_bench.pictures import side_by_side
 from sdi_bench.predictor import Predictor
 from sdi_bench.probes.base import rms
@@ -127,7 +128,7 @@ step, found = Step(here.level, there.level, there.index), []
 for width, net in nets.items():
     for t_min in (None, 0.05, 0.1, 0.2, 0.5):
         noise = sb.Inversion(guidance_scale=-1.0, entropy=0.0, t_min=t_min)
-        kappa = noise.propose(here.x0, step, here.eps, net, PhiloxDraws(tuple(items))).kappa
+        kappa = noise.propose(here.x0, step, Last(here.eps), net, PhiloxDraws(tuple(items))).kappa
         found.append({"width": width, "t_min": f"{t_min or 'none'}", "size of kappa": float(rms(kappa).mean())})
 display(pd.DataFrame(found).pivot_table("size of kappa", "width", "t_min")[["none", "0.05", "0.1", "0.2", "0.5"]])
 

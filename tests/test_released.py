@@ -16,7 +16,7 @@ from sdi_bench.draws import PhiloxDraws, Purpose, items_of
 from sdi_bench.guidance import Guidance, PerpNeg, Sides
 from sdi_bench.levels import Step
 from sdi_bench.models import DiffusersFolder, Gaussian
-from sdi_bench.noise import Fresh, Inversion, Previous, ReleasedInversion
+from sdi_bench.noise import Fresh, Inversion, Last, Previous, ReleasedInversion
 from sdi_bench.predictor import Predictor
 from sdi_bench.samplers import Annealed, Distillation, RandomT, ReleasedTimeline
 from sdi_bench.samplers.distillation import evaluate
@@ -284,7 +284,7 @@ def test_the_released_3d_guidance_on_a_given_latent(model) -> None:
         level = net.level(t / 1000)
         step = Step(level, level, 7)
         with torch.no_grad():
-            found = evaluate(z, step, z, ReleasedInversion(), PredictedMinusAdded(), net, draws)
+            found = evaluate(z, step, Last(z), ReleasedInversion(), PredictedMinusAdded(), net, draws)
         leaf = z.to(model.dtype, copy=True).requires_grad_()
         target, eps = theirs.target(leaf.detach(), t, 7, leaf)
         (0.5 * torch.nn.functional.mse_loss(leaf, target)).backward()
@@ -305,7 +305,7 @@ def test_threestudio_s_gradient_of_sds(model) -> None:
     for step in list(RandomT(3, whole=True).steps(net, draws)):
         t = 20 + int(961 * float(draws.uniform(Purpose.TIME, step.index)))
         with torch.no_grad():
-            found = evaluate(z, step, z, Fresh(), PredictedMinusAdded(), net, draws)
+            found = evaluate(z, step, Last(z), Fresh(), PredictedMinusAdded(), net, draws)
         slope = gradient(Image().see(z, None, model), found.target, step.dst, OneMinusAlphaBar())
         noise = theirs.draw(Purpose.KAPPA, step.index)
         leaf = z.to(model.dtype, copy=True).requires_grad_()
@@ -325,7 +325,7 @@ def test_with_all_taken_back_it_is_the_paper_s_inversion() -> None:
     level = net.level(torch.tensor([0.98, 0.55, 0.31, 0.2, 0.04]))
     x0, step = draws.normal(Purpose.SCENE, 0, (2,)), Step(level, level, 3)
     taken_back = ReleasedInversion(eta=0.0, levels="uniform", rolled=False, unscaled=False, each_step=False, as_found=False)
-    ours, paper = (noise.propose(x0, step, x0, net, draws).kappa for noise in (taken_back, Inversion(entropy=0.0)))
+    ours, paper = (noise.propose(x0, step, Last(x0), net, draws).kappa for noise in (taken_back, Inversion(entropy=0.0)))
     assert gap(ours, paper) <= 1e-13
 
 
@@ -338,7 +338,7 @@ def test_rows_of_unequal_levels_are_batches_of_one() -> None:
         net = Predictor(BOX, scaled_linear(), Guidance(2.0, convention="threestudio"), ("c",) * len(rows))
         level = net.level(times[rows])
         x0 = draws.normal(Purpose.SCENE, 0, (2,))
-        return ReleasedInversion().propose(x0, Step(level, level, 2), x0, net, draws).kappa
+        return ReleasedInversion().propose(x0, Step(level, level, 2), Last(x0), net, draws).kappa
 
     assert torch.equal(found([0, 1, 2, 3]), torch.cat([found([i]) for i in range(4)]))
 
@@ -352,8 +352,8 @@ def test_the_prediction_at_an_index_below_the_table_is_asked_there(model) -> Non
     level = net.level(0.25)
     x0 = draws.normal(Purpose.SCENE, 0, (4, 8, 8))
     with torch.no_grad():
-        ReleasedInversion().propose(x0, Step(level, level, 1), x0, net, draws)
-        replace(ReleasedInversion(), rolled=False).propose(x0, Step(level, level, 1), x0, net, draws)
+        ReleasedInversion().propose(x0, Step(level, level, 1), Last(x0), net, draws)
+        replace(ReleasedInversion(), rolled=False).propose(x0, Step(level, level, 1), Last(x0), net, draws)
     handle.remove()
     assert told == [-99, 1, 101, 201, 0, 1, 101, 201]
 

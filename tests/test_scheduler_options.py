@@ -26,6 +26,7 @@ from sdi_bench.models.checkpoints.families.stable_diffusion import StableDiffusi
 from sdi_bench.models.checkpoints.families.stable_diffusion_xl import StableDiffusionXL
 from sdi_bench.models.checkpoints.opening import schedule_of
 from sdi_bench.models.checkpoints.scheduler import Clip, Threshold
+from sdi_bench.noise import Last
 from sdi_bench.predictor import Cost, Predictor
 from sdi_bench.samplers import distillation
 from sdi_bench.sampling import Job
@@ -93,7 +94,7 @@ def test_cached_kappa_is_ddim_on_a_folder_that_clips(family: str, scheduler: str
     assert worst() < cached.ROUNDINGS
     evaluate = distillation.evaluate
 
-    def unmoved(x0: Tensor, step: Any, last: Tensor, noise: Any, direction: Any, net: Any, draws: Any, *more: Any) -> Any:
+    def unmoved(x0: Tensor, step: Any, last: Last, noise: Any, direction: Any, net: Any, draws: Any, *more: Any) -> Any:
         found = evaluate(x0, step, last, noise, direction, net, draws, *more)
         return found._replace(target=noisy(x0 - step.dst.sigma * (found.eps - found.kappa), 0 * x0, net.level(0.0)))
 

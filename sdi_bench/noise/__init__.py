@@ -1,6 +1,6 @@
 """The noise choices; one file, one yaml, one oracle each."""
 
-from .base import Kappa, Proposal
+from .base import Kappa, Last, Proposal
 from .consistent import Consistent
 from .coupled import Coupled
 from .exact_root import ExactRoot
@@ -8,6 +8,7 @@ from .fixed import Fixed
 from .fixed_point import FixedPoint
 from .fresh import Fresh
 from .gradient import Gradient
+from .held import Held
 from .inversion import Inversion
 from .mixed import Mixed
 from .previous import Previous
@@ -25,8 +26,10 @@ __all__ = [
     "FixedPoint",
     "Fresh",
     "Gradient",
+    "Held",
     "Inversion",
     "Kappa",
+    "Last",
     "Mixed",
     "Previous",
     "Proposal",

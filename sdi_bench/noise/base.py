@@ -23,6 +23,13 @@ class Proposal(NamedTuple):
     eps_s: Tensor | None = None
 
 
+class Last(NamedTuple):
+    """What a step leaves to the next, [batch, *shape] each: the guided eps of its network call; its kappa, if it has one."""
+
+    eps: Tensor
+    kappa: Tensor | None = None
+
+
 class Kappa(ABC):
     """A choice of noise. Stateless: what it knows of the past is `last`; what it draws is keyed by the step."""
 
@@ -35,10 +42,10 @@ class Kappa(ABC):
         """Raise ValueError if this kappa cannot be had from this model, under this guidance, on a path from `noisiest` down."""
 
     @abstractmethod
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         """The noise to add to x0 [batch, *shape] in this step.
 
-        last: the guided eps of the previous network call on this path, at level step.src.
+        last: what the step before left, at level step.src.
         """
 
 

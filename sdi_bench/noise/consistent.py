@@ -6,7 +6,7 @@ from .. import require
 from ..draws import Draws, Purpose
 from ..levels import Step
 from ..predictor import Predictor
-from .base import Image, Kappa, Proposal
+from .base import Image, Kappa, Last, Proposal
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Consistent(Kappa):
     def __post_init__(self) -> None:
         require.number("noise.gamma", self.gamma, at_least=0, at_most=1)
 
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         kappa = draws.normal(Purpose.KAPPA, 0, tuple(x0.shape[1:]))
         for index in range(1, step.index + 1 if self.gamma else 1):
             z = draws.normal(Purpose.KAPPA, index, tuple(x0.shape[1:]))

@@ -10,7 +10,7 @@ from ..coordinates import eps_from_x0, noisy
 from ..draws import Draws
 from ..levels import Step
 from ..predictor import Predictor, Use
-from .base import Image, Kappa, Proposal
+from .base import Image, Kappa, Last, Proposal
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Coupled(Kappa):
         require.count("noise.n_steps", self.n_steps)
         require.number("noise.guidance_scale", self.guidance_scale)
 
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         low, high = float(net.schedule.lowest.t), float(net.schedule.highest.t)
         times = torch.linspace(low, high, self.n_steps + 1, dtype=torch.float64)
         levels = net.levels(times.split(1))

@@ -7,7 +7,7 @@ from ..guidance import Guidance
 from ..levels import Level, Step
 from ..models.base import Denoiser, HasExactRoot
 from ..predictor import Predictor
-from .base import Image, Kappa, Proposal, finite_source
+from .base import Image, Kappa, Last, Proposal, finite_source
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,6 @@ class ExactRoot(Kappa):
         model.check_root(guidance)
         finite_source("exact_root", noisiest)
 
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         assert isinstance(net.model, HasExactRoot)  # check() has said so
         return Proposal(net.model.exact_root(x0, step.src, net.prompts, net.guidance))

@@ -12,7 +12,7 @@ from ..guidance import Guidance
 from ..levels import Level, Step
 from ..models.base import Denoiser
 from ..predictor import Predictor, Use
-from .base import Image, Kappa, Proposal
+from .base import Image, Kappa, Last, Proposal
 from .fresh import Fresh
 
 
@@ -47,7 +47,7 @@ class FixedPoint(Kappa):
     def check(self, model: Denoiser, guidance: Guidance, noisiest: Level) -> None:
         self.init.check(model, guidance, noisiest)
 
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         kappa = self.init.propose(x0, step, last, net, draws).kappa
         kappas: list[Tensor] = []
         gaps: list[Tensor] = []

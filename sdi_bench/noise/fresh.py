@@ -6,7 +6,7 @@ from .. import require
 from ..draws import Draws, Purpose
 from ..levels import Step
 from ..predictor import Predictor
-from .base import Image, Kappa, Proposal
+from .base import Image, Kappa, Last, Proposal
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,6 @@ class Fresh(Kappa):
     def __post_init__(self) -> None:
         require.count("noise.n_avg", self.n_avg)
 
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         noise = draws.normal(Purpose.KAPPA, step.index, (self.n_avg, *x0.shape[1:]))
         return Proposal(noise.mean(1) if self.n_avg > 1 else noise[:, 0])

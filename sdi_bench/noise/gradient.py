@@ -11,7 +11,7 @@ from ..guidance import Guidance
 from ..levels import Level, Step
 from ..models.base import Denoiser
 from ..predictor import Predictor, Use
-from .base import Image, Kappa, Proposal
+from .base import Image, Kappa, Last, Proposal
 from .fresh import Fresh
 
 
@@ -43,7 +43,7 @@ class Gradient(Kappa):
     def check(self, model: Denoiser, guidance: Guidance, noisiest: Level) -> None:
         self.init.check(model, guidance, noisiest)
 
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         kappa = self.init.propose(x0, step, last, net, draws).kappa
         for _ in range(self.n_steps):
             with torch.enable_grad():

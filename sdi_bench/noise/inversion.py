@@ -13,7 +13,7 @@ from ..guidance import Guidance
 from ..levels import Level, Step, expand
 from ..models.base import Denoiser
 from ..predictor import Predictor, Use
-from .base import Image, Kappa, Proposal, finite_source, time_sought
+from .base import Image, Kappa, Last, Proposal, finite_source, time_sought
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Inversion(Kappa):
         """x_bar - x0 where the inversion begins, at the schedule's lowest level."""
         return torch.zeros_like(x0)
 
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         t, n, gamma = self.time_sought(step, net, draws), len(x0), net.guidance.gamma_of(self.guidance_scale)
         legs, times = [], {}  # times: of the ends of steps, by which one it is and how many rows take the step
         for k, (source_t, target_t, taken) in enumerate(self.legs(t, float(net.schedule.lowest.t))):

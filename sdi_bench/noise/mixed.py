@@ -11,7 +11,7 @@ from .. import require
 from ..draws import Draws, Purpose
 from ..levels import Step, expand
 from ..predictor import Predictor
-from .base import Image, Kappa, Proposal
+from .base import Image, Kappa, Last, Proposal
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Mixed(Kappa):
         assert self.lam is not None  # __post_init__ has said so
         return ratio**self.lam
 
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         rho = self.kept(step)
         fresh = draws.normal(Purpose.KAPPA, step.index, (1, *x0.shape[1:])).mean(1)
-        return Proposal(expand(rho, x0) * last + expand((1 - rho.square()).sqrt(), x0) * fresh)
+        return Proposal(expand(rho, x0) * last.eps + expand((1 - rho.square()).sqrt(), x0) * fresh)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ..draws import Draws
 from ..levels import Step
 from ..predictor import Predictor
-from .base import Image, Kappa, Proposal
+from .base import Image, Kappa, Last, Proposal
 
 
 @dataclass(frozen=True)
@@ -16,5 +16,5 @@ class Previous(Kappa):
     def needs_path(self) -> bool:
         return True
 
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
-        return Proposal(last)
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
+        return Proposal(last.eps)

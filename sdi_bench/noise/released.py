@@ -13,7 +13,7 @@ from ..guidance import Guidance
 from ..levels import Level, Step, expand
 from ..models.base import CountsTimesteps, Denoiser
 from ..predictor import Predictor, Use
-from .base import Image, Kappa, Proposal, finite_source
+from .base import Image, Kappa, Last, Proposal, finite_source
 from .inversion import Inversion
 
 PAPER_TAU = 1 / 30
@@ -97,7 +97,7 @@ class ReleasedInversion(Kappa):
         like = level.t if level.told is None else level.told
         return replace(level, told=torch.full_like(like, index * unit))
 
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         t, legs = self.times(step, net, draws)
         n, gamma = len(x0), net.guidance.gamma_of(self.guidance_scale)
         taking = [torch.arange(n)[taken.expand(n)] for _, _, taken in legs]

@@ -7,7 +7,7 @@ from ..coordinates import noisy
 from ..draws import Draws
 from ..levels import Step
 from ..predictor import Predictor, Use
-from .base import Image, Kappa, Proposal
+from .base import Image, Kappa, Last, Proposal
 from .fresh import Fresh
 
 
@@ -27,7 +27,7 @@ class Reversed(Kappa):
     def __post_init__(self) -> None:
         require.number("noise.guidance_scale", self.guidance_scale)
 
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         kappa = Fresh().propose(x0, step, last, net, draws).kappa
         found = net(noisy(x0, kappa, step.dst), step.dst, scale=self.guidance_scale, use=Use.INVERSION)
         return Proposal(found.eps)

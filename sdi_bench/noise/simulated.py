@@ -13,7 +13,7 @@ from ..levels import Level, Step, expand
 from ..models.base import Denoiser, HasInput, HasOutput
 from ..predictor import Predictor, Use
 from ..schedules import last_finite
-from .base import Image, Kappa, Proposal, finite_source, time_sought
+from .base import Image, Kappa, Last, Proposal, finite_source, time_sought
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Simulated(Kappa):
         times = [min(self.t_max - k / self.n_steps, top) for k in range(int(counts.max()) + 1)]
         return [(t.clamp(min=time), k <= counts) for k, time in enumerate(times)]
 
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         n, noise = len(x0), draws.normal(Purpose.INIT, 0, tuple(x0.shape[1:]))
         legs = self.legs(time_sought(self.tau, step, net, draws), net)
         taken = [torch.arange(n)[rows.expand(n)] for _, rows in legs]

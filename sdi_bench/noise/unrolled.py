@@ -10,7 +10,7 @@ from .. import require
 from ..draws import Draws, Purpose
 from ..levels import Step, expand
 from ..predictor import Predictor
-from .base import Image, Proposal
+from .base import Image, Last, Proposal
 from .inversion import Inversion
 
 
@@ -53,7 +53,7 @@ class Unrolled(Inversion):
     def start(self, x0: Image, step: Step, net: Predictor, draws: Draws) -> Image:
         return expand(net.schedule.lowest.sigma, x0) * draws.normal(Purpose.KAPPA, step.index, tuple(x0.shape[1:]))
 
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         assert self.interval is not None
         longer = (self.interval_warm - self.interval) * max(0.0, 1 - step.index / self.warm_up) if self.warm_up else 0.0
         return Inversion.propose(replace(self, interval=self.interval + longer), x0, step, last, net, draws)

@@ -11,7 +11,7 @@ from ..coordinates import noisy
 from ..draws import Item
 from ..levels import expand
 from ..models.base import ExactModel, HasCodec, HasData
-from ..noise import Kappa
+from ..noise import Kappa, Last
 from ..predictor import Cost, Use
 from ..sampling import Job
 from .base import bound, cosine, points, rms, sigmas, stacked
@@ -68,7 +68,7 @@ class Kappas:
             scores: dict[str, list[torch.Tensor]] = {name: [] for name in values}
             for kappa in self.kappas.values():
                 spent = sum(cost.rows.values())
-                noise = kappa.propose(x0, step, state.eps, net, draws).kappa.detach()
+                noise = kappa.propose(x0, step, Last(state.eps, state.kappa), net, draws).kappa.detach()
                 scores["rows"].append(torch.full_like(nowhere, (sum(cost.rows.values()) - spent) / len(items)))
                 with torch.no_grad():
                     there = net(noisy(x0, noise, step.src), step.src, use=Use.OTHER)

@@ -10,6 +10,7 @@ import torch
 from .. import require
 from ..directions import Edited
 from ..draws import Item, PhiloxDraws
+from ..noise import Last
 from ..predictor import Cost
 from ..samplers import Distillation
 from ..samplers.distillation import evaluate
@@ -57,7 +58,7 @@ class Spread:
             with torch.no_grad():
                 for draws in again:
                     x0 = scene.projected(state.x0, job.model, draws, step.index) if isinstance(scene, Image) else state.x0
-                    made = evaluate(x0, step, state.eps, noise, direction, net, draws, state.learnt, source)
+                    made = evaluate(x0, step, Last(state.eps, state.kappa), noise, direction, net, draws, state.learnt, source)
                     total, square = total + (made.target - state.x0), square + (made.target - state.x0).square()
             mean = total / self.n_draws
             variance = (square - self.n_draws * mean.square()) / (self.n_draws - 1)

@@ -15,7 +15,7 @@ from ..grids import Grid, steps_of
 from ..guidance import Guidance
 from ..levels import Level, Step, expand
 from ..models.base import Denoiser, check_askable
-from ..noise import Fresh, Kappa
+from ..noise import Fresh, Kappa, Last
 from ..predictor import Predictor
 from ..scenes import Image, Scene
 from ..schedules import Schedule
@@ -37,7 +37,7 @@ class Eval(NamedTuple):
 def evaluate(
     x0: Tensor,
     step: Step,
-    last: Tensor,
+    last: Last,
     noise: Kappa,
     direction: Direction,
     net: Predictor,
@@ -244,8 +244,8 @@ class Distillation:
 
     def resume(self, net: Predictor, draws: Draws, state: State) -> Iterator[State]:
         """The states after one of this sampler's on the same items."""
-        model, scene, last, params, memory = net.model, self.scene, state.eps, state.params, state.memory
-        learnt = state.learnt
+        model, scene, params, memory = net.model, self.scene, state.params, state.memory
+        last, learnt = Last(state.eps, state.kappa), state.learnt
         assert params is not None
         source = None if self.source is None else Edited(self.source.x0(net, draws), self.source.prompt)
         view = scene.view(draws, state.index + 1)
@@ -263,7 +263,7 @@ class Distillation:
             found = evaluate(x0, step, last, self.noise, self.direction, asked, draws, learnt, source)
             see = partial(scene.see, view=view, model=model)
             params, memory = self.update.apply(params, memory, seen, see, found.target, step.dst)
-            last, learnt = found.eps, found.learnt
+            last, learnt = Last(found.eps, found.kappa), found.learnt
             view = scene.view(draws, step.index + 1)
             seen = scene.see(params, view, model)
             yield State(step.index, step.dst, seen.x0, found.eps, found.kappa, params, memory, learnt)

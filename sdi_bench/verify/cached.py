@@ -15,7 +15,7 @@ from ..guidance import Guidance, Prompt
 from ..levels import Level, Step, expand
 from ..models import Network, Prediction, Reparametrised
 from ..models.base import Conds, Denoiser, Rules, rules_of
-from ..noise import Previous
+from ..noise import Last, Previous
 from ..predictor import Predictor
 from ..samplers import Annealed, Ddim, Distillation, State
 from ..samplers.ddim import after
@@ -106,7 +106,7 @@ def local(setting: Setting, src: State, dst: State, worst: Worst) -> None:
     x_next = after(x, x0, eps, src.level, dst.level)
     x0_next = clean_of(x_next, x0, dst.eps, dst.level)
     x0 = clean_of(x, x0, eps, src.level)
-    found = evaluate(x0, step, eps, Previous(), PredictedMinusAdded(), net, setting.draws)
+    found = evaluate(x0, step, Last(eps), Previous(), PredictedMinusAdded(), net, setting.draws)
     # From sigma = infinity the step starts with the pair (x0, eps): there is no x_bar, only the one it arrives at.
     sigma = torch.where(src.level.sigma.isfinite(), src.level.sigma, dst.level.sigma)
     added, added_next = expand(sigma, x) * eps, expand(dst.level.sigma, x) * dst.eps

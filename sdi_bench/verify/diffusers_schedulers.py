@@ -21,7 +21,7 @@ from ..grids import Leading, Linspace, Trailing
 from ..levels import Step, clean, expand
 from ..models import Reparametrised
 from ..models.base import Denoiser
-from ..noise import Inversion, Mixed
+from ..noise import Inversion, Last, Mixed
 from ..predictor import Predictor
 from ..samplers import Annealed, Ddim, Ddpm, Distillation, State
 from ..samplers.base import start
@@ -207,7 +207,7 @@ def compare_kappa(worst: Worst, setting: Setting, image: Tensor, states: Sequenc
     net, top = setting.net, states[-1].level
     n_steps = ceil((setting.grid.n_levels - 1) / float(top.t))
     inversion = Inversion(net.guidance.scale, n_steps, tau=0.0, entropy=0.0)
-    kappa = inversion.propose(image, Step(top, top, 1), 0 * image, net, setting.draws).kappa
+    kappa = inversion.propose(image, Step(top, top, 1), Last(0 * image), net, setting.draws).kappa
     levels = [state.level for state in states]
     _, bounds = shadow(net, levels, noisy(image, 0 * image, levels[0]), ddim_onward(levels))
     sigma = expand(top.sigma, image)

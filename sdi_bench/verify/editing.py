@@ -24,7 +24,7 @@ from ..guidance import Guidance
 from ..levels import Level, Step
 from ..models.base import Denoiser
 from ..models.gaussian import Gaussian
-from ..noise import Fresh
+from ..noise import Fresh, Last
 from ..predictor import Predictor
 from ..samplers import Annealed, Distillation
 from ..samplers.distillation import evaluate
@@ -102,7 +102,7 @@ def direction_here(at: Setting, direction: DeltaDenoising | PosteriorSampling) -
     """(what one evaluation moves x0 by over -sigma, the largest |x0| over sigma)."""
     level = at.net.level(at.timestep / 1000)
     step = Step(level, level, 1)
-    found = evaluate(at.x0, step, 0 * at.x0, Fresh(), direction, at.net, at.draws, source=at.source)
+    found = evaluate(at.x0, step, Last(0 * at.x0), Fresh(), direction, at.net, at.draws, source=at.source)
     return (at.x0 - found.target) / level.sigma, largest(at.x0) / level.sigma
 
 

@@ -22,7 +22,7 @@ from ..directions import Interval, PredictedMinusAdded
 from ..draws import PhiloxDraws, Purpose
 from ..levels import Step
 from ..models.base import ExactModel
-from ..noise import Inversion
+from ..noise import Inversion, Last
 from ..predictor import Predictor
 from ..samplers import ddim
 from ..samplers.distillation import evaluate
@@ -86,7 +86,7 @@ def denoised(at: Setting, row: int) -> tuple[Tensor, Tensor, Tensor]:
 def compare(at: Setting, gap: Worst, direction: Worst) -> None:
     """Where one step of each sends x0: x0 - sigma_t·direction."""
     level, gamma = at.net.level(at.t), at.net.guidance.scale
-    step, last = Step(level, level, 1), torch.full_like(at.x0, torch.nan)
+    step, last = Step(level, level, 1), Last(torch.full_like(at.x0, torch.nan))
     ism, plain = (evaluate(at.x0, step, last, at.noise, kind, at.net, at.draws) for kind in (Interval(), PredictedMinusAdded()))
     for row in range(len(at.x0)):
         d_s, d_t, unit = denoised(at, row)

@@ -18,7 +18,7 @@ from ..draws import Draws, PhiloxDraws, Purpose
 from ..grids import UniformSigma, UniformT
 from ..levels import Level, Step, expand
 from ..models.base import Denoiser
-from ..noise import Consistent, Coupled, FixedPoint, Fresh, Inversion, Kappa, Reversed, Simulated, Zero
+from ..noise import Consistent, Coupled, FixedPoint, Fresh, Inversion, Kappa, Last, Reversed, Simulated, Zero
 from ..predictor import Predictor
 from ..samplers import Annealed, Distillation, RandomT
 from ..samplers.distillation import evaluate
@@ -138,7 +138,7 @@ def one_step(
     net: Predictor, noise: Kappa, kind: PredictedMinusAdded | MeanShift, x0: Tensor, step: Step, draws: Draws
 ) -> tuple[Tensor, Tensor]:
     """The kappa of a step and where it sends x0."""
-    found = evaluate(x0, step, torch.full_like(x0, torch.nan), noise, kind, net, draws)
+    found = evaluate(x0, step, Last(torch.full_like(x0, torch.nan)), noise, kind, net, draws)
     return found.kappa, found.target
 
 

@@ -23,7 +23,7 @@ from ..guidance import Guidance, Prompt
 from ..levels import Level, Step, expand
 from ..models import Codec, Gaussian, Mixture, Network, Reparametrised
 from ..models.base import Denoiser
-from ..noise import Fresh
+from ..noise import Fresh, Last
 from ..predictor import Predictor
 from ..samplers.distillation import evaluate
 from ..scenes import Image, Pixels
@@ -80,7 +80,7 @@ class At(NamedTuple):
     def moved(self, direction: Direction, gamma: float | None = None, index: int = 1) -> Images:
         """(x0 - target) / sigma after one step of the library."""
         net = self.net if gamma is None else replace(self.net, guidance=Guidance(gamma))
-        step, last = Step(self.level, self.level, index), torch.full_like(self.x0, torch.nan)
+        step, last = Step(self.level, self.level, index), Last(torch.full_like(self.x0, torch.nan))
         draws = replace(self.draws, _ahead={})
         return (self.x0 - evaluate(self.x0, step, last, Fresh(), direction, net, draws).target) / expand(
             self.level.sigma, self.x0

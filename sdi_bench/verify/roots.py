@@ -18,7 +18,7 @@ from ..grids import UniformT, steps_of
 from ..guidance import Guidance, Prompt
 from ..levels import Level, Step, expand
 from ..models import Gaussian, Mixture
-from ..noise import ExactRoot, Kappa, Proposal
+from ..noise import ExactRoot, Kappa, Last, Proposal
 from ..noise.base import Image
 from ..predictor import Predictor
 from ..samplers import Annealed, Ddim, Distillation, State
@@ -98,7 +98,7 @@ def closed_form(at: Setting, worst: Worst) -> None:
     unit = weights(at) * expand(scale_of([state.x0 for state in states]), states[0].x0)
     x0 = Annealed(at.grid).start(at.net, at.draws).x0
     for step, state in zip(steps_of([state.level for state in states]), states[1:], strict=True):
-        kappa = ExactRoot().propose(x0, step, torch.full_like(x0, torch.nan), at.net, at.draws).kappa
+        kappa = ExactRoot().propose(x0, step, Last(torch.full_like(x0, torch.nan)), at.net, at.draws).kappa
         x0 = at.net(noisy(x0, kappa, step.dst), step.dst).x0
         worst.compare(at.name, x0, state.x0, unit)
 
@@ -139,7 +139,7 @@ def bisect(net: Predictor, x0: Tensor, level: Level, low: Tensor, high: Tensor, 
 class Bracketed(Kappa):
     """The root at the source by halving an interval: one dimension, 0 <= gamma <= 1. It knows the model's D, nothing else."""
 
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         assert isinstance(net.model, Mixture)
         sigma = expand(step.src.sigma, x0)
         far = reach(net.model, sigma, x0, net.guidance.scale)
@@ -150,7 +150,7 @@ class Bracketed(Kappa):
 class AtDestination(Kappa):
     """The exact root at the level where it is used."""
 
-    def propose(self, x0: Image, step: Step, last: Image, net: Predictor, draws: Draws) -> Proposal:
+    def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         return ExactRoot().propose(x0, Step(step.dst, step.dst, step.index), last, net, draws)
 
 

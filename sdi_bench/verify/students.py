@@ -21,7 +21,7 @@ from ..guidance import Guidance
 from ..levels import Level, Step, expand
 from ..models import Gaussian
 from ..models.base import Denoiser
-from ..noise import Fresh
+from ..noise import Fresh, Last
 from ..predictor import Predictor
 from ..samplers import Annealed, Distillation, State
 from ..samplers.distillation import evaluate
@@ -93,7 +93,7 @@ def settings(full: bool) -> Iterator[Setting]:
 
 def away(at: Setting, direction: Direction, learnt: Learnt | None = None) -> Tensor:
     """sigma·(the direction)."""
-    last = torch.full_like(at.x0, torch.nan)
+    last = Last(torch.full_like(at.x0, torch.nan))
     return at.x0 - evaluate(at.x0, at.step, last, Fresh(), direction, at.net, at.draws, learnt).target
 
 

@@ -144,6 +144,20 @@ MUTANTS = [
         why="every prediction of the inversion is asked for at x0: right for one step",
     ),
     Mutant(
+        row="V8a",
+        file="noise/held.py",
+        old="(step.index - 1) % self.every",
+        new="step.index % self.every",
+        why="found anew one step early: as many inversions, the first is right",
+    ),
+    Mutant(
+        row="V8a",
+        file="noise/held.py",
+        old="return Proposal(last.kappa)",
+        new="return Proposal(last.eps)",
+        why="the prediction for the noise: DDIM between inversions, as good a picture",
+    ),
+    Mutant(
         row="V8e",
         file="noise/inversion.py",
         old="scale=gamma, rows",

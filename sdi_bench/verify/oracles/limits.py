@@ -10,7 +10,7 @@ import torch
 from ...directions import PredictedMinusAdded
 from ...grids import Grid, UniformLogSigma, UniformT
 from ...levels import Step
-from ...noise import Fresh, Inversion, Kappa, Mixed
+from ...noise import Fresh, Inversion, Kappa, Last, Mixed
 from ...samplers import Annealed, Ddim, Ddpm, Distillation, Sampler
 from ...samplers.distillation import evaluate
 from ...schedules import Karras
@@ -77,7 +77,7 @@ def step_factor(case: Case, noise: Inversion, sigma: float, sigma_next: float) -
     """By what one full step of eq. 10 multiplies the difference of two images."""
     step = Step(case.schedule.at_sigma(sigma), case.schedule.at_sigma(sigma_next), 1)
     x0 = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
-    target = evaluate(x0, step, x0, noise, PredictedMinusAdded(), case.predictor(2), NoDraws()).target
+    target = evaluate(x0, step, Last(x0), noise, PredictedMinusAdded(), case.predictor(2), NoDraws()).target
     return float(target[1] - target[0])
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from ...draws import PhiloxDraws, Purpose, items_of
 from ...grids import steps_of
 from ...guidance import Guidance
-from ...noise import FixedPoint, Fresh, Gradient
+from ...noise import FixedPoint, Fresh, Gradient, Last
 from ...predictor import Predictor
 from ...samplers import Annealed, Distillation, RandomT
 from ...update import Adam, OneMinusAlphaBar
@@ -56,7 +56,7 @@ def anderson(case: Case) -> Iterator[Claim]:
     noise, net, basis = FixedPoint(Fresh(), n_steps=dim + 1, memory=dim), case.predictor(4), torch.from_numpy(case.basis)
     for step in steps_of(case.grid.levels(case.schedule))[::4]:
         x0 = draws.normal(Purpose.INIT, step.index, case.model.shape)
-        kappa = noise.propose(x0, step, x0, net, draws).kappa @ basis
+        kappa = noise.propose(x0, step, Last(x0), net, draws).kappa @ basis
         sigma = float(step.src.sigma)
         (A, B), (d, _) = (tuple(map(torch.from_numpy, pair)) for pair in (case.eps(sigma), case.denoiser(sigma)))
         root = (A * (x0 @ basis) - B) / d
@@ -101,7 +101,7 @@ def descended(case: Case) -> Iterator[Claim]:
     for step in steps_of(case.grid.levels(case.schedule))[::4]:
         sigma, x0 = step.src.sigma, draws.normal(Purpose.INIT, step.index, (2,))
         kappa = draws.normal(Purpose.KAPPA, step.index, (1, 2))[:, 0]
-        got = Gradient(Fresh(), n_steps=2, lr=0.5).propose(x0, step, x0, net, draws).kappa
+        got = Gradient(Fresh(), n_steps=2, lr=0.5).propose(x0, step, Last(x0), net, draws).kappa
         for _ in range(2):
             x_bar = x0 + sigma * kappa
             mean, cov = guided_posterior(x_bar, sigma, case.gamma)

@@ -22,6 +22,7 @@ from ...noise import (
     FixedPoint,
     Fresh,
     Gradient,
+    Held,
     Inversion,
     Mixed,
     Previous,
@@ -269,6 +270,42 @@ def interval(case: Case) -> Iterator[Claim]:
     """The same with a last step of fixed length in t."""
     noise = Inversion(0.0, n_steps=5, tau=0.0, entropy=0.0, interval=0.08)
     yield Affine("", Distillation(Annealed(case.grid), noise, case.guidance), from_x0(case, invert(case, noise)))
+
+
+def hold(case: Case, noise: Inversion, every: int) -> Claim:
+    """x0' = x0 - sigma'·(A·(x0 + sigma'·kappa) - B - kappa), kappa = (K·x0 + S - x0)/sigma + h·z in each every-th step.
+
+    Each is a sum over 1, the first draw and the z of each inversion, whose coefficients are carried on.
+    """
+    d, c = case.denoiser(case.steps[0].sigma)
+    x0, kappa = [c, d * case.steps[0].sigma], [0 * c, 0 * c]
+    states = [(c, x0[1] ** 2)]
+    for k, ends in enumerate(case.steps):
+        if k % every == 0:
+            found = inverted(case, sought(case, ends, noise.tau), noise.guidance_scale, noise.n_steps)
+            kappa = [(found.slope - 1) * part / found.sigma for part in x0]
+            kappa[0] = kappa[0] + found.shift / found.sigma
+            x0, kappa = [*x0, 0 * c], [*kappa, noise.entropy + 0 * c]
+        A, B = case.eps(ends.sigma_next)
+        pairs = zip(x0, kappa, strict=True)
+        x0 = [x - ends.sigma_next * (A * (x + ends.sigma_next * added) - added) for x, added in pairs]
+        x0[0] = x0[0] + ends.sigma_next * B
+        states.append((x0[0], np.square(x0[1:]).sum(0)))
+    sampler = Distillation(Annealed(case.grid), Held(noise, every), case.guidance)
+    return Affine(f"every {every}", sampler, of_states(states, d))
+
+
+@oracle("noise/held")
+def held(case: Case) -> Iterator[Claim]:
+    """Of one, three and all steps: `noise` itself, between, one noise for ever."""
+    noise = Inversion(-1.0, n_steps=10, tau=0.1, entropy=0.3)
+    yield from (hold(case, noise, every) for every in (1, 3, 1000))
+
+
+@oracle("sampler/sdi_fast")
+def sdi_fast(case: Case) -> Iterator[Claim]:
+    """SDI's noise, kept for five steps."""
+    yield hold(case, Inversion(-case.gamma, n_steps=10, tau=1 / 30, entropy=0.3), 5)
 
 
 @oracle("sampler/sdi")
