@@ -60,7 +60,7 @@ def sentence(text: str) -> str:
     title = re.search(r"^title: *\"?(.*?)\"?$", text, flags=re.M)
     if not lines and title:
         return title[1]
-    return re.split(r"(?<!\beq)(?<!\bsec)(?<!\bapp)(?<!\bfig)(?<!\.)\.(?= |$)", " ".join(lines))[0].strip(" :")
+    return re.split(r"(?i)(?<!\beq)(?<!\bsec)(?<!\bapp)(?<!\bfig)(?<!\.)\.(?= |$)", " ".join(lines))[0].strip(" :")
 
 
 def listed() -> list[tuple[str, str, str]]:
