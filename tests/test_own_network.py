@@ -27,7 +27,7 @@ from sdi_bench.schedules import Karras, RectifiedFlow, Schedule, linear, scaled_
 from sdi_bench.store import RunFolder
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "sdi_bench/models/README.md").read_text()
 
 MEAN, VARIANCE = {"a": (0.8, -0.5, 0.1), None: (0.0, 0.2, 0.0)}, {"a": (0.3, 0.05, 1.2), None: (0.9, 0.4, 2.0)}
 EXACT = Gaussian.of({"a": (list(MEAN["a"]), list(VARIANCE["a"]))}, (list(MEAN[None]), list(VARIANCE[None])))
@@ -410,7 +410,7 @@ def test_the_readmes_network_is_sampled_in_python(folder: Path) -> None:
 
 
 def test_the_readmes_yaml_is_a_sweep_with_numbers(folder: Path) -> None:
-    program, *words = shlex.split(block("bash", "--config-dir mine"))
+    program, *words = shlex.split(block("bash", "--config-dir mine"), comments=True)
     assert program == "python"
     done = python(folder, *words)
     assert done.returncode == 0, done.stderr

@@ -392,9 +392,8 @@ def test_a_precision_is_refused_by_name(dtype: dict[str, str], message: str, fol
 
 
 def test_the_examples_of_the_readme_are_settings_there_are() -> None:
-    readme = (
-        (Path(__file__).parent.parent / "README.md").read_text().split("Weights are opened however")[1].split("The hash")[0]
-    )
+    page = (Path(__file__).parent.parent / "sdi_bench/models/README.md").read_text()
+    readme = page.split("Weights are opened however")[1].split("The hash")[0]
     said = set(re.findall(r"[ `'](model[.]\w+)=", readme))
     names = ("path", "config", "lora", "lora_scale", "variant", "dtype", "switches", "max_rows", "offload_text")
     assert said == {f"model.{name}" for name in names}

@@ -21,7 +21,7 @@ CAMERA = "camera"
 
 WINDOWS = ((0.0, 1), (0.5, 2), (0.8, 4), (1.3, 8), (2.3, 15), (4.0, 20), (6.5, 63))
 """From this sigma up, the half-width at 64 pixels. Below sigma 0.8, where details form, what denoises unseen (`tune`) pictures
-best; above it wider: what is best there gives samples that do not hang together (results/README.md)."""
+best; above it wider: what is best there gives samples that do not hang together (results/published/README.md)."""
 
 
 @cache
