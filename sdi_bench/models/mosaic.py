@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -32,29 +32,49 @@ CELLS = 16
 FEW = 8
 """Rows of one prompt that go through the pictures together."""
 
+SPANS = 8
+"""Of pictures that are compared at once."""
+
 KEPT = 64
 """A prompt that means no more pictures than this has their details kept: 50 kB each at 64 pixels."""
 
 
-@lru_cache(maxsize=4 * BLOCKS)
-def neighbours(radius: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """[blocks, blocks]: 1 where one is among the other's neighbours, so many blocks away at most."""
-    place = torch.arange(BLOCKS)
-    band = ((place[:, None] - place).abs() <= radius).to(dtype)
-    return torch.kron(band, band).to(device)
+def squares(images: Shaped[Tensor, "n c rows columns"], height: int, width: int) -> Shaped[Tensor, "squares pixels"]:
+    """Cut into squares, picture by picture and row by row, [n·(rows/height)·(columns/width), c·height·width]."""
+    cut = images.unfold(2, height, height).unfold(3, width, width)
+    return cut.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2).contiguous()
+
+
+def near(fit: Float[Tensor, "batch windows *rest"], radius: int) -> Float[Tensor, "batch windows *rest"]:
+    """Sums over each block and those at most so many away: along columns, then along rows."""
+    fit = fit.unflatten(1, (BLOCKS, BLOCKS))
+    for axis in (1, 2):
+        one, fit = fit, fit.clone()
+        for away in range(1, radius + 1):
+            n = BLOCKS - away
+            fit.narrow(axis, away, n).add_(one.narrow(axis, 0, n))
+            fit.narrow(axis, 0, n).add_(one.narrow(axis, away, n))
+    return fit.flatten(1, 2)
+
+
+def heaviest(fit: Float[Tensor, "*rest n"]) -> Int[Tensor, "*rest 1"]:
+    """Which of n, a multiple of `SPANS`, is largest: argmax, but first over spans, of which a core compares many at once."""
+    spans = fit.detach().unflatten(-1, (SPANS, -1))
+    best = spans.amax(-1).argmax(-1, keepdim=True)
+    those = torch.take_along_dim(spans, best.unsqueeze(-1), -2).squeeze(-2)
+    return those.argmax(-1, keepdim=True) + best * spans.shape[-1]
 
 
 class Part(NamedTuple):
-    """Some of the pictures that a prompt means, reduced.
+    """Some of the pictures that a prompt means, reduced; n is a multiple of `SPANS`, some of no weight make it up.
 
-    images: which of the model's, [n]. cells: less the mean of all pictures, by block, [blocks, d, n], d = channels·cells of a
-    block. norms: their squares, [blocks, n]. log_weights: [n]; the weights of all parts sum to 1. details: what a reduced
-    picture leaves out of each, [n, channels, height, width]; None where it is only asked of the one that weighs most.
+    images: which of the model's, [n]. cells: less the mean of all pictures, by block, and their square, [blocks, d + 1, n],
+    d = channels·cells of a block. log_weights: [n]; the weights of all parts sum to 1. details: what a reduced picture leaves
+    out of each, [height, n, channels·width]; None where it is only asked of the one that weighs most.
     """
 
     images: Tensor
     cells: Tensor
-    norms: Tensor
     log_weights: Tensor
     details: Tensor | None
 
@@ -124,28 +144,39 @@ class Mosaic(Prior):
         """All images reduced, [n, channels, cells, cells]."""
         shrink = self.shrink * self.cell
         n, channels, height, width = self.images.shape
-        tiles = self.images.reshape(n, channels, height // shrink, shrink, width // shrink, shrink)
-        return torch.from_numpy(tiles.mean((3, 5), dtype=np.float64) / 127.5 - 1)
+        sums = np.zeros((n, channels, height // shrink, width // shrink), np.uint32)  # of bytes: exact
+        for k in range(0, n, 256):  # what fits a core's cache
+            tiles, here = self.images[k : k + 256].reshape(-1, channels, height // shrink, shrink, width), sums[k : k + 256]
+            rows = tiles[:, :, :, 0].astype(np.uint16)
+            for j in range(1, shrink):
+                rows += tiles[:, :, :, j]
+            for j in range(shrink):
+                here += rows[..., j::shrink]
+        return torch.from_numpy(sums / shrink**2 / 127.5 - 1)
 
     @cached_property
     def _tiles(self) -> Tensor:
-        """The pixels of each block and half a block around it, [n, blocks, blocks, 2B, 2B·channels]: a view; bytes by four."""
-        images = torch.from_numpy(self.images)
-        if self.shrink > 1:
-            images = torch.cat([self.seen(some.numpy()).to(self.dtype) for some in images.split(512)])
-        block = self.shape[1] // BLOCKS
-        padded = functional.pad(images, (block // 2,) * 4).permute(0, 2, 3, 1).flatten(2).contiguous()
-        if padded.dtype == torch.uint8 and block * self.shape[0] % 4 == 0:
-            padded = padded.view(torch.int32)  # an index finds words sooner than bytes
-        step = padded.shape[2] // (BLOCKS + 1)
-        return padded.unfold(1, 2 * block, block).unfold(2, 2 * step, step)
+        """Pixels in squares as wide as a block, half a block off, by picture, [n·9·9, B·B·channels]: bytes, or at a smaller
+        size than the images' what the reduced picture leaves out.
+        """
+        side = self.shape[1] // BLOCKS
+        found: list[Tensor] = []
+        for some in torch.from_numpy(self.images).split(512):
+            if self.shrink > 1:
+                small = self._small[len(found) * 512 :][: len(some)]
+                some = (self.seen(some.numpy()) - self._grown(small)).to(self.dtype)
+            padded = functional.pad(some, (side // 2,) * 4)
+            if padded.dtype == torch.uint8 and side == 8:
+                found.append(squares(padded.view(torch.int64), side, 1).view(torch.uint8))  # eight bytes are copied at once
+            else:
+                found.append(squares(padded, side, side))
+        return torch.cat(found)
 
     @cached_property
     def _around(self) -> Tensor:
-        """The cells of each block and two on either side, [n, blocks, blocks, w, w·channels]: a view."""
-        channels, per = self.shape[0], self._small.shape[-1] // BLOCKS
-        padded = functional.pad(self._small.to(self.dtype), (2,) * 4, mode="replicate").permute(0, 2, 3, 1).flatten(2)
-        return padded.contiguous().unfold(1, per + 4, per).unfold(2, (per + 4) * channels, per * channels)
+        """The cells of blocks, and of one more around all, by picture, [n·10·10, channels·cells of a block]."""
+        per = self._small.shape[-1] // BLOCKS
+        return squares(functional.pad(self._small.to(self.dtype), (per,) * 4, mode="replicate"), per, per)
 
     def _blocks(self, small: Float[Tensor, "n c cells cells"]) -> Float[Tensor, "blocks n d"]:
         """Reduced pictures cut into blocks, d = channels·cells of a block."""
@@ -174,142 +205,193 @@ class Mosaic(Prior):
             return [part(index[k::n], log_weights[k::n], few, device) for k in range(n)]
 
         def part(index: np.ndarray, log_weights: np.ndarray, detailed: bool, device: torch.device) -> Part:
+            more = -len(index) % SPANS
+            index, log_weights = np.pad(index, (0, more), "edge"), np.pad(log_weights, (0, more), constant_values=-np.inf)
             small, details = self._small[index], None
             if detailed and self.cell > 1:
-                details = (self.seen(self.images[index]) - self._grown(small)).to(device, self.dtype)
-            cells = (
-                (self._blocks(small) - self._middle(torch.device("cpu"))).transpose(1, 2).to(device, self.dtype).contiguous()
+                details = self.seen(self.images[index]) - self._grown(small)
+                details = details.permute(2, 0, 1, 3).flatten(2).to(device, self.dtype).contiguous()
+            cells = (self._blocks(small) - self._middle(torch.device("cpu"))).transpose(1, 2)
+            cells = torch.cat([cells, cells.square().sum(1, keepdim=True)], 1).to(device, self.dtype).contiguous()
+            return Part(
+                torch.from_numpy(index).to(device), cells, torch.from_numpy(log_weights).to(device, self.dtype), details
             )
-            weights = torch.from_numpy(log_weights).to(device, self.dtype)
-            return Part(torch.from_numpy(index).to(device), cells, cells.square().sum(1), weights, details)
 
         return parts
 
     @cached_property
-    def _norms(self) -> Callable[[Prompt, torch.device, int], list[Tensor]]:
-        """norms of the parts, summed over windows of this radius; over all blocks at once where a window has them all."""
-
-        @lru_cache(maxsize=128)
-        def norms(prompt: Prompt, device: torch.device, radius: int) -> list[Tensor]:
-            parts = self._parts(prompt, device)
-            if radius >= BLOCKS - 1:
-                return [part.norms.sum(0, keepdim=True) for part in parts]
-            return [neighbours(radius, device, self.dtype) @ part.norms for part in parts]
-
-        return norms
+    def _hats(self) -> Callable[[torch.device], Float[Tensor, "blocks size"]]:
+        """How much each block along a side counts at a pixel: linear from the middle of one to that of the next."""
+        unit = torch.eye(BLOCKS, dtype=torch.float64)[None]
+        hats = functional.interpolate(unit, self.shape[1], mode="linear", align_corners=False)[0]
+        return lru_cache(maxsize=2)(lambda device: hats.to(device, self.dtype))
 
     @cached_property
-    def _maps(self) -> Callable[[torch.device], tuple[Tensor, Tensor]]:
-        """(how much each block's weights count at the pixels of its tile, cells around a block brought up to these pixels)."""
-
-        @lru_cache(maxsize=2)
-        def maps(device: torch.device) -> tuple[Tensor, Tensor]:
-            block, cells = self.shape[1] // BLOCKS, self.shape[1] // BLOCKS // self.cell + 4
-
-            def stretched(n: int, factor: int) -> Tensor:
-                unit = torch.eye(n, dtype=torch.float64)[None]
-                return functional.interpolate(unit, scale_factor=factor, mode="linear", align_corners=False)[0]
-
-            along = functional.pad(stretched(BLOCKS, block), (block // 2,) * 2)
-            along = torch.stack([along[q, q * block : (q + 2) * block] for q in range(BLOCKS)])
-            hats = torch.einsum("qy,rx->qryx", along, along).flatten(0, 1)
-            first = 2 * self.cell - block // 2
-            grown = stretched(cells, self.cell)[:, first : first + 2 * block].T
-            return hats.to(device, self.dtype), grown.to(device, self.dtype)
-
-        return maps
+    def _grow(self) -> Callable[[torch.device], Float[Tensor, "pixels cells"]]:
+        """What makes pixels of a block, and of half a one on either side, of the cells of three."""
+        cells = 3 * (self.shape[1] // BLOCKS // self.cell)
+        unit = torch.eye(cells, dtype=torch.float64)[None]
+        grown = functional.interpolate(unit, scale_factor=self.cell, mode="linear", align_corners=False)[0]
+        side = self.shape[1] // BLOCKS
+        return lru_cache(maxsize=2)(
+            lambda device: grown[:, side // 2 : side // 2 + 2 * side].T.to(device, self.dtype).contiguous()
+        )
 
     def posterior_means(
         self, x: Float[Tensor, "batch *shape"], a: Sequence[float], b: Sequence[float], rows: Sequence[tuple[int, Prompt]]
     ) -> Float[Tensor, "rows *shape"]:
-        """A few rows of one prompt at a time, so that all pictures are gone through once for them."""
-        alike: dict[tuple[Prompt, int], list[int]] = {}
+        """`FEW` rows at a time of prompts that mean few pictures; as many as there are of another one, for each thread."""
+        alike: dict[tuple[int, int, Prompt], list[int]] = {}
         for place, (row, prompt) in enumerate(rows):
-            alike.setdefault((prompt, self.radius(b[row] / a[row] if a[row] > 0 else np.inf)), []).append(place)
-        for prompt, radius in alike:  # here, and not in several threads at once
-            self._norms(prompt, x.device, radius)
-        if self.cell > 1 and any(self._parts(prompt, x.device)[0].details is None for prompt, _ in alike):
-            _ = self._tiles, self._around, self._maps(x.device)
-        few = [(key, places[k : k + FEW]) for key, places in alike.items() for k in range(0, len(places), FEW)]
+            parts = self._parts(prompt, x.device)  # here, and not in several threads at once
+            n = len(parts[0].images)
+            few = len(parts) == 1 and n <= KEPT
+            radius = self.radius(b[row] / a[row] if a[row] > 0 else np.inf)
+            alike.setdefault((radius, n if few else 0, None if few else prompt), []).append(place)
+        work: list[tuple[int, bool, list[int]]] = []
+        for (radius, n_few, _), places in alike.items():
+            if not n_few and self.cell > 1:
+                _ = self._tiles, self.shrink > 1 or self._around
+            size = FEW if n_few else -(-len(places) // (FEW * torch.get_num_threads())) * FEW
+            work += [(radius, n_few > 0, places[k : k + size]) for k in range(0, len(places), size)]
 
-        def some(key: tuple[Prompt, int], places: Sequence[int]) -> Tensor:
-            here = [rows[place][0] for place in places]
-            return self.means(x[here], [a[row] for row in here], [b[row] for row in here], *key)
+        def some(radius: int, few: bool, places: Sequence[int]) -> Tensor:
+            here, prompts = [rows[place][0] for place in places], [rows[place][1] for place in places]
+            signal, noise = (torch.tensor([of[row] for row in here], dtype=x.dtype, device=x.device) for of in (a, b))
+            return (self._of_few if few else self._of_many)(x[here], signal, noise, prompts, radius)
 
-        found = torch.cat(by_row(some, few, x.device))
-        return found[torch.argsort(torch.tensor([place for _, places in few for place in places], device=x.device))]
+        found = torch.cat(by_row(some, work, x.device))
+        return found[torch.argsort(torch.tensor([place for *_, places in work for place in places], device=x.device))]
 
-    def means(
-        self, x: Float[Tensor, "rows *shape"], a: Sequence[float], b: Sequence[float], prompt: Prompt, radius: int
+    def _asked(
+        self, x: Float[Tensor, "rows *shape"], a: Float[Tensor, " rows"], b: Float[Tensor, " rows"]
+    ) -> Float[Tensor, "blocks rows e"]:
+        """What a part's cells are multiplied with, for n·(2a·seen(x)·c - a²·|c|²)/2v; both less the mean of all pictures."""
+        a, b = a[:, None], b[:, None]
+        small = functional.avg_pool2d(x, self.cell) if self.cell > 1 else x
+        scale = self.cell**2 / (2 * (b.square() + (a * self.width).square()))
+        own = 2 * scale * a * (self._blocks(small) - a * self._middle(x.device))
+        return torch.cat([own, (-scale * a.square()).expand(len(own), -1, -1)], 2)
+
+    @staticmethod
+    def _weighed(
+        own: Float[Tensor, "batch blocks rows e"],
+        cells: Float[Tensor, "batch blocks e n"],
+        log_weights: Float[Tensor, "batch n"],
+        radius: int,
+    ) -> tuple[
+        Float[Tensor, "batch windows rows n"], Float[Tensor, "batch windows rows n"], Float[Tensor, "batch blocks rows d"]
+    ]:
+        """Log weights of the pictures, up to a number; weights; mean cells. One window where it has all blocks."""
+        whole = radius >= BLOCKS - 1
+        if whole:
+            own, cells = own.transpose(1, 2).flatten(2)[:, None], cells.flatten(1, 2)[:, None]
+        fit = own @ cells
+        if not whole:
+            fit = near(fit, radius)
+        fit += log_weights[:, None, None]
+        weights = fit.clamp(min=fit.detach().amax(3, keepdim=True) + LEAST).softmax(3)
+        if whole:
+            means = (weights @ cells.transpose(2, 3))[:, 0].unflatten(2, (BLOCKS**2, -1)).transpose(1, 2)[..., :-1]
+        else:
+            means = weights @ cells[:, :, :-1].transpose(2, 3)
+        return fit, weights, means
+
+    def _low(self, cells: Float[Tensor, "blocks rows d"], device: torch.device) -> Float[Tensor, "rows *shape"]:
+        """The coarse part, of mean cells."""
+        per = min(CELLS, self.shape[1]) // BLOCKS
+        mean = (cells + self._middle(device)).transpose(0, 1).reshape(-1, BLOCKS, BLOCKS, self.shape[0], per, per)
+        return self._grown(mean.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3))
+
+    def _of_few(
+        self, x: Float[Tensor, "rows *shape"], a: Tensor, b: Tensor, prompts: Sequence[Prompt], radius: int
     ) -> Float[Tensor, "rows *shape"]:
-        """m(x) for at most `FEW` rows of one prompt and windows of one radius, a part of the pictures at a time.
+        """m(x) where each row's prompt means few pictures, as many as the others'. Each is a product by itself."""
+        parts = [self._parts(prompt, x.device)[0] for prompt in prompts]
+        own = self._asked(x, a, b).transpose(0, 1).unsqueeze(2)
+        cells, log_weights = (torch.stack(of) for of in zip(*[(part.cells, part.log_weights) for part in parts], strict=True))
+        _, weights, means = self._weighed(own, cells, log_weights, radius)
+        low = self._low(means[:, :, 0].transpose(0, 1), x.device)
+        if self.cell == 1:
+            return low
+        hats = self._hats(x.device)
+        shares = weights[:, :, 0].expand(-1, BLOCKS**2, -1).unflatten(1, (BLOCKS, BLOCKS))  # [rows, blocks, blocks, n]
+        shares = (hats.T @ shares.flatten(2)).unflatten(2, (BLOCKS, -1))  # at each pixel's height
+        details = []
+        for share, part in zip(shares, parts, strict=True):
+            assert part.details is not None
+            of_blocks = torch.bmm(share, part.details).unflatten(2, (self.shape[0], -1))
+            details.append((of_blocks * hats[:, None]).sum(1).transpose(0, 1))
+        return low + torch.stack(details)
+
+    def _of_many(
+        self, x: Float[Tensor, "rows *shape"], a: Tensor, b: Tensor, prompts: Sequence[Prompt], radius: int
+    ) -> Float[Tensor, "rows *shape"]:
+        """m(x) of rows of one prompt, a part of the pictures at a time.
 
         The products are of `FEW` rows, some of them blank, so that on a CPU a row has the same bits in any batch.
         """
-        parts, norms, n = self._parts(prompt, x.device), self._norms(prompt, x.device, radius), len(x)
-        small = functional.avg_pool2d(x, self.cell) if self.cell > 1 else x
-        middle, near = self._middle(x.device), neighbours(radius, x.device, x.dtype)
-        signal, noise = (torch.tensor(values, dtype=x.dtype, device=x.device)[:, None] for values in (a, b))
-        scale = self.cell**2 / (2 * (noise.square() + (signal * self.width).square()))
-        own = functional.pad(2 * scale * signal * (self._blocks(small) - signal * middle), (0, 0, 0, FEW - n))
-        whole = len(norms[0]) == 1
-        if whole:
-            own = own.transpose(0, 1).reshape(1, FEW, -1)
-        logs, coarse, heaviest, which = [], [], [], []
-        for part, squares in zip(parts, norms, strict=True):
-            cells = part.cells.reshape(1, -1, len(part.images)) if whole else part.cells
-            agree = torch.bmm(own, cells).transpose(0, 1)[:n]
-            if not whole:
-                agree = torch.bmm(near.expand(n, -1, -1), agree)
-            # in place, for memory that is new takes as long as the sums: [rows, windows, pictures]
-            fit = agree.sub_((scale * signal.square())[:, :, None] * squares - part.log_weights)
-            most, best = fit.max(2, keepdim=True)
-            weights = fit.sub_(most).clamp_(min=LEAST).exp_()
-            total = weights.sum(2, keepdim=True)
-            by_window = functional.pad(weights.transpose(0, 1), (0, 0, 0, FEW - n)).contiguous()
-            means = torch.bmm(by_window, cells.transpose(1, 2))
-            if whole:
-                means = means.reshape(FEW, BLOCKS**2, -1).transpose(0, 1)
-            logs.append(most + total.log())
-            coarse.append(means[:, :n].transpose(0, 1) / total)
-            heaviest.append(1 / total[..., 0])
-            which.append(part.images[best[..., 0]])
-        odds = torch.stack(logs).softmax(0)  # [parts, rows, windows, 1]
-        mean = (odds * torch.stack(coarse)).sum(0) + middle.transpose(0, 1)
-        per = small.shape[-1] // BLOCKS
-        low = self._grown(mean.reshape(n, BLOCKS, BLOCKS, -1, per, per).permute(0, 3, 1, 4, 2, 5).reshape(small.shape))
+        parts, n = self._parts(prompts[0], x.device), len(x)
+        own = functional.pad(self._asked(x, a, b), (0, 0, 0, -n % FEW))[None]
+        logs, coarse, tops, which = [], [], [], []
+        for part in parts:
+            for few in own.split(FEW, dim=2):  # a part's cells stay in a core's cache
+                fit, weights, means = self._weighed(few, part.cells[None], part.log_weights[None], radius)
+                best = heaviest(fit)
+                top = weights.gather(3, best)
+                logs.append((fit.gather(3, best) - top.log())[0, ..., 0])
+                coarse.append(means[0])
+                tops.append(top[0, ..., 0])
+                which.append(part.images[best[0, ..., 0]])
+
+        def by_part(found: list[Tensor]) -> Tensor:
+            """[parts, windows or blocks, rows, ...]"""
+            groups = len(found) // len(parts)
+            return torch.stack([torch.cat(found[k : k + groups], 1)[:, :n] for k in range(0, len(found), groups)])
+
+        odds = by_part(logs).movedim(0, -1).softmax(-1).movedim(-1, 0)  # over what lies together: the same bits in any batch
+        low = self._low((odds[..., None] * by_part(coarse)).sum(0), x.device)
         if self.cell == 1:
             return low
-        if parts[0].details is not None:
-            return low + torch.stack([self._detail(row, parts[0].details) for row in weights / total])
-        shares, them = odds[..., 0] * torch.stack(heaviest), torch.stack(which)
-        return low + torch.stack([self._detail_of(shares[:, row].T, them[:, row].T) for row in range(n)])
+        shares, them = odds * by_part(tops), by_part(which)
+        shares, them = (of.permute(2, 1, 0).expand(-1, BLOCKS**2, -1).split(FEW) for of in (shares, them))
+        return low + torch.cat([self._detail_of(*few) for few in zip(shares, them, strict=True)])
 
-    def _detail(self, weights: Float[Tensor, "windows n"], details: Float[Tensor, "n *shape"]) -> Float[Tensor, "*shape"]:
-        """Details of pictures, weighed. weights: by block, interpolated; or one row for all."""
-        if len(weights) == 1:
-            return torch.tensordot(weights[0], details, 1)
-        shares = weights.T.reshape(-1, 1, BLOCKS, BLOCKS)
-        return (functional.interpolate(shares, details.shape[2:], mode="bilinear", align_corners=False) * details).sum(0)
+    def _detail_of(
+        self, shares: Float[Tensor, "rows blocks k"], which: Int[Tensor, "rows blocks k"]
+    ) -> Float[Tensor, "rows *shape"]:
+        """Details of a few pictures in each block, interpolated between the blocks."""
+        rows, (channels, size), k = len(shares), self.shape[:2], shares.shape[2]
+        side, which = size // BLOCKS, which.flatten(0, 1).cpu()
+        place = torch.arange(BLOCKS**2).repeat(rows)[:, None]
 
-    def _detail_of(self, shares: Float[Tensor, "windows k"], which: Int[Tensor, "windows k"]) -> Float[Tensor, "*shape"]:
-        """The same of a few pictures in each block."""
-        size, block, place = self.shape[1], self.shape[1] // BLOCKS, torch.arange(BLOCKS**2)[:, None]
-        hats, grown = self._maps(shares.device)
-        shares = shares.expand(BLOCKS**2, -1)
-        tile = (which.expand(BLOCKS**2, -1).cpu(), place // BLOCKS, place % BLOCKS)
+        def weighed(of_all: Tensor, n: int) -> Float[Tensor, "n n rows_blocks pixels"]:
+            """The mean of each of n x n squares around a block."""
+            along = BLOCKS + n - 1
+            first = which * along**2 + place // BLOCKS * along + place % BLOCKS
+            places = first + (torch.arange(n)[:, None] * along + torch.arange(n)).reshape(-1, 1, 1)
+            these = of_all.index_select(0, places.flatten()).to(shares.device, self.dtype)
+            mean = torch.bmm(shares.reshape(-1, 1, k).repeat(n * n, 1, 1), these.unflatten(0, (-1, k)))
+            return mean.reshape(n, n, rows * BLOCKS**2, -1)
 
-        def weighed(of_all: Tensor) -> Tensor:
-            these = of_all[tile]
-            these = these.view(torch.uint8) if these.dtype == torch.int32 else these
-            mean = torch.bmm(shares[:, None], these.flatten(2).to(shares.device).to(self.dtype))
-            return mean.reshape(len(shares), these.shape[2], -1, self.shape[0]).permute(0, 3, 1, 2)
-
-        pixels = weighed(self._tiles)
+        hats, grow = self._hats(shares.device), self._grow(shares.device)
+        quarters = weighed(self._tiles, 2).reshape(2, 2, rows, BLOCKS, BLOCKS, channels, side, side)
         if self.shrink == 1:
-            pixels = pixels / 127.5 - shares.sum(1)[:, None, None, None]
-        columns = ((pixels - grown @ weighed(self._around) @ grown.T) * hats[:, None]).flatten(1).T[None]
-        return functional.fold(columns, (size, size), 2 * block, stride=block, padding=block // 2)[0]
+            per = side // self.cell
+            cells = weighed(self._around, 3).reshape(3, 3, -1, channels, per, per).permute(2, 3, 0, 4, 1, 5)
+            low = grow @ cells.reshape(-1, 3 * per, 3 * per) @ grow.T
+            low = low.reshape(rows, BLOCKS, BLOCKS, channels, 2, side, 2, side).permute(4, 6, 0, 1, 2, 3, 5, 7)
+            quarters = quarters / 127.5 - low - shares.sum(2).reshape(rows, BLOCKS, BLOCKS, 1, 1, 1)
+        halves = functional.pad(hats, (side // 2, side // 2)).unfold(1, side, side)  # of a block, at the squares around it
+        halves = torch.stack([halves.diagonal(half).T[:BLOCKS] for half in (0, 1)])  # [2, blocks, side]
+        quarters = quarters * (halves[:, None, :, None, :, None] * halves[None, :, None, :, None, :])[:, :, None, :, :, None]
+        joined = quarters.new_zeros(rows, channels, BLOCKS + 1, side, BLOCKS + 1, side)
+        for down in (0, 1):
+            for right in (0, 1):
+                here = joined[:, :, down : down + BLOCKS, :, right : right + BLOCKS]
+                here += quarters[down, right].permute(0, 3, 1, 4, 2, 5)
+        inside = slice(side // 2, side // 2 + size)
+        return joined.flatten(4).flatten(2, 3)[:, :, inside, inside]
 
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
         """Of the pictures, of the patches, or of both in shares that go over into one another as sigma does."""

@@ -46,7 +46,7 @@ from sdi_bench.levels import Level
 from sdi_bench.metrics.rprec import val_captions
 from sdi_bench.models.builtin import local, mosaic, weighted_images
 from sdi_bench.models.local import Prior
-from sdi_bench.models.mosaic import Mosaic, neighbours
+from sdi_bench.models.mosaic import Mosaic
 from sdi_bench.models.patch_mixture import ramp
 from sdi_bench.predictor import Cost
 from sdi_bench.samplers import Ddim
@@ -161,7 +161,9 @@ def everything(model: Mosaic, x: torch.Tensor, a: float, b: float, details: torc
     per = seen.shape[-1] // 8
     far = (seen - a * small).square().sum(1).unflatten(2, (8, per)).unflatten(1, (8, per)).sum((2, 4)).flatten(1)
     radius = model.radius(b / a)
-    fit = -(model.cell**2) / (2 * v) * far @ neighbours(min(radius, 7), torch.device("cpu"), torch.float64)
+    place = torch.arange(8)
+    band = ((place[:, None] - place).abs() <= radius).double()
+    fit = -(model.cell**2) / (2 * v) * far @ torch.kron(band, band)
     weights = fit.softmax(0)  # [n, blocks]
     own = small.unflatten(3, (8, per)).unflatten(2, (8, per))
     coarse = (weights.reshape(-1, 1, 8, 1, 8, 1) * own).sum(0).flatten(3, 4).flatten(1, 2)

@@ -8,8 +8,8 @@ PLANTED = [
     Planted(
         TESTS + "test_it_is_the_posterior_by_brute_force",
         MOSAIC,
-        "* squares - part.log_weights)",
-        "* squares - 0 * part.log_weights)",
+        "fit += log_weights[",
+        "fit += 0 * log_weights.clamp(-1e9)[",
         "what a prompt means weighs nothing: only which pictures it means still counts",
     ),
     Planted(
@@ -22,22 +22,22 @@ PLANTED = [
     Planted(
         TESTS + "test_more_pictures_than_are_kept_go_by_parts",
         MOSAIC,
-        "pixels - grown @ weighed(self._around) @ grown.T",
-        "pixels - 0 * (grown @ weighed(self._around) @ grown.T)",
+        "quarters / 127.5 - low - shares",
+        "quarters / 127.5 - 0 * low - shares",
         "the reduced picture counts twice",
     ),
     Planted(
         TESTS + "test_more_pictures_than_are_kept_go_by_parts",
         MOSAIC,
-        "logs.append(most + total.log())",
-        "logs.append(most)",
+        "fit.gather(3, best) - top.log()",
+        "fit.gather(3, best)",
         "a part of the pictures weighs what its best one does",
     ),
     Planted(
         TESTS + "test_more_pictures_than_are_kept_go_by_parts",
         MOSAIC,
-        "odds[..., 0] * torch.stack(heaviest)",
-        "torch.stack(heaviest) / len(parts)",
+        "odds * by_part(tops)",
+        "by_part(tops) / len(parts)",
         "the parts of the pictures weigh the same",
     ),
     Planted(
