@@ -537,7 +537,9 @@ def show(plan: Plan, images: Pictures) -> None:
         sides = {angle: few[:, k] for angle, k in zip(angles, columns, strict=True)}
         pictures.side_by_side(plan.folder.path / "samples.png", sides, names, plan.label)
         for item, views in zip(plan.items[:TURNING], images, strict=False):
-            pictures.turntable(plan.folder.path / f"{slug(item)}.gif", views)
+            said = f"{plan.label} γ {plan.gamma:g} · {pictures.name_of(item)}"
+            turns = [f"{said}\n{azimuth:.0f}°" for azimuth in plan.job.scene.orbit.azimuth]
+            pictures.turntable(plan.folder.path / f"{slug(item)}.gif", views, turns)
         return
     prompts = list(dict.fromkeys(item.prompt for item in plan.items))[:16]
     seeds = sorted({item.seed for item in plan.items})[:8]

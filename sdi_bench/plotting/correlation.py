@@ -61,7 +61,7 @@ def prepare(rows: Rows) -> pd.DataFrame:
         pixels, seeds = over_pixels(noise), np.full((len(sigma), len(sigma)), np.nan)
         if seeds_of(row) >= FEW:
             seeds = over_seeds(noise, prompts_of(path.items))
-        label = row.label if len({other.gamma for other in traced}) == 1 else f"{row.label}, γ {row.gamma:g}"
+        label = row.label if len({other.gamma for other in traced}) == 1 else f"{row.label} γ {row.gamma:g}"
         for i, j in np.ndindex(seeds.shape):
             about = {"run": label, "i": i, "j": j, "sigma_i": sigma[i], "sigma_j": sigma[j]}
             found.append(about | {"over seeds": seeds[i, j], "over pixels": pixels[i, j]})
@@ -74,7 +74,7 @@ def draw(table: pd.DataFrame, rows: Rows) -> Figure:
     """Matrices, noisiest level first; blue is against, red is along."""
     runs = list(dict.fromkeys(table["run"]))
     kinds = [kind for kind in ("over seeds", "over pixels") if table[kind].notna().any()]
-    figure, axes = panels(len(kinds), len(runs), width=max(2.0, 5.2 / len(runs)), height=2.3)
+    figure, axes = panels(len(kinds), len(runs), width=max(1.7, 5.2 / (len(runs) + 1)), height=max(1.7, 5.2 / (len(runs) + 1)))
     image = None
     for line, kind in zip(axes, kinds, strict=True):
         for axis, run in zip(line, runs, strict=True):
@@ -89,7 +89,9 @@ def draw(table: pd.DataFrame, rows: Rows) -> Figure:
             axis.set_xlabel("noise level σ" if kind == kinds[-1] else "", fontsize=8)
         line[0].set_ylabel(f"{kind}\nnoise level σ", fontsize=8)
     assert image is not None
-    figure.colorbar(image, ax=[axis for line in axes for axis in line], label="correlation of the noise κ", shrink=0.8)
+    bar = figure.colorbar(image, ax=[axis for line in axes for axis in line], shrink=0.8, aspect=30)
+    bar.set_label("correlation of the noise κ", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
     return figure
 
 

@@ -9,8 +9,8 @@ from ..stats import spread_of
 from .rows import Row, Rows
 from .style import legend, look, panels, plain, whiskers
 
-MEASURES = 8
-"""Measures that are shown at most, a column each."""
+MEASURES, COLUMNS = 12, 4
+"""Measures that are shown at most, and side by side."""
 
 
 def paired(row: Row, base: Row, measure: str) -> dict[str, float] | None:
@@ -68,35 +68,49 @@ def axis_of(table: pd.DataFrame) -> str:
 
 
 def draw(table: pd.DataFrame, rows: Rows) -> Figure:
-    """A column a measure: its values with 95 % intervals, and below the paired differences."""
+    """A measure's values with 95 % intervals, and right below them the paired differences; COLUMNS measures side by side."""
     names, over = list(dict.fromkeys(table["measure"]))[:MEASURES], axis_of(table)
-    n_rows = 2 if (table["what"] == "difference").any() else 1
-    runs = list(dict.fromkeys(kind_of(run, over) for run in table["run"]))
-    height = 2.6 if over != "run" else 0.9 + 0.24 * len(runs)
-    figure, axes = panels(n_rows, len(names), width=2.7 if over != "run" else 2.4, height=height)
-    styles, table = look(runs), table.assign(kind=[kind_of(run, over) for run in table["run"]])
-    for j, name in enumerate(names):
-        unit = str(table[table["measure"] == name]["unit"].iloc[0])
-        for i, what in enumerate(("value", "difference")[:n_rows]):
-            axis, some = axes[i][j], table[(table["measure"] == name) & (table["what"] == what)]
-            for k, run in enumerate(runs):
-                line = some[some["kind"] == run]
-                if over == "run":
-                    at = [k] * len(line)
-                    axis.errorbar(line["point"], at, xerr=whiskers(line), capsize=2, **styles[run] | {"linestyle": "none"})
-                elif len(line):
-                    line = line.sort_values(over)
-                    at = line[over] * 1.02 ** (k - len(runs) / 2)
-                    axis.errorbar(at, line["point"], yerr=whiskers(line), capsize=2, label=run, **styles[run])
-            title = f"{name} ({unit})" if what == "value" else f"less {', '.join(dict.fromkeys(some['against']))}, paired"
-            dress(axis, over, runs if j == 0 else [""] * len(runs), title if len(some) else "")
-            if what == "difference":
-                (axis.axvline if over == "run" else axis.axhline)(0, color="0.6", linewidth=0.8, zorder=0)
-                if not len(some):
-                    axis.set_axis_off()
+    whats = [what for what in ("value", "difference") if (table["what"] == what).any()]
+    table = table.assign(kind=[kind_of(run, over) for run in table["run"]])
+    runs = list(dict.fromkeys(table["kind"]))
+    columns, height = min(COLUMNS, len(names)), 2.4 if over != "run" else 0.8 + 0.22 * len(runs)
+    figure, axes = panels(len(whats) * -(-len(names) // columns), columns, width=3.1, height=height)
+    for line in axes:
+        for axis in line:
+            axis.set_axis_off()
+    for k, name in enumerate(names):
+        for i, what in enumerate(whats):
+            axis, some = axes[k // columns * len(whats) + i][k % columns], table[table["measure"] == name]
+            some = some[some["what"] == what]
+            if len(some):
+                axis.set_axis_on()
+                points(axis, some, over, runs)
+                against = ", ".join(dict.fromkeys(some["against"]))
+                title = f"{name} ({some['unit'].iloc[0]})" if what == "value" else f"{name}, less {against}, paired"
+                dress(axis, over, runs if k % columns == 0 else [""] * len(runs), title)
+                if what == "difference":
+                    zero = axis.axvline if over == "run" else axis.axhline
+                    zero(0, color="0.6", linewidth=0.8, zorder=0)
     if over != "run":
+        ends = table[over].min() / 1.15, table[over].max() * 1.15
+        for axis in [axis for line in axes for axis in line if axis.axison]:
+            axis.set_xlim(*(ends if ends[0] > 0 else axis.get_xlim()))
         legend(figure, [axis for line in axes for axis in line])
     return figure
+
+
+def points(axis: Axes, some: pd.DataFrame, over: str, runs: list[str]) -> None:
+    """The points of one panel with their intervals: a line a run over what varies, or a run a line where nothing does."""
+    styles = look(runs)
+    for k, run in enumerate(runs):
+        line = some[some["kind"] == run]
+        if over == "run":
+            at = pd.Series(k, index=line.index)
+            axis.errorbar(line["point"], at, xerr=whiskers(line), capsize=2, **styles[run] | {"linestyle": "none"})
+        elif len(line):
+            line = line.sort_values(over)
+            at = line[over] * 1.02 ** (k - len(runs) / 2)
+            axis.errorbar(at, line["point"], yerr=whiskers(line), capsize=2, label=run, **styles[run])
 
 
 def dress(axis: Axes, over: str, runs: list[str], title: str) -> None:
@@ -107,8 +121,8 @@ def dress(axis: Axes, over: str, runs: list[str], title: str) -> None:
         axis.set_yticks(range(len(runs)), runs, fontsize=8)
         axis.set_ylim(len(runs) - 0.5, -0.5)
         return
-    axis.set_xscale("log" if over == "n_levels" or axis.get_xlim()[0] > 0 else "linear")
-    if axis.get_xscale() == "log":
+    if axis.get_xlim()[0] > 0:
+        axis.set_xscale("log")
         plain(axis.xaxis)
     axis.set_xlabel("guidance scale γ" if over == "gamma" else "levels", fontsize=8)
 

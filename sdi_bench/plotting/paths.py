@@ -37,7 +37,9 @@ def shown_of(rows: Rows) -> tuple[list[Row], list[Item]]:
         if both:
             members, shared = [*members, row], both
     if not members:
-        raise ValueError(f"no run here kept pictures of its way (trajectory.npz); {AGAIN}, on a model of pictures")
+        if all(row.run.images is None for row in rows.rows):
+            raise ValueError("these are points, or a probe's numbers, not pictures; model=builtin, digits, diffusers draw some")
+        raise ValueError(f"no run here kept its way (trajectory.npz); {AGAIN}")
     return members, shared[:ITEMS]
 
 
@@ -57,7 +59,7 @@ def prepare(rows: Rows) -> pd.DataFrame:
             at = known.index(item)
             step = np.diff(x0[:, at], axis=0, prepend=x0[:1, at]).reshape(len(x0), -1)
             for k, change in enumerate(np.sqrt(np.square(step).mean(axis=1))):
-                label = f"{row.label}, γ {row.gamma:g}" if several else row.label
+                label = f"{row.label} γ {row.gamma:g}" if several else row.label
                 about = {"run": label, "item": name_of(item), "state": int(index[k])}
                 found.append(about | {"sigma": float(sigma[k, at]), "change": float(change)})
     return pd.DataFrame(found)

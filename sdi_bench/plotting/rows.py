@@ -14,7 +14,7 @@ from ..draws import Item
 from ..measure import clustered
 from ..reading import MEASURED, Run, places_of, read_table, runs_of
 from ..sizes import Pictures
-from ..stats import FEWEST, clusters_of, mean_of, spread, spread_of
+from ..stats import FEWEST, clusters_of, spread_of
 
 MOST = 512
 """Items of a run whose traces and pictures are read: the first ones."""
@@ -205,17 +205,6 @@ def estimates(statistic: Columns, items: Sequence[Item]) -> list[dict[str, float
     ]  # fmt: skip
 
 
-def interval(values: np.ndarray, items: Sequence[Item]) -> dict[str, float]:
-    """The mean over items with its 95 % jackknife interval over measure.clustered's clusters, whatever the model.
-
-    values [items]. Where one is not finite so is the mean, and there is no interval.
-    """
-    if not np.isfinite(values).all():
-        return {"point": float(values.mean()), "low": np.nan, "high": np.nan, "n": len(values)}
-    found = spread(mean_of(values), clusters_of(clustered(items).labels)).interval()
-    return found._asdict() | {"n": len(values)}
-
-
 def prompts_of(items: Sequence[Item]) -> np.ndarray:
     """The prompt of each item, as text."""
     return np.array([str(item.prompt) for item in items])
@@ -224,5 +213,5 @@ def prompts_of(items: Sequence[Item]) -> np.ndarray:
 def listed(values: Mapping[str, float], unit: str = "", most: int = 5) -> str:
     """`sds 0.51, ddim 0.02`, from the largest down."""
     ranked = sorted(values.items(), key=lambda pair: -pair[1])
-    some = ranked if len(ranked) <= most else [*ranked[: most - 2], *ranked[-2:]]
-    return ", ".join(f"{name} {value:.2g}{unit}" for name, value in some)
+    told = [f"{name} {value:.2g}{unit}" for name, value in ranked]
+    return ", ".join(told if len(told) <= most else [*told[: most - 2], "…", *told[-2:]])

@@ -89,10 +89,23 @@ def over_sigma(axis: Axis) -> None:
         axis.set_inverted(True)
 
 
+def upright(axis: Axis, values: pd.Series) -> None:
+    """A logarithmic axis of sizes, as far as these values go: an interval may leave it. Ticks are numbers."""
+    axis.axes.set_yscale("log")
+    known = values[np.isfinite(values) & (values > 0)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.5, 2.0)
+    axis.axes.set_ylim(low / 2, high * 2)
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high > 300 * low else (1.0, 2.0, 5.0), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+    axis.axes.tick_params(labelsize=8)
+
+
 def legend(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend below for what several axes show."""
     known = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    room = int(figure.get_figwidth() * 12 / (max(map(len, known), default=0) + 8))
+    figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=max(1, room), fontsize=8, frameon=False)
 
 
 def whiskers(rows: pd.DataFrame) -> np.ndarray:
