@@ -30,20 +30,8 @@ from .texts import near_match
 SETTINGS = (
     *("model", "schedule", "grid", "guidance", "scene", "sampler", "metric", "reference", "probe"),
     *("name", "prompt", "prompt_file", "n_items", "part", "negative_prompt", "source", "source_prompt", "faults", "seeds"),
-    *(
-        "results",
-        "overwrite",
-        "retry",
-        "batch_size",
-        "device",
-        "keep",
-        "plots",
-        "tier",
-        "row",
-        "objective",
-        "deviations",
-        "taken_back",
-    ),
+    *("results", "overwrite", "retry", "batch_size", "device", "keep", "plots", "tier", "row", "objective"),
+    *("deviations", "taken_back"),
 )
 """What a configuration may hold at its top level."""
 

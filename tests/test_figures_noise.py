@@ -20,7 +20,7 @@ from analysis.runs import Runs  # noqa: E402
 from sdi_bench import Distillation, Fresh, Gaussian, UniformLogSigma  # noqa: E402
 from sdi_bench.draws import items_of  # noqa: E402
 from sdi_bench.noise import Fixed, Previous  # noqa: E402
-from sdi_bench.plotting.correlation import over_pixels, over_seeds
+from sdi_bench.plotting.correlation import over_pixels, over_seeds  # noqa: E402
 from sdi_bench.predictor import Cost  # noqa: E402
 from sdi_bench.probes import Spread, Trajectory  # noqa: E402
 from sdi_bench.samplers import Annealed  # noqa: E402

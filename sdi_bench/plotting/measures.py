@@ -30,7 +30,6 @@ def prepare(rows: Rows) -> pd.DataFrame:
     """
     found = []
     for row in rows.rows:
-        base = rows.baseline(row)
         for one in row.tables.dropna(subset=["point"]).to_dict("records"):
             about = {
                 "run": row.label,
@@ -41,6 +40,7 @@ def prepare(rows: Rows) -> pd.DataFrame:
             }
             value = {key: float(one[key]) for key in ("point", "low", "high")}
             found.append(about | {"what": "value", "against": ""} | value)
+            base = rows.baseline(row, one["measure"])
             gap = paired(row, base, one["measure"]) if base else None
             if base and gap:
                 found.append(about | {"what": "difference", "against": base.label} | gap)

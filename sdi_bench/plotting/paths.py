@@ -12,7 +12,7 @@ from .rows import AGAIN, Row, Rows, listed
 from .style import panels, tile
 
 RUNS, STATES, ITEMS = 8, 8, 2
-"""Runs, states and items that are shown at most."""
+"""Runs, states and items that are shown at most; one item where runs are many."""
 
 
 def path_of(row: Row) -> tuple[list[Item], np.ndarray, np.ndarray, np.ndarray] | None:
@@ -40,7 +40,7 @@ def shown_of(rows: Rows) -> tuple[list[Row], list[Item]]:
         if all(row.run.images is None for row in rows.rows):
             raise ValueError("these are points, or a probe's numbers, not pictures; model=builtin, digits, diffusers draw some")
         raise ValueError(f"no run here kept its way (trajectory.npz); {AGAIN}")
-    return members, shared[:ITEMS]
+    return members, shared[: ITEMS if 2 * len(members) <= RUNS else 1]
 
 
 def prepare(rows: Rows) -> pd.DataFrame:

@@ -86,6 +86,10 @@ class Row:
         grid = said.get("grid") or {}
         return grid.get("n_levels", said.get("n_steps"))
 
+    def has(self, measure: str) -> bool:
+        """Has it a value?"""
+        return bool(self.tables.loc[self.tables["measure"] == measure, "point"].notna().any())
+
     def left_out(self, measure: str) -> np.ndarray | None:
         """The measure without each group of clusters in turn; None where that was not kept, or an item diverged."""
         known = self.run.folder.read_json("metrics.json") or {}
@@ -119,11 +123,14 @@ class Rows:
             raise ValueError(f"no run here has a trace (made by an earlier version, or by a probe); {AGAIN}")
         return found
 
-    def baseline(self, row: Row) -> Row | None:
-        """What a run is held against: DDIM with the most levels at the same guidance scale; None where that is itself."""
-        mates = [other for other in self.rows if other.gamma == row.gamma and is_ddim(other)]
+    def baseline(self, row: Row, measure: str | None = None) -> Row | None:
+        """What a run is held against: DDIM with the most levels at the same guidance scale, else the first run there; None where
+        that is itself. measure: only one that has it.
+        """
+        mates = [other for other in self.rows if other.gamma == row.gamma and (measure is None or other.has(measure))]
+        mates = [other for other in mates if is_ddim(other)] or mates[:1]
         if not mates:
-            mates = [other for other in self.rows if other.gamma == row.gamma][:1]
+            return None
         best = max(mates, key=lambda other: other.n_levels or 0)
         return None if best is row else best
 
