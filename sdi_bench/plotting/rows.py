@@ -124,7 +124,7 @@ class Rows:
         return found
 
     def baseline(self, row: Row, measure: str | None = None) -> Row | None:
-        """What a run is held against: DDIM with the most levels at the same guidance scale, else the first run there; None where
+        """What a run is held against: DDIM with the most levels at the same guidance scale, else the first run there; None if
         that is itself. measure: only one that has it.
         """
         mates = [other for other in self.rows if other.gamma == row.gamma and (measure is None or other.has(measure))]
