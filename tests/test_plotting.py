@@ -32,7 +32,6 @@ def folder(tmp_path_factory) -> Path:
         "sampler=ddim,sds",
         "prompt=[3,8]",
         "seeds=0..5",
-        "guidance.scale=1,3",
         "metric=[contrast,nearest]",
     )
     return sweep(tmp_path_factory.mktemp("plots"), *words, "plots=true")
@@ -96,7 +95,7 @@ def test_a_planted_difference_that_is_not_paired_is_seen(folder: Path, monkeypat
 
 def test_the_spectrum_of_white_noise_is_flat_and_louder_noise_is_louder(tmp_path: Path) -> None:
     """Twice the amplitude is 20·log10(2) = 6.02 dB, in each band of white noise. In 24 pictures from band 4 on there are
-    12 frequencies and more: 288 values of an exponential law, whose mean is known to 4.34/sqrt(288) dB, the difference of two to
+    12 frequencies and more: 288 values of an exponential law, whose mean is known to 4.34/sqrt(288) dB, a difference of two to
     0.36; three of these are 1.1.
     """
     items = [Item("a", seed) for seed in range(24)]
