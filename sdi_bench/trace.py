@@ -21,11 +21,11 @@ eps - kappa, the error of eq. 8 at the level where the network was asked."""
 
 
 def spread_over(shape: tuple[int, ...]) -> slice:
-    """VALUES of an x0's values, flattened, evenly spaced: all of a small one. The stride meets all columns of a picture."""
-    stride = max(1, math.prod(shape) // VALUES)
+    """VALUES at most of an x0's values, flattened, evenly spaced: all of a small one. The stride meets a picture's columns."""
+    stride = -(-math.prod(shape) // VALUES)
     while math.gcd(stride, shape[-1]) > 1:
-        stride -= 1
-    return slice(None, stride * VALUES, stride)
+        stride += 1
+    return slice(None, None, stride)
 
 
 class Trace:
@@ -34,7 +34,7 @@ class Trace:
     index [levels]: which states. sigma [items, levels]: their levels. rms [items, levels, 3]: root mean square of each of PARTS
     over an x0, float32. values [items, levels, 2, VALUES]: gradient and noise at values spread over x0, float16.
 
-    A sampler that carries x is read as eq. 10 reads it: its gradient is the change of x0, and the noise that x holds beside
+    A sampler that carries x is read as eq. 10 reads it: its gradient is x0 before less x0, and the noise that x holds beside
     the x0 before is kappa = eps + (x0 - x0 before)/sigma; of DDIM that is the prediction before. So it is where no rule of a
     checkpoint bounds x0; at sigma = 0 it is not finite. Nothing depends on the other items of the batch.
     """

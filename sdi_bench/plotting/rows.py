@@ -15,6 +15,7 @@ from ..measure import clustered
 from ..reading import MEASURED, Run, places_of, read_table, runs_of
 from ..sizes import Pictures
 from ..stats import FEWEST, clusters_of, spread_of
+from ..trace import PARTS
 
 MOST = 512
 """Items of a run whose traces and pictures are read: the first ones."""
@@ -64,7 +65,7 @@ class Row:
         order = np.argsort(-sigma, axis=1, kind="stable")
         sigma, rms = np.take_along_axis(sigma, order, 1), np.take_along_axis(rms.astype(float), order[:, :, None], 1)
         values = np.take_along_axis(values, order[:, :, None, None], 1).astype(np.float64)
-        named = {name: rms[:, :, k] for k, name in enumerate(("gradient", "noise", "residual"))}
+        named = {name: rms[:, :, k] for k, name in enumerate(PARTS)}
         return Traces(items, sigma, values[:, :, 0], values[:, :, 1], named)
 
     @cached_property
