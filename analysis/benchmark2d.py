@@ -9,19 +9,17 @@ import argparse
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 
 from sdi_bench import texts
-from sdi_bench.compare import cell, clustering, spent
+from sdi_bench.compare import clustering, spent, value
 from sdi_bench.evaluate import TABLES, read_table
+from sdi_bench.plotting.style import look, told, whiskers
 from sdi_bench.store import write_whole
 
-from .figures.style import look, told
-from .figures.tiles import whiskers
 from .text import lines
 
 matplotlib.use("Agg")
@@ -105,13 +103,6 @@ CURVES = {
     "sharpness": "sharpness\n(log ratio)",
     "saturation": "saturation\n(log ratio)",
 }
-
-
-def value(row: Mapping[Any, Any]) -> str:
-    """A point with its interval; a dash where it is not defined; ! where too many diverged."""
-    if pd.isna(row.get("point")):
-        return "-"
-    return cell(row["point"], row["low"], row["high"]) + ("!" if row.get("flagged") is True else "")
 
 
 def block(rows: pd.DataFrame, columns: Mapping[str, str]) -> str:

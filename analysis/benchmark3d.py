@@ -19,11 +19,11 @@ from PIL import Image
 from sdi_bench.evaluate import TABLES, read_table
 from sdi_bench.metrics.known import named_in, trained
 from sdi_bench.pictures import shown
+from sdi_bench.plotting.style import COLOURS, MARKERS, save, tile, whiskers
 from sdi_bench.store import write_whole
 
 from .benchmark2d import block, pairs
-from .figures.style import COLOURS, MARKERS, save
-from .figures.tiles import place_of, run_of, tile, whiskers
+from .figures.tiles import place_of, run_of
 from .runs import Runs
 
 matplotlib.use("Agg")

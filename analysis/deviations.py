@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sdi_bench.compare import cell, clustering, spent
+from sdi_bench.compare import cell, clustering, spent, value
 from sdi_bench.evaluate import TABLES, read_table
 from sdi_bench.probes.base import evenly
 from sdi_bench.store import write_whole
 
-from .benchmark2d import block, pairs, value
+from .benchmark2d import block, pairs
 from .figures.tiles import picture
 from .runs import MissingRunError, Run, Runs, interval
 from .text import lines

@@ -20,11 +20,11 @@ from matplotlib.lines import Line2D
 
 from sdi_bench.compare import ROW_USES
 from sdi_bench.evaluate import TABLES, read_table
+from sdi_bench.plotting.style import COLOURS, save, whiskers
 from sdi_bench.store import write_whole
 
 from .benchmark2d import block, pairs
-from .figures.style import COLOURS, save
-from .figures.tiles import picture, whiskers
+from .figures.tiles import picture
 from .runs import Runs
 from .trained import Lines, draw_lines
 

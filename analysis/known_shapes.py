@@ -27,6 +27,7 @@ from sdi_bench.models.base import Denoiser
 from sdi_bench.models.shapes import NAME, Shapes, shapes
 from sdi_bench.noise import Inversion, Kappa
 from sdi_bench.noise.base import Last, Proposal
+from sdi_bench.plotting.style import COLOURS, panels, save, tile
 from sdi_bench.predictor import Cost, Predictor
 from sdi_bench.sampling import Job
 from sdi_bench.scenes import Voxel, Wording
@@ -35,8 +36,6 @@ from sdi_bench.store import write_whole
 from sdi_bench.update import Adam
 
 from .benchmark3d import FOLDER
-from .figures.style import COLOURS, panels, save
-from .figures.tiles import tile
 
 matplotlib.use("Agg")
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from sdi_bench.data.world import World
 from sdi_bench.evaluate import TABLES, read_table
+from sdi_bench.plotting.style import COLOURS, MARKERS, save, tile, whiskers
 from sdi_bench.store import write_whole
 
 from . import benchmark3d
@@ -24,8 +25,7 @@ from .benchmark2d import LOOK, best, block, draw_curves, pairs, prepare_curves
 from .figures.correlation import Correlation
 from .figures.residual import Residual
 from .figures.scatter import Scatter
-from .figures.style import COLOURS, MARKERS, save
-from .figures.tiles import picture, place_of, tile, whiskers
+from .figures.tiles import picture, place_of
 from .plot import Figure
 from .runs import Run, Runs
 

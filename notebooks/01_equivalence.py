@@ -37,12 +37,12 @@ import pandas as pd
 import torch
 from IPython.display import Image, display
 
-from analysis.figures.style import look, panels, save
 from sdi_bench.coordinates import noisy
 from sdi_bench.directions import PredictedMinusAdded
 from sdi_bench.grids import UniformT
 from sdi_bench.noise import Last, Previous
 from sdi_bench.pictures import side_by_side
+from sdi_bench.plotting.style import look, panels, save
 from sdi_bench.samplers import Annealed
 from sdi_bench.samplers.distillation import evaluate
 from sdi_bench.schedules import scaled_linear

@@ -37,11 +37,11 @@ import numpy as np
 import pandas as pd
 from IPython.display import Image, Markdown, display
 
-from analysis.figures.style import look, panels, save
 from analysis.plot import FOLDER, named
 from analysis.runs import Runs, interval
 from sdi_bench.evaluate import experiment
 from sdi_bench.jobs import execute
+from sdi_bench.plotting.style import look, panels, save
 from sdi_bench.store import Listed, write_index
 from sdi_bench.sweeps import preflight
 

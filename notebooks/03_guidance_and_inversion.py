@@ -39,7 +39,6 @@ import torch
 from IPython.display import Image, Markdown, display
 
 import sdi_bench as sb
-from analysis.figures.style import look, panels, save
 from analysis.plot import FOLDER, named
 from analysis.runs import Runs
 from sdi_bench.coordinates import noisy
@@ -49,6 +48,7 @@ from sdi_bench.levels import Step
 from sdi_bench.models import builtin
 from sdi_bench.noise import Last
 from sdi_bench.pictures import side_by_side
+from sdi_bench.plotting.style import look, panels, save
 from sdi_bench.predictor import Predictor
 from sdi_bench.probes.base import rms
 from sdi_bench.schedules import scaled_linear

@@ -36,9 +36,9 @@ from IPython.display import Image, display
 from matplotlib import pyplot as plt
 
 import sdi_bench as sb
-from analysis.figures.tiles import tile
 from analysis.trained import FOLDER
 from sdi_bench.models.trained import trained
+from sdi_bench.plotting.style import tile
 
 prompts = ["a brown sofa, side view", "a gray armchair, front view", "a brown table, side view", "a green plant"]
 n_levels = 10 if QUICK else 50

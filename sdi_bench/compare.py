@@ -150,6 +150,13 @@ def cell(point: float, low: float, high: float) -> str:
     return f"{point:.{digits}f} ±{half:.{digits}f}"
 
 
+def value(row: Mapping[Any, Any]) -> str:
+    """A point with its interval; a dash where it is not defined; ! where too many diverged."""
+    if pd.isna(row.get("point")):
+        return "-"
+    return cell(row["point"], row["low"], row["high"]) + ("!" if row.get("flagged") is True else "")
+
+
 def render(frame: pd.DataFrame) -> str:
     """The table a person reads: a line per run, in the order given."""
     names = {"to_reference": "to reference", "sliced_w2": "sliced W2"}

@@ -58,6 +58,7 @@ from .picture_files import Folder, places, read_folder
 from .pictures import name_of
 from .plans import built
 from .provenance import provenance
+from .reading import read_table
 from .run import stoppable, warn_as
 from .scenes import Image, Scene
 from .sizes import Packed, Pictures, sizes, together
@@ -495,14 +496,6 @@ def of_before(tier: str, plans: Sequence[Plan], earlier: Mapping[str, pd.DataFra
         about = frame.to_dict("records")
         found[table] = frame[[row["tier"] == tier and set(both_of(row)) <= there for row in about]]
     return found
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A table that this command wrote earlier; empty if there is none. Raises ValueError for one that cannot be read."""
-    try:
-        return pd.read_csv(path) if path.is_file() and path.stat().st_size > 1 else pd.DataFrame()
-    except ValueError as error:
-        raise ValueError(f"{path}: cannot be read as a table ({error}); move it away to measure anew") from error
 
 
 # ------------------------------------------------------------------------------------------------------------- command

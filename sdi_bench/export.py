@@ -127,7 +127,8 @@ def export(folder: Path, settings: dict[str, Any]) -> list[Path]:
         psi, views = torch.from_numpy(params[k : k + 1]), View.orbit(settings["n_views"], settings["elevation"])
         with torch.no_grad():
             for name, frames in sights(scene, psi, views, settings["size"]).items():
-                pictures.turntable(place / f"{name}.gif", frames, scale=1)
+                turns = [f"{pictures.name_of(items[k])}\n{name}, {azimuth:.0f}°" for azimuth in views.azimuth]
+                pictures.turntable(place / f"{name}.gif", frames, turns, scale=1)
                 (place / name).mkdir(exist_ok=True)
                 for i, frame in enumerate(frames):
                     Image.fromarray(pictures.eight_bit(frame)).save(place / name / f"{i:03}.png")

@@ -33,8 +33,9 @@ from .samplers import State
 from .sampling import Job
 from .scenes import Scene, Solid, Wording, surface
 from .sizes import Packed, Pictures, chained
-from .store import NotReadError, NotWrittenError, RunFolder, Shard, digest, sealed, sweep_up, write_whole
+from .store import TRACE, NotReadError, NotWrittenError, RunFolder, Shard, digest, sealed, sweep_up, write_whole
 from .texts import line
+from .trace import Trace
 from .update import Moments
 
 SHARD = 64
@@ -200,14 +201,14 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
 
     A batch of score distillation is kept from time to time and goes on from there, with the same bits, if the run was killed.
     """
-    images, params, latents, parts = [], [], [], []
+    images, params, latents, parts, traces = [], [], [], [], []
     paths: list[Kept] = []
     n_states = plan.job.sampler.n_states
     stride = -(-n_states // N_TRAJECTORY_STATES)
     watch = Watch(plan.job.model, len(items))
     batches = [items[k : k + plan.batch_size] for k in range(0, len(items), plan.batch_size)]
     for k, batch in enumerate(batches):
-        since, cost, spent, kept = load(plan, batch)
+        since, cost, spent, kept, trace = load(plan, batch)
         shown = N_TRAJECTORY - k * plan.batch_size if keep_trajectory else 0
         began = saved = clock(plan.job.device)
         watch.begin(len(batch))
@@ -218,16 +219,17 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
             if shown > 0 and (state.index % stride == 0 or state.index == n_states - 1):
                 kept.append(first_rows(state, shown))
             watch.see(state)
+            trace.see(state)
             bar.update(len(batch))
             if state.params is not None and time.perf_counter() - saved > CHECKPOINT:
-                save(plan, batch, state, cost, spent + time.perf_counter() - began, kept)
+                save(plan, batch, state, cost, spent + time.perf_counter() - began, kept, trace)
                 saved = time.perf_counter()
         assert state is not None
         spent += clock(plan.job.device) - began
         watch.end()
         parts.append((cost, spent))
         if k < len(batches) - 1 and state.params is not None and state is not since:
-            save(plan, batch, state, cost, spent, kept)
+            save(plan, batch, state, cost, spent, kept, trace)
         seen = plan.job.pictures(state).cpu().numpy()
         images.append(packed(seen, KEEP[plan.keep]) if plan.keep in KEEP else seen)
         if plan.keep == "latents":
@@ -235,12 +237,14 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
         if not plan.job.scene.is_x0:
             assert state.params is not None
             params.append(state.params.cpu().numpy())
+        traces.append(trace.arrays())
         if shown > 0:
             paths.append(kept)
     rows = {str(use): sum(cost.rows[use] for cost, _ in parts) for use in Use}
     made, held = (np.concatenate(arrays) if arrays else None for arrays in (params, latents))
     spent = sum(seconds for _, seconds in parts)
-    plan.folder.write_shard(Shard(tuple(items), joined_pictures(images), rows, spent, peak_mb(plan.job.device), made, held))
+    whole = (joined_pictures(images), rows, spent, peak_mb(plan.job.device), made, held, chained_traces(traces))
+    plan.folder.write_shard(Shard(tuple(items), *whole))
     for batch in batches:
         plan.folder.drop_checkpoint(batch)
     if paths and all(kept and kept[0]["index"] == 0 for kept in paths):
@@ -254,7 +258,15 @@ def joined(paths: Sequence[Kept]) -> dict[str, np.ndarray]:
     return whole | {"index": stacked[0]["index"]}
 
 
-def save(plan: Plan, batch: Sequence[Item], state: State, cost: Cost, seconds: float, kept: Kept) -> None:
+def chained_traces(traces: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The traces of several batches as one; the index of states they share. Nothing where one of them has none."""
+    if not all(traces):
+        return {}
+    whole = {name: np.concatenate([trace[name] for trace in traces]) for name in traces[0] if name != "index"}
+    return whole | {"index": traces[0]["index"]}
+
+
+def save(plan: Plan, batch: Sequence[Item], state: State, cost: Cost, seconds: float, kept: Kept, trace: Trace) -> None:
     """Keep an unfinished batch and its path so far, and show what it looks like now."""
     assert state.params is not None
     arrays = {name: getattr(state, name).cpu().numpy() for name in ("x0", "eps", "params")}
@@ -264,6 +276,7 @@ def save(plan: Plan, batch: Sequence[Item], state: State, cost: Cost, seconds: f
         arrays["n"] = np.array(state.memory.n)
     arrays |= {f"{LEARNT}{name}": rows.cpu().numpy() for name, rows in (state.learnt or {}).items()}
     arrays |= {"index": np.array(state.index), "seconds": np.array(seconds), "rows": np.array([cost.rows[use] for use in Use])}
+    arrays |= {f"{TRACE}{name}": array for name, array in trace.arrays().items()}
     if kept:
         arrays |= {f"{PATH}{name}": np.stack([rows[name] for rows in kept]) for name in kept[0]}
     plan.folder.write_checkpoint(batch, arrays)
@@ -275,11 +288,12 @@ LEARNT, PATH = "learnt_", "path_"
 """How the arrays of what was learnt, and of a batch's path, are called in what is kept of it unfinished."""
 
 
-def load(plan: Plan, batch: Sequence[Item]) -> tuple[State | None, Cost, float, Kept]:
-    """(where an unfinished batch stood, its cost, seconds and path so far); (None, nothing) where it was not begun."""
-    arrays = plan.folder.read_checkpoint(batch)
+def load(plan: Plan, batch: Sequence[Item]) -> tuple[State | None, Cost, float, Kept, Trace]:
+    """(where an unfinished batch stood, its cost, seconds, path and trace so far); (None, nothing) where it was not begun."""
+    arrays, n_states = plan.folder.read_checkpoint(batch), plan.job.sampler.n_states
     if arrays is None:
-        return None, Cost(), 0.0, []
+        return None, Cost(), 0.0, [], Trace(n_states)
+    trace = Trace(n_states, {name.removeprefix(TRACE): arrays.pop(name) for name in list(arrays) if name.startswith(TRACE)})
     paths = {name.removeprefix(PATH): arrays.pop(name) for name in list(arrays) if name.startswith(PATH)}
     kept = [{name: paths[name][k] for name in paths} for k in range(len(paths["index"]))] if paths else []
     found = {name: torch.from_numpy(array).to(plan.job.device) for name, array in arrays.items()}
@@ -289,7 +303,7 @@ def load(plan: Plan, batch: Sequence[Item]) -> tuple[State | None, Cost, float, 
     state = State(int(found["index"]), level, found["x0"], found["eps"], None, found["params"], memory, learnt)
     cost = Cost()
     cost.rows.update(zip(Use, arrays["rows"].tolist(), strict=False))  # uses may have been added since
-    return state, cost, float(arrays["seconds"]), kept
+    return state, cost, float(arrays["seconds"]), kept, trace
 
 
 def make_probed(plan: Plan, items: Sequence[Item], bar: tqdm) -> None:
@@ -483,11 +497,12 @@ def entry_of(plan: Plan, truth: Pictures | None, reference: Entry | None = None)
     if known is None or known.get("asked") != asked:
         given = samples_of(images, items, clusters, plan.job.model, plan.gamma, truth, sights=sights)
         given = given if truth is not None or reference is None else against(given, reference)
-        measures = measure(given, plan.metrics)
+        left_out: dict[str, list[float]] = {}
+        measures = measure(given, plan.metrics, left_out)
         if truth is None and given.truth is not None:
             for about in measures.values():
                 about["unit"] = INSTEAD.get(about["unit"], about["unit"])
-        known = {"asked": asked, "n": len(plan.items), "cost": cost, "measures": measures}
+        known = {"asked": asked, "n": len(plan.items), "cost": cost, "measures": measures, "left_out": left_out}
         show(plan, kept)
         if not any(values.get("failed") for values in measures.values()):
             plan.folder.write_json("metrics.json", known)
@@ -522,7 +537,9 @@ def show(plan: Plan, images: Pictures) -> None:
         sides = {angle: few[:, k] for angle, k in zip(angles, columns, strict=True)}
         pictures.side_by_side(plan.folder.path / "samples.png", sides, names, plan.label)
         for item, views in zip(plan.items[:TURNING], images, strict=False):
-            pictures.turntable(plan.folder.path / f"{slug(item)}.gif", views)
+            said = f"{plan.label} γ {plan.gamma:g} · {pictures.name_of(item)}"
+            turns = [f"{said}\n{azimuth:.0f}°" for azimuth in plan.job.scene.orbit.azimuth]
+            pictures.turntable(plan.folder.path / f"{slug(item)}.gif", views, turns)
         return
     prompts = list(dict.fromkeys(item.prompt for item in plan.items))[:16]
     seeds = sorted({item.seed for item in plan.items})[:8]

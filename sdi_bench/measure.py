@@ -18,7 +18,7 @@ from .metrics.base import used_by
 from .metrics.saturation import beyond
 from .models.base import Denoiser, ExactModel, HasData
 from .sizes import Packed, Pictures, by_size
-from .stats import FEWEST, Difference, Statistic, clusters_of, difference_of, jackknife, share
+from .stats import FEWEST, Difference, Statistic, clusters_of, difference_of, mean_of, share, spread
 
 N_TRUTH = 2048
 """Fresh draws of the data that samples are measured against, at least."""
@@ -221,13 +221,17 @@ def samples_of(
     return Samples(shown, items, clusters.labels, *held)
 
 
-def measure(given: Samples, metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
+def measure(
+    given: Samples, metrics: Mapping[str, Metric], left_out: dict[str, list[float]] | None = None
+) -> dict[str, dict[str, Any]]:
     """metric -> {point, low, high} or {undefined: why}, and n_used, clusters, n_clusters, unit, ideal, preprocessing, flagged.
 
     low and high are NaN where there are too few clusters for an interval. n_used, n_clusters: the items that have a say in it,
     and the `clusters` that these are of. Diverged items are left out, and counted elsewhere; but where samples are hits or
     misses, they are misses. flagged: too many diverged for a distance between sets to be one of the sampler. failed: True where
     it is undefined for another reason than the samples, and may not be so next time.
+    left_out: is told, metric by metric, the point without each group of clusters in turn (`stats.clusters_of`), of which paired
+    intervals of two runs of the same items can be made.
     """
     kept = given.kept
     some = given.only(kept)
@@ -237,6 +241,9 @@ def measure(given: Samples, metrics: Mapping[str, Metric]) -> dict[str, dict[str
         about = {"clusters": given.over, "unit": metric.unit, "ideal": metric.ideal, "preprocessing": metric.preprocessing}
         about["flagged"] = bool(metric.of_sets and flagged)
         found[name] = {"n_used": some.count()} | tried(partial(interval, metric, given, some)) | about
+        each = found[name].pop("left_out", [])
+        if left_out is not None:
+            left_out[name] = each
     return found
 
 
@@ -259,7 +266,7 @@ def tried(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def interval(metric: Metric, given: Samples, some: Samples) -> dict[str, Any]:
-    """point, low, high of the items that have not diverged, with the interval over all clusters; n_used, n_clusters.
+    """point, low, high of the items that have not diverged, with the interval over all clusters; n_used, n_clusters, left_out.
 
     some: of what is given, what has not diverged. Raises UndefinedError.
     """
@@ -271,12 +278,14 @@ def interval(metric: Metric, given: Samples, some: Samples) -> dict[str, Any]:
     if isinstance(statistic, Hits):
         hits, labels = np.zeros(len(given.items)), given.labels
         hits[given.kept] = statistic.values
-        estimate = share(hits, labels)
+        estimate, found = share(hits, labels), spread(mean_of(hits), clusters_of(labels))
     else:
-        estimate = jackknife(lambda index: statistic(used[index]), clusters_of(labels))
+        found = spread(lambda index: statistic(used[index]), clusters_of(labels))
+        estimate = found.interval()
     if not math.isfinite(estimate.point):
         raise UndefinedError(f"its value is {estimate.point}")
-    return estimate._asdict() | {"n_used": some.count(used), "n_clusters": len(np.unique(labels))}
+    about = {"n_used": some.count(used), "n_clusters": len(np.unique(labels)), "left_out": list(found.left_out)}
+    return estimate._asdict() | about
 
 
 class Compared(NamedTuple):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image as Picture
+from PIL import ImageDraw, ImageFont
 
 from . import texts
 from .draws import Item
@@ -45,15 +46,40 @@ def strip(path: Path, images: Float[np.ndarray, "n c h w"]) -> None:
     part.replace(path)
 
 
-def turntable(path: Path, images: Pictures, scale: int = 4) -> None:
-    """An endless GIF of an object's views in order, each pixel scale x scale. Writes whole or not at all."""
+def turntable(path: Path, images: Pictures, names: Sequence[str], scale: int = 4) -> None:
+    """An endless GIF of an object's views in order, each pixel scale x scale, the name of each below it, in lines that fit.
+
+    Writes whole or not at all.
+    """
     frames = [
-        Picture.fromarray(eight_bit(image)).resize((scale * image.shape[2], scale * image.shape[1]), Picture.Resampling.BICUBIC)
-        for image in images
+        labelled(
+            Picture.fromarray(eight_bit(image)).resize(
+                (scale * image.shape[2], scale * image.shape[1]), Picture.Resampling.BICUBIC
+            ),
+            name,
+        )
+        for image, name in zip(images, names, strict=True)
     ]
     part = path.with_name(f".{path.name}.part.gif")
     frames[0].save(part, save_all=True, append_images=frames[1:], duration=4000 // len(frames), loop=0)
     part.replace(path)
+
+
+LETTER = 9
+"""Pixels of a letter's height below a picture; it is some 0.55 times as wide."""
+
+
+def labelled(picture: Picture.Image, name: str) -> Picture.Image:
+    """The picture on white with its name below, a line of it a line or two."""
+    from matplotlib.font_manager import findfont  # slow to import, and only needed here
+
+    fit = max(8, int(picture.width / (0.55 * LETTER)))
+    text = "\n".join(texts.wrapped(part, fit, 2) for part in name.split("\n"))
+    found = Picture.new("RGB", (picture.width, picture.height + (text.count("\n") + 1) * (LETTER + 3) + 4), "white")
+    found.paste(picture)
+    font = ImageFont.truetype(findfont("DejaVu Sans"), LETTER)
+    ImageDraw.Draw(found).multiline_text((2, picture.height + 2), text, fill="black", font=font, spacing=2)
+    return found
 
 
 def side_by_side(

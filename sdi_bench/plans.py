@@ -30,7 +30,8 @@ from .texts import near_match
 SETTINGS = (
     *("model", "schedule", "grid", "guidance", "scene", "sampler", "metric", "reference", "probe"),
     *("name", "prompt", "prompt_file", "n_items", "part", "negative_prompt", "source", "source_prompt", "faults", "seeds"),
-    *("results", "overwrite", "retry", "batch_size", "device", "keep", "tier", "row", "objective", "deviations", "taken_back"),
+    *("results", "overwrite", "retry", "batch_size", "device", "keep", "plots", "tier", "row", "objective"),
+    *("deviations", "taken_back"),
 )
 """What a configuration may hold at its top level."""
 
@@ -226,6 +227,8 @@ def plans_of(
     require.count("batch_size", plain["batch_size"])
     if not isinstance(plain["overwrite"], bool):
         raise ValueError(f"overwrite={plain['overwrite']!r}: must be true or false")
+    if not isinstance(plain["plots"], bool):
+        raise ValueError(f"plots={plain['plots']!r}: must be true or false")
     if plain["keep"] not in ("auto", "exact", *KEEP):
         raise ValueError(f"keep={plain['keep']!r}: must be one of auto, exact, {', '.join(KEEP)}")
     if plain["retry"] not in ("all", "failed"):

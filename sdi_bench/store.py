@@ -112,6 +112,10 @@ DIGEST, RUN = "sha256", "run"
 """The names under which a file says what it held when it was written, and of which run it is."""
 
 
+TRACE = "trace_"
+"""How the arrays of a trace are called in a shard."""
+
+
 DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError)
 """What NumPy raises of an archive that is none, or was cut off or changed."""
 
@@ -147,7 +151,8 @@ class Shard(NamedTuple):
     """Finished items: images [n, *shape] (of fields [n, views, *shape]), packed or as they are, and what they cost together.
 
     params: [n, *psi], what the images show, where that is not the image itself; read by `read_params`. latents: [n, *latent],
-    what they were decoded from; read by `read_latents`. sha256: of all that a shard that was read holds.
+    what they were decoded from; read by `read_latents`. trace: see `sdi_bench.trace`; read by `read_trace`. sha256: of all that
+    a shard that was read holds.
     """
 
     items: tuple[Item, ...]
@@ -157,6 +162,7 @@ class Shard(NamedTuple):
     peak_mb: float
     params: np.ndarray | None = None
     latents: np.ndarray | None = None
+    trace: Mapping[str, np.ndarray] | None = None
     sha256: str = ""
 
 
@@ -220,6 +226,7 @@ class RunFolder:
         """Keep finished items. Raises NotWrittenError."""
         cost = {"rows": dict(shard.rows), "seconds": shard.seconds, "peak_mb": shard.peak_mb}
         arrays: dict[str, Any] = {"images": shard.images, "params": shard.params, "latents": shard.latents}
+        arrays |= {f"{TRACE}{name}": array for name, array in (shard.trace or {}).items()}
         save: Callable = np.savez
         if isinstance(shard.images, Packed):
             arrays |= {"images": shard.images.values, "lost": shard.images.lost, "beyond": shard.images.beyond}
@@ -244,6 +251,18 @@ class RunFolder:
     def read_latents(self, items: Sequence[Item]) -> np.ndarray:
         """[n, *latent], what finished pictures were decoded from (keep=latents). Raises ValueError as read_params does."""
         return self._read(items, "latents")[0]["latents"]
+
+    def read_trace(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
+        """What finished items keep of their way (`sdi_bench.trace`); nothing in a shard of an earlier version.
+
+        Raises ValueError, naming the file, for one that is damaged.
+        """
+        path = self.shard_path(items)
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return {name.removeprefix(TRACE): archive[name] for name in archive.files if name.startswith(TRACE)}
+        except DAMAGED as error:
+            raise ValueError(f"{path}: damaged ({error}); delete it and run again") from error
 
     def checkpoint_path(self, items: Sequence[Item]) -> Path:
         """Where unfinished items are kept."""

@@ -191,6 +191,24 @@ def conclude(plans: Sequence[Sequence[Plan]], runs: Sequence[Plan], failed: Sequ
         if whole and not any(plan.place or plan.probe for plan, *_ in whole):
             summarise(whole)
         return 1
+    status = told_of(plans, runs, wanted)
+    if plans[0][0].config["plots"] and not any(plan.missing for plan in runs):
+        draw(runs)
+    return status
+
+
+def draw(runs: Sequence[Plan]) -> None:
+    """Figures of these runs, as python -m sdi_bench.plot draws them of a whole folder; what cannot be drawn is told."""
+    from .plotting import plot  # matplotlib
+
+    drawn = plot(runs[0].folder.path.parent, only=[plan.folder.path.name for plan in runs])
+    print("drawn:", *(path for path, _ in drawn.written), sep="\n  ")
+    for why in drawn.missing:
+        print(f"sdi_bench.run: not drawn: {line(why)}", file=sys.stderr)
+
+
+def told_of(plans: Sequence[Sequence[Plan]], runs: Sequence[Plan], wanted: bool) -> int:
+    """Measure what is whole and show the table, or say what is to be done next. Returns the exit status."""
     if any(plan.place for plan, *_ in plans):
         print(f"finished; to measure: python -m sdi_bench.evaluate experiment={runs[0].config['name']}")
     elif any(plan.missing for plan in runs):

@@ -28,11 +28,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from analysis.report import __main__ as report
 from sdi_bench import command_line, evaluate, run, status, sweeps
 from sdi_bench.draws import Item
 from sdi_bench.jobs import Plan
 from sdi_bench.jobs import execute as make
+from sdi_bench.report import __main__ as report
 from sdi_bench.store import RunFolder
 
 LIMIT, EACH = 5.0, 0.2

@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from analysis.figures.correlation import Correlation, over_pixels, over_seeds  # noqa: E402
+from analysis.figures.correlation import Correlation  # noqa: E402
 from analysis.figures.doses import Doses  # noqa: E402
 from analysis.figures.kappa import Kappa, measures  # noqa: E402
 from analysis.figures.paths import Paths  # noqa: E402
@@ -20,6 +20,7 @@ from analysis.runs import Runs  # noqa: E402
 from sdi_bench import Distillation, Fresh, Gaussian, UniformLogSigma  # noqa: E402
 from sdi_bench.draws import items_of  # noqa: E402
 from sdi_bench.noise import Fixed, Previous  # noqa: E402
+from sdi_bench.plotting.correlation import over_pixels, over_seeds  # noqa: E402
 from sdi_bench.predictor import Cost  # noqa: E402
 from sdi_bench.probes import Spread, Trajectory  # noqa: E402
 from sdi_bench.samplers import Annealed  # noqa: E402

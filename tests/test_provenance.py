@@ -151,8 +151,8 @@ def test_the_source_has_another_hash_once_a_line_differs(monkeypatch, tmp_path) 
 
 
 def test_the_report_shows_every_command_of_a_run(tmp_path) -> None:
-    from analysis.report.page import about
-    from analysis.report.reading import Run
+    from sdi_bench.reading import Run
+    from sdi_bench.report.page import about
 
     made = {"command": "b", "date": "2", "earlier": [{"command": "a", "date": "1"}]}
     told = about(Run(provenance.RunFolder(tmp_path), {}, made, (), None), [], {})

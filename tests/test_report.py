@@ -29,8 +29,8 @@ from sdi_bench.store import DIGEST, RUN, RunFolder, Shard, read_index
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from analysis import report  # noqa: E402
-from analysis.report import __main__, films, grids, plots, reading, tables, turntables  # noqa: E402
+from sdi_bench import reading, report  # noqa: E402
+from sdi_bench.report import __main__, films, grids, plots, tables, turntables  # noqa: E402
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 EVIL = '</script><script>document.title="caught"</script>'
@@ -378,7 +378,7 @@ def test_nothing_to_show_is_one_line_and_status_2(monkeypatch, tmp_path, capsys,
     folder = tmp_path / (inside or "nowhere")
     assert command(monkeypatch, folder) == 2
     error = capsys.readouterr().err
-    assert error == f"analysis.report: {folder}: {said}\n" and not list(tmp_path.iterdir())
+    assert error == f"sdi_bench.report: {folder}: {said}\n" and not list(tmp_path.iterdir())
 
 
 def test_a_run_given_for_its_experiment_is_told(monkeypatch, digits, tmp_path, capsys) -> None:

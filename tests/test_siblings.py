@@ -22,11 +22,11 @@ from pipeline_rows import KARRAS, SD, SOLVER, THRESHOLD, WITHOUT_CORRECTOR, Case
 from safetensors.torch import load_file, save_file
 
 import sdi_bench as sb
-from analysis.report import draw, prepare
 from sdi_bench import evaluate, run, sweeps
 from sdi_bench.captions import captions
 from sdi_bench.models import DiffusersFolder
 from sdi_bench.picture_files import Folder, read_folder
+from sdi_bench.report import draw, prepare
 
 
 def command(monkeypatch: pytest.MonkeyPatch, job: ModuleType, *words: object) -> int:

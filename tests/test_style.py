@@ -47,9 +47,10 @@ def test_a_built_wheel_works_away_from_the_checkout(tmp_path) -> None:
     subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(site)], check=True)
     run = ["sampler=sds", "seeds=0..1", "prompt=owl", "grid.n_levels=3", "reference.grid.n_levels=3", "metric=[contrast]"]
     code = "import sdi_bench; print(sdi_bench.__file__)"
-    for words in (["-c", code], ["-m", "sdi_bench.run", *run]):
+    for words in (["-c", code], ["-m", "sdi_bench.run", *run, "plots=true"], ["-m", "sdi_bench.report", "results/main"]):
         env = os.environ | {"PYTHONPATH": str(site)}
         done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert str(tmp_path) in done.stdout or "results/main" in done.stdout
     assert list(tmp_path.glob("results/main/*/metrics.json"))
+    assert len(list(tmp_path.glob("results/main/plots/*.png"))) == 6 and (tmp_path / "results/main/report.html").exists()

@@ -19,12 +19,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from omegaconf import OmegaConf
 
-from analysis.figures import style
-from analysis.report import draw, prepare
 from sdi_bench import command_line, jobs, pictures, plans, prompts, run, sampling, sweeps, texts
 from sdi_bench.draws import Item
 from sdi_bench.grids import UniformT
 from sdi_bench.models import DiffusersFolder, Empirical
+from sdi_bench.plotting import style
+from sdi_bench.report import draw, prepare
 from sdi_bench.samplers import Ddim
 from sdi_bench.store import RunFolder
 from sdi_bench.words import literal, quoted, unquoted

@@ -14,7 +14,6 @@ from PIL import Image
 from scipy import stats as scipy_stats
 
 from analysis import benchmark2d, benchmark3d, trained
-from analysis.report import plots, tables
 from sdi_bench import command_line, compare, evaluate, run
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item, items_of
@@ -24,6 +23,7 @@ from sdi_bench.metrics.base import Part, blank
 from sdi_bench.metrics.known import trained as known_views
 from sdi_bench.models import Empirical
 from sdi_bench.models.shapes import shapes
+from sdi_bench.report import plots, tables
 from sdi_bench.stats import UNTOLD, Statistic, clusters_of, difference, equivalent, jackknife, mean_of, share, verdict
 
 WANT_FILES = {"fid", "kid", "clip_fid", "clip_score", "clip_score_b", "clip_iqa", "reward"}

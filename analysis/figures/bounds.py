@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from sdi_bench.pictures import shown
+from sdi_bench.plotting.style import look, panels, save
 
 from ..runs import Run, Runs
-from .style import look, panels, save
 
 
 @dataclass(frozen=True)

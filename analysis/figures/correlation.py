@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sdi_bench.plotting.correlation import over_pixels, over_seeds
+from sdi_bench.plotting.style import panels, save
+
 from ..runs import Run, Runs
-from .style import panels, save
 
 
 @dataclass(frozen=True)
@@ -61,26 +63,3 @@ def noise_of(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     name = "eps" if np.isnan(arrays["kappa"]).all() else "kappa"
     noise = arrays[name][:, 1:].astype(float)  # no step leads to the start
     return arrays["sigma"][0, 1:], noise.reshape(*noise.shape[:2], -1), np.array([str(item.prompt) for item in items])
-
-
-def over_seeds(noise: np.ndarray, prompts: np.ndarray) -> np.ndarray:
-    """Pearson's correlation across the items of a prompt at each pixel, the mean over pixels and prompts: [places, places].
-
-    Pixels that do not vary at a level say nothing there and are left out.
-    """
-    each = []
-    for prompt in np.unique(prompts):
-        some = noise[prompts == prompt]
-        centred = some - some.mean(axis=0)
-        size = np.sqrt((centred**2).sum(axis=0))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            unit = np.where(size > 1e-9, centred / size, np.nan)
-        product = np.einsum("nip,njp->ijp", unit, unit)
-        each.append(np.nanmean(product, axis=2))
-    return np.mean(each, axis=0)
-
-
-def over_pixels(noise: np.ndarray) -> np.ndarray:
-    """The cosine of two levels' noise as vectors, the mean over items: [places, places]."""
-    unit = noise / np.linalg.norm(noise, axis=2, keepdims=True)
-    return np.einsum("nip,njp->nij", unit, unit).mean(axis=0)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sdi_bench.plotting.style import look, panels, save
+
 from ..runs import Run, Runs
-from .style import look, panels, save
 
 
 @dataclass(frozen=True)

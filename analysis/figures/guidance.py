@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib import pyplot as plt
 
+from sdi_bench.plotting.style import look, save, tile, told, whiskers
+
 from ..runs import Runs
-from .style import look, save, told
-from .tiles import picture, tile, whiskers
+from .tiles import picture
 
 KEPT = ["tier", "run", "gamma", "measure", "point", "low", "high", "n", "diverged"]
 

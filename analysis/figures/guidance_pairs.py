@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 
+from sdi_bench.plotting.style import save, tile
+
 from ..runs import Runs
-from .style import save
-from .tiles import picture, tile
+from .tiles import picture
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from sdi_bench.plotting.style import panels, save, whiskers
+
 from ..runs import Runs
-from .style import panels, save
-from .tiles import whiskers
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sdi_bench.plotting.style import look, panels, save, told
+
 from ..runs import Runs, interval
-from .style import look, panels, save, told
 
 SHOWN = {
     "to DDIM's noise": "cosine to DDIM's noise, same item",

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 
+from sdi_bench.plotting.style import save, tile
+
 from ..runs import Runs, interval
-from .style import save
-from .tiles import place_of, run_of, tile
+from .tiles import place_of, run_of
 
 
 @dataclass(frozen=True)

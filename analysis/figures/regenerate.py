@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 
+from sdi_bench.plotting.style import look, plain, save, tile, whiskers
+
 from ..runs import Run, Runs, interval
-from .style import look, save
-from .tiles import place_of, plain, tile, whiskers
+from .tiles import place_of
 
 
 def pairs_of(run: Run) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sdi_bench.plotting.style import look, panels, plain, save, told
+
 from ..runs import Runs, interval
-from .style import look, panels, save, told
-from .tiles import plain
 
 FLOOR = 1e-3
 """Residuals below this are shown at it: roots to rounding."""

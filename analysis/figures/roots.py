@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from sdi_bench.plotting.style import look, panels, plain, save, told
+
 from ..runs import Runs, interval
-from .style import look, panels, save, told
-from .tiles import plain
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sdi_bench.plotting.style import look, panels, save, told
+
 from ..runs import Run, Runs, interval
-from .style import look, panels, save, told
 
 FAINTEST = 1e-9
 """A variance below this is none: rounding, or a kappa without draws. It has no place on a logarithmic axis."""

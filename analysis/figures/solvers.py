@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sdi_bench.plotting.style import look, panels, save, told, whiskers
+
 from ..runs import Runs, interval
-from .style import look, panels, save, told
-from .tiles import whiskers
 
 MEASURES = {
     "residual": "residual of eq. 8 (rms)",

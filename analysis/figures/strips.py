@@ -10,10 +10,10 @@ from matplotlib import pyplot as plt
 
 from sdi_bench.metrics.contrast import contrast
 from sdi_bench.metrics.sharpness import high_frequency_share
+from sdi_bench.plotting.style import save, tile
 
 from ..runs import Runs
-from .style import save
-from .tiles import place_of, run_of, tile
+from .tiles import place_of, run_of
 
 
 @dataclass(frozen=True)

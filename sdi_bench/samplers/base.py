@@ -24,7 +24,8 @@ class State:
     kappa: the noise that was added before the network was asked; None in samplers that carry x itself.
     All [batch, *shape], float64. The last state's x0 is the sample.
     params, memory: of score distillation, what its scene and its update carry on; of a scene with cameras the sample is
-    params, and x0 is what the next step looks at. learnt: what its direction has learnt.
+    params, and x0 is what the next step looks at. learnt: what its direction has learnt. gradient: the picture that the step
+    looked at less the target of eq. 10.
     """
 
     index: int
@@ -35,6 +36,7 @@ class State:
     params: Tensor | None = None
     memory: Moments | None = None
     learnt: Learnt | None = None
+    gradient: Tensor | None = None
 
 
 @runtime_checkable

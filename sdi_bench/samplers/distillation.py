@@ -266,4 +266,5 @@ class Distillation:
             last, learnt = Last(found.eps, found.kappa), found.learnt
             view = scene.view(draws, step.index + 1)
             seen = scene.see(params, view, model)
-            yield State(step.index, step.dst, seen.x0, found.eps, found.kappa, params, memory, learnt)
+            gradient = x0 - found.target
+            yield State(step.index, step.dst, seen.x0, found.eps, found.kappa, params, memory, learnt, gradient)

@@ -2,7 +2,7 @@
 
 from .extrapolation import extrapolated
 from .groups import clusters_of
-from .intervals import FEWEST, Estimate, Statistic, jackknife, mean_of
+from .intervals import FEWEST, Estimate, Statistic, jackknife, mean_of, spread, spread_of
 from .paired import Difference, difference, difference_of
 from .shares import share
 from .tests import UNTOLD, Equivalence, equivalent, holm, in_words, verdict
@@ -24,5 +24,7 @@ __all__ = [
     "jackknife",
     "mean_of",
     "share",
+    "spread",
+    "spread_of",
     "verdict",
 ]

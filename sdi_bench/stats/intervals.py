@@ -28,11 +28,15 @@ class Estimate(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """A point, its standard error and the degrees of freedom of that; NaN and 0 where nothing is known of it."""
+    """A point, its standard error and the degrees of freedom of that; NaN and 0 where nothing is known of it.
+
+    left_out: the statistic without each group in turn, by the groups' numbers; nothing of fewer than FEWEST.
+    """
 
     point: float
     error: float
     df: int
+    left_out: tuple[float, ...] = ()
 
     def interval(self, confidence: float = 0.95) -> Estimate:
         """Point ± Student's t times the error; no interval without one."""
@@ -56,10 +60,18 @@ def spread(statistic: Statistic, groups: Int[np.ndarray, " n"], corrected: bool 
     left_out = np.array([statistic(index[groups != name]) for name in names])
     if not np.isfinite(left_out).all():
         return Spread(point, np.nan, 0)
-    variance = (len(names) - 1) / len(names) * np.square(left_out - left_out.mean()).sum()
     if corrected:
         point = len(names) * point - (len(names) - 1) * float(left_out.mean())
-    return Spread(point, float(np.sqrt(variance)), len(names) - 1)
+    return spread_of(point, left_out)
+
+
+def spread_of(point: float, left_out: Float[np.ndarray, " groups"]) -> Spread:
+    """What `spread` gives of a statistic whose values without each group are known, FEWEST or more; so of a difference of two
+    over the same groups, which is paired.
+    """
+    n = len(left_out)
+    variance = (n - 1) / n * np.square(left_out - left_out.mean()).sum()
+    return Spread(point, float(np.sqrt(variance)), n - 1, tuple(left_out.tolist()))
 
 
 def jackknife(

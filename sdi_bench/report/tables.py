@@ -7,10 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from sdi_bench.compare import EXPLAINED, clustering, missing, spent
-
-from ..benchmark2d import value
-from .reading import MEASURED
+from ..compare import EXPLAINED, clustering, missing, spent, value
+from ..reading import MEASURED
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from sdi_bench.pictures import name_of
-from sdi_bench.sizes import Packed
-
+from ..pictures import name_of
+from ..reading import Group, Run
+from ..sizes import Packed
 from .pictures import cost_of, on_page, strip
-from .reading import Group, Run
 
 FILMED, STATES = 8, 64
 """At most: items a film, states a film."""

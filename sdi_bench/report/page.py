@@ -8,13 +8,11 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from sdi_bench.evaluate import read_table
-
+from ..reading import MEASURED, Place, Run, groups_of, places_of, read_table, runs_of
 from .figures import Figure, figures_of
 from .films import Film, films_of
 from .grids import Grid, grids_of
 from .plots import LETTERS, MARKS, RIGHT, TOP, WIDTH, Plot, plot_of
-from .reading import MEASURED, Place, Run, groups_of, places_of, runs_of
 from .tables import Table, pairs_of, table_of, tabled, words_of
 
 

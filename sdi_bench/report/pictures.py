@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from sdi_bench.pictures import shown
-
-from .reading import Group
+from ..pictures import shown
+from ..reading import Group
 
 SIDE = 128
 """Pixels: larger pictures are made smaller."""

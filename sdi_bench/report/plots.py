@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from ..benchmark2d import value
+from ..compare import value
 from .tables import Column, columns_of, key_of
 
 MARKS = 6

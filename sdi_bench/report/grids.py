@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from sdi_bench.pictures import name_of
-
+from ..pictures import name_of
+from ..reading import Group
 from .pictures import SIDE, cost_of, data_uri, on_page, pixels
-from .reading import Group
 from .turntables import room, stride, turntable
 
 ITEMS = 12

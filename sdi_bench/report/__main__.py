@@ -1,4 +1,4 @@
-"""python -m analysis.report results/<experiment>: one page of all that a folder holds, in one file that opens from disk.
+"""python -m sdi_bench.report results/<experiment>: one page of all that a folder holds, in one file that opens from disk.
 
 Runs (config.yaml, provenance.json, shards/, trajectory.npz), tables (sweep-*.csv; measures.csv, differences.csv, claims.csv),
 the figures and texts beside them: whatever is there, and a line on what is not.
@@ -8,15 +8,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from sdi_bench.store import write_whole
-
+from ..store import write_whole
 from .page import draw, prepare
 
 
 def main() -> None:
     """Read a folder, write a page. Exit status 2 if there is nothing to show."""
     parser = argparse.ArgumentParser(
-        prog="python -m analysis.report", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m sdi_bench.report", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="results/<experiment>")
     parser.add_argument("--output", type=Path, help="the page to write; report.html in the folder if not said")
@@ -26,7 +25,7 @@ def main() -> None:
         html = draw(prepare(args.folder)).encode(errors="replace")  # a folder's name may be no text
         write_whole(output, html)
     except (ValueError, OSError) as error:
-        print(f"analysis.report: {error}", file=sys.stderr)
+        print(f"sdi_bench.report: {error}", file=sys.stderr)
         sys.exit(2)
     print(f"written: {output} ({len(html) / 1e6:.1f} MB)")
 

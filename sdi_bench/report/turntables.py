@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..reading import Group
 from .pictures import SIDE, strip
-from .reading import Group
 
 SIDES = 24
 """At most, of an object."""

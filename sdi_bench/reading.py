@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sdi_bench import prompts
-from sdi_bench.draws import Item
-from sdi_bench.guidance import gamma_said
-from sdi_bench.sizes import Pictures, whole
-from sdi_bench.store import RunFolder, read_index
+from . import prompts
+from .draws import Item
+from .guidance import gamma_said
+from .sizes import Pictures, whole
+from .store import RunFolder, read_index
 
 MEASURED = {"run", "measure", "point", "low", "high"}
 """The columns that make a csv file a table of measures."""
@@ -83,6 +83,14 @@ class Group:
     def turning(self) -> bool:
         """True if the items are objects."""
         return len(self.shape) == 4
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table that a command wrote earlier; empty if there is none. Raises ValueError for one that cannot be read."""
+    try:
+        return pd.read_csv(path) if path.is_file() and path.stat().st_size > 1 else pd.DataFrame()
+    except ValueError as error:
+        raise ValueError(f"{path}: cannot be read as a table ({error}); move it away to measure anew") from error
 
 
 def first_chunk(config: Mapping[str, Any], chunks: Sequence[tuple[Item, ...]]) -> tuple[Item, ...]:
