@@ -128,7 +128,7 @@ def checked(asked: Sequence[Asked], composed: Compose, models: dict[str, Shared]
         keep_only(key, models)
         for k, one in enumerate(asked):
             if keys[k] == key:
-                made[k] = plans_of(*found[k], one.label, models, one.place)
+                made[k] = [replace(plan, varied=one.varied) for plan in plans_of(*found[k], one.label, models, one.place)]
     plans = [made[k] for k in range(len(asked))]
     for key, why in ignored[0].items() if ignored else ():
         if all(key in job for job in ignored):

@@ -24,6 +24,11 @@ def line(text: str, most: int = 10**6) -> str:
     return f"{plain[:head]}…{plain[head + 1 - most :]}"
 
 
+def last_part(key: str) -> str:
+    """How a setting is called where there is little room."""
+    return key.split(".")[-1]
+
+
 def near_match(word: str, known: Sequence[str]) -> str:
     """What may have been meant, or what there is."""
     lower = {key.lower(): key for key in reversed(known)}
