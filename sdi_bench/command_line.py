@@ -49,9 +49,9 @@ def words_of(argv: Sequence[str]) -> tuple[list[str], bool]:
                 raise ValueError(f"{word} {value}: must be followed by {', '.join(known or ('a value',))}")
             flags += [word, value]
         elif word.startswith("-") and halves(word)[0] not in FLAGS:
-            raise ValueError(f"{word}: no such option; there are {', '.join(FLAGS)}")
+            raise ValueError(f"{word}: no such option; {near_match(halves(word)[0], FLAGS)}")
         elif word.startswith("-"):
-            flags += [word] if word not in ("-m", "--multirun") else []
+            flags += [word] if word not in ("-m", "--multirun", *OWN) else []
         else:
             words.append(as_choice(word, several))
     return [*flags, *words], several
@@ -88,12 +88,16 @@ EMPTY = "''"
 TAKE_A_VALUE = (
     *("--cfg", "-c", "--package", "-p", "--info", "-i", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
 )
+OWN = ("--wide", "--png", "--tensorboard")
+"""Options of the main job's own, about what is shown at the end of it."""
+
 FLAGS = (
     *TAKE_A_VALUE,
+    *OWN,
     *("--help", "--hydra-help", "--version", "--resolve", "--multirun", "--run", "--shell-completion", "--experimental-rerun"),
     *("-h", "-m", "-r", "-sc"),
 )
-"""Hydra's options."""
+"""Those, and Hydra's."""
 
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 ANSWERS = {"--cfg": ("job", "hydra", "all"), "-c": ("job", "hydra", "all"), "--info": INFO, "-i": INFO}

@@ -1,5 +1,9 @@
 """python -m sdi_bench.doctor: is this machine fit for the main job? Nothing is fetched, nothing is sampled.
 
+  python -m sdi_bench.doctor
+  python -m sdi_bench.doctor results=/data/results
+  python -m sdi_bench.doctor clip=models/clip
+
     results=FOLDER   where results would go (results)
     clip=FOLDER      a CLIP in transformers' format, to be looked at (none)
 

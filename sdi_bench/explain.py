@@ -8,7 +8,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import OmegaConf
 
 from .command_line import conf_dir, options
-from .texts import line, near_match
+from .texts import line, meant, near_match
 from .words import halves, said_of
 
 
@@ -45,5 +45,5 @@ def explain(error: BaseException, argv: Sequence[str], config: str = "config") -
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             known = keys_of(OmegaConf.to_container(compose(config, chosen)))
         if unknown[1] not in known:
-            return f"{unknown[1]}: no such setting; {near_match(unknown[1], known)}"
+            return f"{unknown[1]}: no such setting; {meant(unknown[1], known)}"
     return line(str(deepest))

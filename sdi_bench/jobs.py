@@ -3,6 +3,7 @@
 import hashlib
 import re
 import resource
+import shlex
 import textwrap
 import time
 import traceback
@@ -19,7 +20,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from . import pictures
+from . import boards, pictures
 from .compare import INSTEAD, Around, Entry, any_measured, notes, render, settings_in, tidy
 from .data.shipped import sums
 from .draws import Item
@@ -610,12 +611,24 @@ def data_of(group: Group, truth: Pictures | None, ending: str) -> Entry | None:
     return Entry(label, items, again, measures, clusters, n_views=n_views, about={"model": first.about.get("model")})
 
 
-def summarise(plans: Sequence[Sequence[Plan]], width: int | None = None, wide: bool = False) -> bool:
+class Wanted(NamedTuple):
+    """Of the end of a sweep. width, wide: of the table that is printed, as in `render`; the file has it in one piece.
+
+    png: a file of each picture. tensorboard: the measures as events of TensorBoard.
+    """
+
+    width: int | None = None
+    wide: bool = False
+    png: bool = False
+    tensorboard: bool = False
+
+
+def summarise(plans: Sequence[Sequence[Plan]], wanted: Wanted = Wanted()) -> bool:
     """The end of a sweep: one table, csv and picture of all its runs, each held against its own reference.
 
-    plans: [run, its reference if it has one]. width, wide: of what is printed, as in `render`; the files have it in one piece.
-    False if something was to be measured and nothing could be.
+    plans: [run, its reference if it has one]. False if something was to be measured and nothing could be.
     """
+    width, wide = wanted.width, wanted.wide
     groups = grouped(plans)
     ends = endings(groups)
     laws = [
@@ -627,6 +640,7 @@ def summarise(plans: Sequence[Sequence[Plan]], width: int | None = None, wide: b
     frames, around, shown = [], [], Shown(len({group.first.items for group in groups}))
     order: list[tuple[tuple[int, int], str]] = []  # runs as they were asked for, then references, then data
     folders: dict[str, Path] = {}
+    made: list[Path] = []
     for i, (group, end) in enumerate(zip(groups, ends, strict=True)):
         first, plan = group.first, group.reference
         items, _, _ = every_view(first.job.scene, first.items)
@@ -646,6 +660,7 @@ def summarise(plans: Sequence[Sequence[Plan]], width: int | None = None, wide: b
         around.append(Around.of(entries, reference))
         shown.add(first, entries)
         folders |= {entry.label: entry.folder for entry in entries if entry.folder}
+        made += [write_pngs(entry) for entry in entries if wanted.png and entry.folder]
     labels = [label for _, label in sorted(order)]
     frame = in_order(frames, labels)
     under = notes(frame, around)
@@ -661,9 +676,29 @@ def summarise(plans: Sequence[Sequence[Plan]], width: int | None = None, wide: b
     csv, text, picture = (results / f"sweep-{name}.{kind}" for kind in ("csv", "txt", "png"))
     write_whole(csv, frame.to_csv(index=False).encode())
     write_whole(text, table.encode())
-    drawn_to = shown.draw(picture, labels)
-    print("written:", csv, text, *drawn_to, *dict.fromkeys(folders[label] for label in labels if label in folders), sep="\n  ")
+    if wanted.tensorboard:
+        made.append(boards.write(results / "tensorboard", frame, folders))
+    runs = dict.fromkeys(folders[label] for label in labels if label in folders)
+    print("written:", csv, text, *shown.draw(picture, labels), *runs, *made, sep="\n  ")
+    print(f"to see all of it on a page: python -m sdi_bench report {shlex.quote(str(results))}")
     return any_measured(frame)
+
+
+def write_pngs(entry: Entry) -> Path:
+    """A PNG of each picture of a run (8 bits, sRGB; what diverged is magenta), of an object of each side, in its folder png/.
+
+    Beside them prompts.csv says what each shows, as `sdi_bench.evaluate` reads it, unless one has no prompt. Returns the place.
+    """
+    assert entry.folder is not None
+    place, rows = entry.folder / "png", []
+    place.mkdir(exist_ok=True)
+    for i, item in enumerate(entry.items):
+        side = f"-{i % entry.n_views:03}" if entry.n_views > 1 else ""
+        rows.append({"file_name": f"{slug(item)}{side}.png", "prompt": item.prompt, "seed": item.seed})
+        write_whole(place / rows[-1]["file_name"], pictures.png(entry.images[i]))
+    if all(item.prompt for item in entry.items):
+        write_whole(place / "prompts.csv", pd.DataFrame(rows).to_csv(index=False).encode())
+    return place
 
 
 def items_of(group: Group) -> tuple[Item, ...]:

@@ -26,7 +26,7 @@ from .sampling import Job, check_device
 from .scenes.base import image_shape
 from .schedules import Karras, RectifiedFlow, Schedule, TableSchedule
 from .store import RESULTS_VERSION, RunFolder, digest
-from .texts import near_match
+from .texts import meant, near_match
 
 SETTINGS = (
     *("model", "schedule", "grid", "guidance", "scene", "sampler", "metric", "reference", "probe"),
@@ -225,7 +225,7 @@ def plans_of(
     """
     for key in plain:
         if key not in SETTINGS:
-            raise ValueError(f"{key}: no such setting; {near_match(key, SETTINGS)}")
+            raise ValueError(f"{key}: no such setting; {meant(key, SETTINGS)}")
     lacking = [key for key in SETTINGS if key not in plain and key not in OPTIONAL]
     if lacking:
         raise ValueError(f"~{lacking[0]}: cannot be left out")
