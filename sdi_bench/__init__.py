@@ -29,6 +29,7 @@ with contextlib.suppress(Exception) if re.search(r"\bsdi_bench(\.exe)?[. ]doctor
         Simulated,
         Zero,
     )
+    from .of_pictures import measure
     from .samplers import Annealed, Ddim, Ddpm, Distillation, Heun, RandomT
     from .sampling import sample
 
@@ -68,5 +69,6 @@ __all__ = [
     "UniformSigma",
     "UniformT",
     "Zero",
+    "measure",
     "sample",
 ]

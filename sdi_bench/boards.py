@@ -31,7 +31,7 @@ def write(folder: Path, frame: pd.DataFrame, runs: Mapping[str, Path]) -> Path:
             writer.add_hparams(settings, {f"measures/{name}": point for name, point in points.items()}, run_name=".")
             for row in known.dropna(subset=["low", "high"]).to_dict("records"):
                 for end in ("low", "high"):
-                    writer.add_scalar(f"{end} end of 95 %/{row['measure']}", float(row[end]))
+                    writer.add_scalar(f"{end}/{row['measure']}", float(row[end]))
             for name in ("rows_conditional", "rows_unconditional", "rows_inversion", "rows_other", "seconds", "diverged"):
                 writer.add_scalar(f"cost/{name}", float(first[name]))
             if (path / "samples.png").is_file():

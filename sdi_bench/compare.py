@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from .draws import Item
-from .measure import Clusters, diverged
+from .measuring import Clusters, diverged
 from .metrics.paired import SMALLEST, lpips
 from .sizes import Pictures, by_size, whole
 from .stats import FEWEST, clusters_of, jackknife, mean_of

@@ -8,8 +8,9 @@
 python -m sdi_bench.evaluate FOLDER ... [--SETTING VALUE ...] [SETTING=VALUE ...] [-- FOLDER ...]
 
 FOLDER is a finished run (results/<experiment>/<run>) or any folder of pictures, of any sizes. --SETTING VALUE says the same as
-SETTING=VALUE, with commas for a list; a value with blanks, commas or quotes is taken as it stands. A word with "=" is a setting
-if its name is one of those below, else a folder if there is one of that name; after -- all words are folders.
+SETTING=VALUE, with commas for a list; a path with blanks, commas or quotes is taken as it stands. --real without --metric has
+contrast, sharpness, saturation, kd_effnet, precision and recall measured. A word with "=" is a setting if its name is one of
+those below, else a folder if there is one of that name; after -- all words are folders.
 """
 
 import re
@@ -41,7 +42,7 @@ from .draws import Item
 from .explain import explain
 from .guidance import gamma_said
 from .jobs import Plan, every_view, finished
-from .measure import (
+from .measuring import (
     N_TRUTH,
     Clusters,
     Samples,
@@ -67,7 +68,7 @@ from .store import RunFolder, writable, write_whole
 from .sweeps import preflight
 from .texts import last_part, near_match
 from .trust import settings_of
-from .words import TEXTS, literal, quoted
+from .words import TEXTS, halves, literal, quoted
 
 OBJECTS = "objects"
 """Real pictures: of the training objects, from the eight angles around them."""
@@ -544,21 +545,21 @@ def plainly(argv: Sequence[str]) -> list[str]:
     known = yaml.safe_load((conf_dir() / "evaluate.yaml").read_text())
     names = ["metric", "experiment", *(key for key in known if key not in ("defaults", "name"))]
     found: list[str] = []
-    words = iter(argv)
-    for word in words:
-        if word == "--":
-            return [*found, word, *words]
+    plain: set[str] = set()
+    cut = list(argv).index("--") if "--" in argv else len(argv)
+    rest = iter(argv[:cut])
+    for word in rest:
         if not word.startswith("--") or word == "--help":
             found.append(word)
             continue
         key, equals, value = word[2:].partition("=")
         name = key.split(".")[0]
         if name not in names:
-            raise ValueError(f"--{key}: no such option; {near_match(key, names)}")
+            raise ValueError(f"--{key}: no such option; {near_match(f'--{key}', [f'--{name}' for name in names])}")
         if not equals and key == "recursive":
             value = "true"
         elif not equals:
-            value = next(words, "")
+            value = next(rest, "")
             if not value or value.startswith("--"):
                 raise ValueError(f"--{key}: must be followed by a value")
         if key == "metric" or isinstance(known.get(key), list):
@@ -566,7 +567,16 @@ def plainly(argv: Sequence[str]) -> list[str]:
         elif last_part(key) in TEXTS:
             value = literal(value)
         found.append(f"{key}={value}")
-    return found
+        plain |= {name}
+    if "real" in plain and not any(halves(word)[0].split(".")[0].lstrip("+~") == "metric" for word in found):
+        found.append(f"metric=[{','.join(usual(True))}]")
+    return [*found, *argv[cut:]]
+
+
+def usual(real: bool) -> tuple[str, ...]:
+    """The metrics that are measured if none is said: against real pictures, or without."""
+    look, sets, text = ("contrast", "sharpness", "saturation"), ("kd_effnet", "precision", "recall"), ("rprec", "tclip", "view")
+    return (*look, *(sets if real else text))
 
 
 def usage() -> str:

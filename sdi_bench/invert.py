@@ -24,7 +24,7 @@ from .compare import cell, clustering, distance, framed
 from .draws import Item, PhiloxDraws, Purpose
 from .explain import explain
 from .guidance import gamma_said
-from .measure import Clusters, clustered
+from .measuring import Clusters, clustered
 from .models import OwnSchedule
 from .models.base import HasCodec, images_of
 from .picture_files import of_shape, read

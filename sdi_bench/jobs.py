@@ -26,7 +26,7 @@ from .data.shipped import sums
 from .draws import Item
 from .ledger import Ledger, Work, merged
 from .levels import Level
-from .measure import N_TRUTH, Samples, clustered, diverged, fresh_data, measure, packed, rounded, samples_of
+from .measuring import N_TRUTH, Samples, clustered, diverged, fresh_data, measure, packed, rounded, samples_of
 from .metrics import MEASURES_VERSION, Metric, Sights
 from .models.base import Denoiser, HasData, HasOutput, images_of
 from .predictor import Cost, Use
@@ -694,8 +694,9 @@ def write_pngs(entry: Entry) -> Path:
     place.mkdir(exist_ok=True)
     for i, item in enumerate(entry.items):
         side = f"-{i % entry.n_views:03}" if entry.n_views > 1 else ""
-        rows.append({"file_name": f"{slug(item)}{side}.png", "prompt": item.prompt, "seed": item.seed})
-        write_whole(place / rows[-1]["file_name"], pictures.png(entry.images[i]))
+        name = f"{slug(item)}{side}.png"
+        rows.append({"file_name": name, "prompt": item.prompt, "seed": item.seed})
+        write_whole(place / name, pictures.png(entry.images[i]))
     if all(item.prompt for item in entry.items):
         write_whole(place / "prompts.csv", pd.DataFrame(rows).to_csv(index=False).encode())
     return place

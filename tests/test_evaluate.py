@@ -15,7 +15,7 @@ from PIL import Image
 from sdi_bench import command_line, evaluate, run, sweeps
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item
-from sdi_bench.measure import Samples, clustered, compared, diverged, measure, rounded
+from sdi_bench.measuring import Samples, clustered, compared, diverged, measure, rounded
 from sdi_bench.metrics import Contrast, Rms
 from sdi_bench.metrics.base import Context, Hits, Metric, UndefinedError
 from sdi_bench.stats import Statistic, mean_of, share
