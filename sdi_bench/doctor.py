@@ -38,6 +38,7 @@ EXTRAS = (
     ("notebooks", "notebooks", ("ipykernel", "jupytext", "nbclient", "nbformat")),
     *((f"cluster, {name}", "cluster", (f"hydra-{name}-launcher",)) for name in ("joblib", "submitit", "ray")),
     ("FID", "fid", ("clean-fid",)),
+    ("TensorBoard", "tensorboard", ("tensorboard",)),
 )
 """What more can be had: a title, the extra that brings it, and its packages."""
 

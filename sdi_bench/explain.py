@@ -19,6 +19,16 @@ def keys_of(node: object, prefix: str = "") -> list[str]:
     return [key for name, value in node.items() for key in (f"{prefix}{name}", *keys_of(value, f"{prefix}{name}."))]
 
 
+HAVING = ("sdi", "sds_dreamfusion", "vsd", "dds")
+"""Samplers that together have all settings of samplers, but a few."""
+
+
+def known_to(sampler: str) -> list[str]:
+    """All dotted keys of the main job with this sampler."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return keys_of(OmegaConf.to_container(compose("config", [f"sampler={sampler}"])))
+
+
 def explain(error: BaseException, argv: Sequence[str], config: str = "config") -> str:
     """One line from an error of the user's making: the field, the value, what would do."""
     deepest = error
@@ -45,5 +55,9 @@ def explain(error: BaseException, argv: Sequence[str], config: str = "config") -
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             known = keys_of(OmegaConf.to_container(compose(config, chosen)))
         if unknown[1] not in known:
+            others = HAVING if unknown[1].startswith("sampler.") and config == "config" else ()
+            other = next((name for name in others if unknown[1] in known_to(name)), None)
+            if other:
+                return f"{unknown[1]}: sampler={said_of(argv, 'sampler') or 'ddim'} has no such setting; sampler={other} has"
             return f"{unknown[1]}: no such setting; {meant(unknown[1], known)}"
     return line(str(deepest))

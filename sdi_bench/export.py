@@ -1,8 +1,10 @@
 """python -m sdi_bench.export: a finished 3D run's objects as turntables, depth, normals and meshes.
 
-python -m sdi_bench.export results/3d/<run>
-python -m sdi_bench.export results/3d/<run> item=[0,3] size=256 n_views=96 output=films
-python -m sdi_bench.export results/3d/<run> mesh=false          pictures alone, which need no extra
+  python -m sdi_bench.export results/3d/<run>
+  python -m sdi_bench.export results/3d/<run> item=[0,3] size=256 n_views=96 output=films
+  python -m sdi_bench.export results/3d/<run> mesh=false          pictures alone, which need no extra
+
+Files go to the folder export/ of the run, unless output=FOLDER says where.
 """
 
 import sys

@@ -1,8 +1,10 @@
 """python -m sdi_bench.invert: image -> noise -> image by DDIM inversion, and the error of the round trip.
 
-python -m sdi_bench.invert                                                        DDIM samples of the digits
-python -m sdi_bench.invert model=builtin prompt="owl, noto emoji" guidance.scale=3 inversion_scale=-3
-python -m sdi_bench.invert model=builtin image=mine.png prompt="a red sofa, side view" grid.n_levels=200
+  python -m sdi_bench.invert                                                        DDIM samples of the digits
+  python -m sdi_bench.invert model=builtin prompt="owl, noto emoji" guidance.scale=3 inversion_scale=-3
+  python -m sdi_bench.invert model=builtin image=mine.png prompt="a red sofa, side view" grid.n_levels=200
+
+The errors are printed; arrays and a picture go to results/invert, unless output=FOLDER says where.
 """
 
 import sys

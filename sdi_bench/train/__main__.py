@@ -1,8 +1,10 @@
 """python -m sdi_bench.train: train a prior, save it as a folder that diffusers opens.
 
-python -m sdi_bench.train                                   64 x 64, everything: for a GPU
-python -m sdi_bench.train recipe=small minutes=30           32 x 32, furniture; the same command goes on where it stopped
-python -m sdi_bench.train recipe=tiny folder=trial device=cpu
+  python -m sdi_bench.train                                   64 x 64, everything: for a GPU
+  python -m sdi_bench.train recipe=small minutes=30           32 x 32, furniture; the same command goes on where it stopped
+  python -m sdi_bench.train recipe=tiny folder=trial device=cpu
+
+The same command goes on where it was stopped.
 """
 
 import sys

@@ -1,8 +1,10 @@
 """python -m sdi_bench.verify: prove the identities on this machine; exit status 1 if one fails.
 
-python -m sdi_bench.verify                     all, some settings of each
-python -m sdi_bench.verify --only V8 --full    one, the whole product of its settings
-python -m sdi_bench.verify --json              for programs
+  python -m sdi_bench.verify                     all, some settings of each
+  python -m sdi_bench.verify --only V8 --full    one, the whole product of its settings
+  python -m sdi_bench.verify --json              for programs
+
+A row is an identity, how far it was from holding at most, and the tolerance that it must keep.
 """
 
 import argparse

@@ -28,9 +28,7 @@ PLANTED = [
         "* n_train / 30).floor()",
         "the paper's tau on the released levels",
     ),
-    Planted(
-        alone("levels"), RELEASED, "PAPER_TAU = 1 / 30", "PAPER_TAU = 1 / 10", "tau of the code"
-    ),
+    Planted(alone("levels"), RELEASED, "PAPER_TAU = 1 / 30", "PAPER_TAU = 1 / 10", "tau of the code"),
     Planted(AS_IT_IS, RELEASED, "full_like(like, index * unit)", "full_like(like, 0 * index * unit)", "-99 told as 0"),
     Planted(
         alone("rolled"),
