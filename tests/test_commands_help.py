@@ -19,7 +19,7 @@ from PIL import Image
 
 import sdi_bench as sb
 from sdi_bench import __main__ as console
-from sdi_bench import evaluate, helps, picture_files, run, status, texts
+from sdi_bench import evaluate, helps, picture_files, run, status, sweeps, texts
 from sdi_bench.command_line import conf_dir, options
 from sdi_bench.explain import keys_of
 
@@ -102,12 +102,13 @@ def test_help_begins_with_a_sentence_three_examples_and_the_groups(monkeypatch, 
         assert {*options(group)} <= {*re.split(r"[,\s]+", below)}, group
 
 
-def test_what_help_shows_is_accepted(tmp_path) -> None:
-    from sdi_bench import sweeps
-
+@pytest.mark.slow
+def test_what_help_shows_of_sweeps_is_accepted(tmp_path) -> None:
     for command in examples(str(run.__doc__)):
-        words = shlex.split(command)[3:]
-        assert sweeps.preflight([*words, f"results={tmp_path}"])
+        assert sweeps.preflight([*shlex.split(command)[3:], f"results={tmp_path}"])
+
+
+def test_what_help_shows_of_folders_is_accepted() -> None:
     for command in examples(str(evaluate.__doc__)):
         folders, words = evaluate.sorted_out(evaluate.plainly(shlex.split(command)[3:]))
         assert folders and settings(words)
