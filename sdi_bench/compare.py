@@ -168,7 +168,7 @@ def render(frame: pd.DataFrame, width: int | None = None, wide: bool = False) ->
     """The table a person reads: a line per run, in the order given, columns that hold nothing left out.
 
     width: of the terminal, in characters: what does not fit goes below, in blocks that each begin with the run. None: one
-    piece. wide: with a column for each setting, and for the peak memory in MB.
+    piece. wide: in one piece whatever the width, with a column for each setting, and for the peak memory in MB.
     """
     names = {"to_reference": "to reference", "sliced_w2": "sliced W2"}
     measures = list(dict.fromkeys(frame.loc[frame["point"].notna(), "measure"]))
@@ -191,7 +191,7 @@ def render(frame: pd.DataFrame, width: int | None = None, wide: bool = False) ->
         lines.append([str(run), *told, str(first["n"]), *(cells.get(m, "-") for m in measures), used, seconds, share, *peak])
     held = [k for k in range(len(lines[0])) if k == 0 or any(line[k] != "-" for line in lines[1:])]
     columns = [[line[k] for line in lines] for k in held]
-    return "\n\n".join("\n".join(ruled(block)) for block in blocks(columns, width))
+    return "\n\n".join("\n".join(ruled(block)) for block in blocks(columns, None if wide else width))
 
 
 def is_number(value: object) -> bool:

@@ -666,7 +666,7 @@ def summarise(plans: Sequence[Sequence[Plan]], wanted: Wanted = Wanted()) -> boo
     under = notes(frame, around)
     table = render(frame) + "\n\n" + "\n".join(under) + "\n"
     lines = under if width is None or wide else [part for text in under for part in textwrap.wrap(text, width) or [""]]
-    print("\n" + render(frame, None if wide else width, wide) + "\n\n" + "\n".join(lines) + "\n")
+    print("\n" + render(frame, width, wide) + "\n\n" + "\n".join(lines) + "\n")
     results = groups[0].first.folder.path.parent
     asked = [
         [sorted(pair[0].folder.path.name for _, pair in group.pairs), [[item.prompt, item.seed] for item in items_of(group)]]
