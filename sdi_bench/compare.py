@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from . import texts
 from .draws import Item
 from .measuring import Clusters, diverged
 from .metrics.paired import SMALLEST, lpips
@@ -191,7 +192,15 @@ def render(frame: pd.DataFrame, width: int | None = None, wide: bool = False) ->
         lines.append([str(run), *told, str(first["n"]), *(cells.get(m, "-") for m in measures), used, seconds, share, *peak])
     held = [k for k in range(len(lines[0])) if k == 0 or any(line[k] != "-" for line in lines[1:])]
     columns = [[line[k] for line in lines] for k in held]
+    if width is not None and not wide:
+        columns[0] = shortened(columns[0], width // 2)
     return "\n\n".join("\n".join(ruled(block)) for block in blocks(columns, None if wide else width))
+
+
+def shortened(names: list[str], most: int) -> list[str]:
+    """Names without the middle of those that are longer, unless two would be the same."""
+    short = [texts.line(name, most) for name in names]
+    return short if len(set(short)) == len(set(names)) else names
 
 
 def is_number(value: object) -> bool:

@@ -189,6 +189,15 @@ def test_a_planted_table_in_one_block_is_seen(monkeypatch) -> None:
     assert max(map(len, compare.render(made(2, 9, 10), 80).splitlines())) > 80
 
 
+def test_long_names_are_shortened_while_they_differ() -> None:
+    names = [f"sds prompt=a {'very ' * 30}long one, {i}" for i in range(3)]
+    short = compare.shortened(["run", *names], 40)
+    assert len(set(short)) == 4 and max(map(len, short)) == 40
+    assert compare.shortened([f"{'x' * 40}{i}{'y' * 40}" for i in range(2)], 20) == [
+        f"{'x' * 40}{i}{'y' * 40}" for i in range(2)
+    ]
+
+
 def test_wide_has_a_column_for_each_setting() -> None:
     shown = compare.render(made(3, 4, 5), 80, wide=True)
     assert shown.splitlines()[0].split()[:4] == ["run", "sampler", "gamma", "n"] and "peak MB" in shown and "\n\n" not in shown
