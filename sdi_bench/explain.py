@@ -59,5 +59,6 @@ def explain(error: BaseException, argv: Sequence[str], config: str = "config") -
             other = next((name for name in others if unknown[1] in known_to(name)), None)
             if other:
                 return f"{unknown[1]}: sampler={said_of(argv, 'sampler') or 'ddim'} has no such setting; sampler={other} has"
-            return f"{unknown[1]}: no such setting; {meant(unknown[1], known)}"
+            near = meant if config == "config" else near_match
+            return f"{unknown[1]}: no such setting; {near(unknown[1], known)}"
     return line(str(deepest))

@@ -117,7 +117,7 @@ def test_no_folder_no_experiment_and_other_items_are_refused(monkeypatch, tmp_pa
     for words, said in (
         ([], "folder: none is given"),
         (["/nowhere"], "folder='/nowhere': no such folder"),
-        (["experiment=benchmark4d"], "experiment='benchmark4d': must be one of 3d, 3d_paper, benchmark2d"),
+        (["experiment=benchmark4d"], "experiment='benchmark4d': did you mean benchmark2d or benchmark3d?"),
         ([runs["ddim"], pictures], "folder: the runs are of different sizes"),
         ([pictures, f"paired={runs['ddim']}"], "nothing says which belong together; what would do: two runs of the same items"),
         ([runs["ddim"], f"paired={pictures}"], "nothing says which belong together"),
