@@ -20,7 +20,7 @@ import yaml
 from sdi_bench.command_line import conf_dir
 from sdi_bench.compare import cell
 from sdi_bench.draws import Item
-from sdi_bench.measure import clustered
+from sdi_bench.measuring import clustered
 from sdi_bench.stats import UNTOLD, difference, holm, verdict
 from sdi_bench.store import write_whole
 from sdi_bench.texts import near_match

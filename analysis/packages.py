@@ -25,7 +25,7 @@ from sdi_bench.evaluate import chosen
 from sdi_bench.features import lpips, towers
 from sdi_bench.features.effnet import Effnet, features
 from sdi_bench.features.views import VIEWS, views
-from sdi_bench.measure import rounded
+from sdi_bench.measuring import rounded
 from sdi_bench.metrics import Context, Fd, Sights
 from sdi_bench.metrics.known import shown, truths
 from sdi_bench.metrics.novelty import trained

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sdi_bench.draws import Item
-from sdi_bench.measure import clustered
+from sdi_bench.measuring import clustered
 from sdi_bench.sizes import whole
 from sdi_bench.stats import clusters_of, jackknife, mean_of
 from sdi_bench.store import Listed, read_index

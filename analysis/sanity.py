@@ -18,7 +18,7 @@ from sdi_bench.data.world import World
 from sdi_bench.draws import Item
 from sdi_bench.evaluate import chosen
 from sdi_bench.features.effnet import Effnet
-from sdi_bench.measure import Samples, clustered, measure, rounded
+from sdi_bench.measuring import Samples, clustered, measure, rounded
 from sdi_bench.metrics import Fd
 from sdi_bench.store import write_whole
 

@@ -1,13 +1,15 @@
 """sdi_bench: score distillation and DDIM as one update with a different choice of noise (arXiv 2405.15891)."""
 
 import contextlib
+import re
 import sys
 
 from . import _threads as _threads
 from . import _torchvision as _torchvision
 
 # What is missing stops everything but the doctor, who says what it is.
-with contextlib.suppress(Exception) if "sdi_bench.doctor" in sys.orig_argv else contextlib.nullcontext():
+ASKED = " ".join(sys.orig_argv)
+with contextlib.suppress(Exception) if re.search(r"\bsdi_bench(\.exe)?[. ]doctor\b", ASKED) else contextlib.nullcontext():
     from .draws import Item
     from .grids import Leading, Linspace, Own, Trailing, UniformLogSigma, UniformSigma, UniformT
     from .guidance import Guidance
@@ -27,6 +29,7 @@ with contextlib.suppress(Exception) if "sdi_bench.doctor" in sys.orig_argv else 
         Simulated,
         Zero,
     )
+    from .of_pictures import measure
     from .samplers import Annealed, Ddim, Ddpm, Distillation, Heun, RandomT
     from .sampling import sample
 
@@ -66,5 +69,6 @@ __all__ = [
     "UniformSigma",
     "UniformT",
     "Zero",
+    "measure",
     "sample",
 ]

@@ -3,7 +3,7 @@
 import itertools
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 
-from .texts import near_match
+from .texts import last_part, near_match
 from .words import halves, quoted, said_of, shown, unquoted
 
 
@@ -49,9 +49,9 @@ def words_of(argv: Sequence[str]) -> tuple[list[str], bool]:
                 raise ValueError(f"{word} {value}: must be followed by {', '.join(known or ('a value',))}")
             flags += [word, value]
         elif word.startswith("-") and halves(word)[0] not in FLAGS:
-            raise ValueError(f"{word}: no such option; there are {', '.join(FLAGS)}")
+            raise ValueError(f"{word}: no such option; {near_match(halves(word)[0], FLAGS)}")
         elif word.startswith("-"):
-            flags += [word] if word not in ("-m", "--multirun") else []
+            flags += [word] if word not in ("-m", "--multirun", *OWN) else []
         else:
             words.append(as_choice(word, several))
     return [*flags, *words], several
@@ -88,12 +88,16 @@ EMPTY = "''"
 TAKE_A_VALUE = (
     *("--cfg", "-c", "--package", "-p", "--info", "-i", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
 )
+OWN = ("--wide", "--png", "--tensorboard")
+"""Options of the main job's own, about what is shown at the end of it."""
+
 FLAGS = (
     *TAKE_A_VALUE,
+    *OWN,
     *("--help", "--hydra-help", "--version", "--resolve", "--multirun", "--run", "--shell-completion", "--experimental-rerun"),
     *("-h", "-m", "-r", "-sc"),
 )
-"""Hydra's options."""
+"""Those, and Hydra's."""
 
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 ANSWERS = {"--cfg": ("job", "hydra", "all"), "-c": ("job", "hydra", "all"), "--info": INFO, "-i": INFO}
@@ -160,11 +164,15 @@ def sweeps_of(words: Sequence[str], said: Mapping[str, Any]) -> list[tuple[tuple
 
 @dataclass(frozen=True)
 class Asked:
-    """A job of a sweep. label: what tells it apart in the table. place: its (tier, row) in an experiment."""
+    """A job of a sweep. label: what tells it apart in the table. place: its (tier, row) in an experiment.
+
+    varied: of the settings that are not the same in all jobs, what this one has.
+    """
 
     overrides: list[str]
     label: str
     place: tuple[str, str] | None = None
+    varied: Mapping[str, str] = field(default_factory=dict)
 
 
 def split(words: Sequence[str], loader: ConfigLoader | None = None) -> list[list[str]]:
@@ -187,8 +195,16 @@ def jobs_of(words: Sequence[str], said: Mapping[str, Any], loader: ConfigLoader 
     found = []
     for place, row in sweeps_of(words, said):
         jobs = split([*params, *row], loader)
-        found += [Asked(job, label, place) for job, label in zip(jobs, labels(jobs, place and place[1]), strict=True)]
+        told = labels(jobs, place and place[1])
+        found += [Asked(job, label, place, own) for job, label, own in zip(jobs, told, varied(jobs), strict=True)]
     return found
+
+
+def varied(jobs: Sequence[Sequence[str]]) -> list[dict[str, str]]:
+    """Of each job the settings that are not the same in all."""
+    pairs = [{key: shown(unquoted(value)) for key, value in map(halves, job)} for job in jobs]
+    keys = [key for key in dict.fromkeys(itertools.chain(*pairs)) if len({job.get(key) for job in pairs}) > 1]
+    return [{key: job[key] for key in keys if key in job} for job in pairs]
 
 
 def labels(jobs: Sequence[Sequence[str]], row: str | None = None) -> list[str]:
@@ -196,8 +212,5 @@ def labels(jobs: Sequence[Sequence[str]], row: str | None = None) -> list[str]:
     pairs = [{key: shown(unquoted(value)) for key, value in map(halves, job)} for job in jobs]
     named = "sampler" if any("sampler" in job for job in pairs) else "preset"
     told = named if row is None else "guidance.scale"  # an experiment's tables have a column for it
-    keys = [key for key in dict.fromkeys(itertools.chain(*pairs)) if key != told]
-    varied = [key for key in keys if len({job.get(key) for job in pairs}) > 1]
-    return [
-        " ".join([row or job.get(named, "ddim"), *(f"{key.split('.')[-1]}={job.get(key)}" for key in varied)]) for job in pairs
-    ]
+    keys = [key for key in dict.fromkeys(itertools.chain(*varied(jobs))) if key != told]
+    return [" ".join([row or job.get(named, "ddim"), *(f"{last_part(key)}={job.get(key)}" for key in keys)]) for job in pairs]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from . import texts
 from .draws import Item
-from .measure import Clusters, diverged
+from .measuring import Clusters, diverged
 from .metrics.paired import SMALLEST, lpips
 from .sizes import Pictures, by_size, whole
 from .stats import FEWEST, clusters_of, jackknife, mean_of
@@ -60,7 +61,7 @@ class Entry:
 
     n_views: pictures of each object, where objects are seen from several sides; items and images then hold every view.
     measures: as measure() gives them. clusters: what its intervals are over.
-    cost: rows by use, seconds and peak_mb of the whole run; None for data drawn, not sampled.
+    cost: rows by use, seconds and peak_mb of the whole run; None for data drawn, not sampled. about: its settings, for columns.
     """
 
     label: str
@@ -71,6 +72,7 @@ class Entry:
     cost: Mapping[str, Any] | None = None
     folder: Path | None = None
     n_views: int = 1
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 Gap = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -107,8 +109,10 @@ def other_seed(reference: Entry) -> dict[str, Any] | None:
 
 
 def tidy(entries: Sequence[Entry], reference: Entry | None) -> pd.DataFrame:
-    """One row per run and measure: run, n, diverged, measure, unit, ideal, point, low, high, undefined, cost, folder."""
-    records = []
+    """One row per run and measure: run, its settings, n, diverged, measure, unit, ideal, point, low, high, undefined, cost,
+    folder. What stands between run and n are the settings.
+    """
+    records, settings = [], list(dict.fromkeys(key for entry in entries for key in entry.about))
     for entry in entries:
         measures = dict(entry.measures)
         if reference is not None and entry.cost is not None and entry is not reference:
@@ -123,12 +127,17 @@ def tidy(entries: Sequence[Entry], reference: Entry | None) -> pd.DataFrame:
         n = len(entry.items) // entry.n_views
         per_image = {f"rows_{use}": cost["rows"].get(use, 0) / n if cost else math.nan for use in ROW_USES}
         per_image |= {"seconds": cost.get("seconds", math.nan) / n, "peak_mb": cost.get("peak_mb", math.nan)}
-        common = {"run": entry.label, "n": n, "diverged": int(diverged(entry.images).reshape(n, -1).any(axis=1).sum())}
+        common = {
+            "run": entry.label,
+            **entry.about,
+            "n": n,
+            "diverged": int(diverged(entry.images).reshape(n, -1).any(axis=1).sum()),
+        }
         for name, values in measures.items():
             records.append(
                 common | {"measure": name} | dict(values) | per_image | {"folder": entry.folder.name if entry.folder else ""}
             )
-    return framed(records, ("run", "n", "diverged", "measure", "unit", "ideal", *VALUE))
+    return framed(records, ("run", *settings, "n", "diverged", "measure", "unit", "ideal", *VALUE))
 
 
 VALUE = ("point", "low", "high", "undefined", "clusters", "n_clusters")
@@ -157,12 +166,23 @@ def value(row: Mapping[Any, Any]) -> str:
     return cell(row["point"], row["low"], row["high"]) + ("!" if row.get("flagged") is True else "")
 
 
-def render(frame: pd.DataFrame) -> str:
-    """The table a person reads: a line per run, in the order given."""
+def settings_in(frame: pd.DataFrame) -> list[str]:
+    """The columns of a table of measures that say what a run is: those between run and n."""
+    columns = list(frame.columns)
+    return columns[columns.index("run") + 1 : columns.index("n")]
+
+
+def render(frame: pd.DataFrame, width: int | None = None, wide: bool = False) -> str:
+    """The table a person reads: a line per run, in the order given, columns that hold nothing left out.
+
+    width: of the terminal, in characters: what does not fit goes below, in blocks that each begin with the run. None: one
+    piece. wide: in one piece whatever the width, with a column for each setting, and for the peak memory in MB.
+    """
     names = {"to_reference": "to reference", "sliced_w2": "sliced W2"}
-    measures = list(dict.fromkeys(frame["measure"]))
-    head = ["run", "n", *(names.get(m, m) for m in measures), "rows c/u/inv/oth", "s/image", "diverged"]
-    lines = [head]
+    measures = list(dict.fromkeys(frame.loc[frame["point"].notna(), "measure"]))
+    settings = settings_in(frame) if wide else []
+    head = ["run", *settings, "n", *(names.get(m, m) for m in measures), "rows c/u/inv/oth", "s/image", "diverged"]
+    lines = [head + ["peak MB"] * wide]
     for run, rows in frame.groupby("run", sort=False):
         first = rows.iloc[0]
         cells = {
@@ -172,44 +192,108 @@ def render(frame: pd.DataFrame) -> str:
         used = "/".join(f"{rows:.4g}" for rows in spent(first.to_dict())) if sampled else "-"
         seconds = f"{first['seconds']:.3f}" if sampled else "-"
         share = f"{first['diverged']}/{first['n']}" if first["diverged"] else "0"
-        lines.append([str(run), str(first["n"]), *(cells.get(m, "-") for m in measures), used, seconds, share])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    shown = [
-        "  ".join(
-            text.ljust(width) if i == 0 else text.rjust(width) for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
+        told = [
+            "-" if pd.isna(first[key]) else f"{first[key]:g}" if is_number(first[key]) else str(first[key]) for key in settings
+        ]
+        peak = [f"{first['peak_mb']:.0f}" if sampled else "-"] * wide
+        lines.append([str(run), *told, str(first["n"]), *(cells.get(m, "-") for m in measures), used, seconds, share, *peak])
+    held = [k for k in range(len(lines[0])) if k == 0 or any(line[k] != "-" for line in lines[1:])]
+    columns = [[line[k] for line in lines] for k in held]
+    if width is not None and not wide:
+        columns[0] = shortened(columns[0], width // 2)
+    return "\n\n".join("\n".join(ruled(block)) for block in blocks(columns, None if wide else width))
+
+
+def shortened(names: list[str], most: int) -> list[str]:
+    """Names without the middle of those that are longer, unless two would be the same."""
+    short = [texts.line(name, most) for name in names]
+    return short if len(set(short)) == len(set(names)) else names
+
+
+def is_number(value: object) -> bool:
+    """Numbers are written short."""
+    return isinstance(value, int | float | np.number)
+
+
+def blocks(columns: Sequence[Sequence[str]], width: int | None) -> list[list[Sequence[str]]]:
+    """Columns in blocks that are no wider than that, each with the first column before it; None: one block."""
+    first, *rest = columns
+    begins = max(map(len, first))
+    found, left = [[first]], math.inf if width is None else width - begins
+    for column in rest:
+        needs = 2 + max(map(len, column))
+        if needs > left and len(found[-1]) > 1:
+            assert width is not None
+            found.append([first])
+            left = width - begins
+        found[-1].append(column)
+        left -= needs
+    return found
+
+
+def ruled(columns: Sequence[Sequence[str]]) -> list[str]:
+    """Columns as lines, the first to the left, a rule below their heads."""
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        "  ".join(text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True)))
+        for line in zip(*columns, strict=True)
     ]
-    return "\n".join([shown[0], "-" * len(shown[0]), *shown[1:]])
+    return [lines[0], "-" * len(lines[0]), *lines[1:]]
 
 
-def notes(frame: pd.DataFrame, entries: Sequence[Entry], reference: Entry | None) -> list[str]:
+@dataclass(frozen=True)
+class Around:
+    """What the lines under a table have to know of the runs that share a reference.
+
+    reference: its label, "" where there is none. away: how far another seed of it is. repeated: of what is not sampled.
+    """
+
+    reference: str
+    away: str
+    n_views: int
+    repeated: tuple[str, ...]
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], reference: Entry | None) -> "Around":
+        """Of entries, the reference among them."""
+        ceiling = None if reference is None else other_seed(reference)
+        known = ceiling is not None and "point" in ceiling
+        away = cell(ceiling["point"], ceiling["low"], ceiling["high"]) if ceiling is not None and known else ""
+        repeated = []
+        for entry in (entry for entry in entries if entry.cost is None):
+            n_distinct = len(np.unique(whole(entry.images).reshape(len(entry.images), -1), axis=0))
+            if n_distinct < len(entry.items):
+                source = "no part of the model" if entry.label.startswith("data") else "the model's own"
+                repeated.append(f"{entry.label}: {n_distinct} real pictures of these prompts, {source}, repeated.")
+        label = "" if reference is None else reference.label
+        return cls(label, away, max(entry.n_views for entry in entries), tuple(repeated))
+
+
+def notes(frame: pd.DataFrame, around: Sequence[Around]) -> list[str]:
     """The lines under the table: what the numbers are held against, and why cells are empty."""
-    ceiling = None if reference is None else other_seed(reference)
     shown = set(frame.loc[frame["point"].notna(), "measure"])
     lines = clustering(frame)
     held = list(dict.fromkeys(frame.loc[frame["unit"].isin(INSTEAD.values()) & frame["point"].notna(), "measure"]))
     lines += [text for names, text in EXPLAINED.items() if (shown - set(held)) & set(names.split(", "))]
-    if held and reference is not None:
+    references = [f'"{group.reference}"' for group in around if group.reference]
+    if held and references:
         ratios = "log ratios (of spectrum a distance in dB)" if "spectrum" in held else "log ratios"
         lines += [
-            f'{", ".join(held)}: {ratios} to the pictures of "{reference.label}", for nobody knows the data of this model; '
+            f"{', '.join(held)}: {ratios} to the pictures of {', '.join(references)}, for nobody knows the data of this model; "
             "0 is as these.",
             FILES,
         ]
-    views = max(entry.n_views for entry in entries)
+    views = max(group.n_views for group in around)
     if views > 1:
         lines.append(f"n: objects, each seen from {views} sides; all sides are measured, rows and seconds are per object.")
-    if reference is not None and ceiling is not None and "point" in ceiling:
+    away = [group for group in around if group.away]
+    if away:
+        others = "".join(f'; of "{group.reference}", {group.away}' for group in away[1:])
         lines.append(
-            f'to reference: rms distance to the same item of "{reference.label}"; another seed of the same prompt is '
-            f"{cell(ceiling['point'], ceiling['low'], ceiling['high'])} away."
+            f'to reference: rms distance to the same item of "{away[0].reference}"; another seed of the same prompt is '
+            f"{away[0].away} away{others}."
         )
-    for entry in (entry for entry in entries if entry.cost is None):
-        n_distinct = len(np.unique(whole(entry.images).reshape(len(entry.images), -1), axis=0))
-        if n_distinct < len(entry.items):
-            source = "no part of the model" if entry.label == "data" else "the model's own"
-            lines.append(f"{entry.label}: {n_distinct} real pictures of these prompts, {source}, repeated.")
+    lines += [text for group in around for text in group.repeated]
     lines += missing(frame)
     if frame["diverged"].any():
         lines.append("diverged items (a pixel not finite or beyond ±100) count in n but can't enter a measure.")

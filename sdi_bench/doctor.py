@@ -1,5 +1,9 @@
 """python -m sdi_bench.doctor: is this machine fit for the main job? Nothing is fetched, nothing is sampled.
 
+  python -m sdi_bench.doctor
+  python -m sdi_bench.doctor results=/data/results
+  python -m sdi_bench.doctor clip=models/clip
+
     results=FOLDER   where results would go (results)
     clip=FOLDER      a CLIP in transformers' format, to be looked at (none)
 
@@ -34,6 +38,7 @@ EXTRAS = (
     ("notebooks", "notebooks", ("ipykernel", "jupytext", "nbclient", "nbformat")),
     *((f"cluster, {name}", "cluster", (f"hydra-{name}-launcher",)) for name in ("joblib", "submitit", "ray")),
     ("FID", "fid", ("clean-fid",)),
+    ("TensorBoard", "tensorboard", ("tensorboard",)),
 )
 """What more can be had: a title, the extra that brings it, and its packages."""
 

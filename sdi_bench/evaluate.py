@@ -1,14 +1,16 @@
 """python -m sdi_bench.evaluate: measure finished runs or folders of pictures, apart from how they were made.
 
-python -m sdi_bench.evaluate FOLDER ... [SETTING=VALUE ...] [-- FOLDER ...]
-
-FOLDER is a finished run (results/<experiment>/<run>) or any folder of pictures. A word with "=" is a setting if its name is one
-of those below, else a folder if there is one of that name; after -- all words are folders. Examples:
-
+  python -m sdi_bench.evaluate gen/ --real real/ --prompts prompts.csv --metric fd_effnet,precision,recall,vendi
+  python -m sdi_bench.evaluate mine/ --paired theirs/ --metric lpips,psnr,ssim --output table.csv
   python -m sdi_bench.evaluate results/main/* metric=[contrast,lpips] paired=results/main/builtin-ddim-g1-...
-  python -m sdi_bench.evaluate holiday/ real=reference/ metric=[fd_effnet,kd_effnet,precision] recursive=true output=table.csv
   python -m sdi_bench.evaluate mine/ prompts=captions.csv metric=[clip_score] metric.clip_score.folder=CLIP
-  python -m sdi_bench.evaluate mine/ paired=theirs/ metric=[lpips,psnr,ssim]
+
+python -m sdi_bench.evaluate FOLDER ... [--SETTING VALUE ...] [SETTING=VALUE ...] [-- FOLDER ...]
+
+FOLDER is a finished run (results/<experiment>/<run>) or any folder of pictures, of any sizes. --SETTING VALUE says the same as
+SETTING=VALUE, with commas for a list; a path with blanks, commas or quotes is taken as it stands. --real without --metric has
+contrast, sharpness, saturation, kd_effnet, precision and recall measured. A word with "=" is a setting if its name is one of
+those below, else a folder if there is one of that name; after -- all words are folders.
 """
 
 import re
@@ -31,16 +33,16 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from . import prompts
+from . import helps, prompts
 from .captions import captions
-from .command_line import conf_dir, experiments, options, read_experiment
+from .command_line import conf_dir, experiments, read_experiment
 from .compare import ROW_USES, any_measured, cell, clustering, framed, missing
 from .data.world import SIZE, SPLITS, World
 from .draws import Item
 from .explain import explain
 from .guidance import gamma_said
 from .jobs import Plan, every_view, finished
-from .measure import (
+from .measuring import (
     N_TRUTH,
     Clusters,
     Samples,
@@ -65,8 +67,9 @@ from .sizes import Packed, Pictures, sizes, together
 from .stats import UNTOLD, equivalent, holm, in_words
 from .store import RunFolder, writable, write_whole
 from .sweeps import preflight
+from .texts import last_part, near_match
 from .trust import settings_of
-from .words import literal, quoted
+from .words import TEXTS, halves, literal, quoted
 
 OBJECTS = "objects"
 """Real pictures: of the training objects, from the eight angles around them."""
@@ -527,20 +530,65 @@ def sorted_out(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return [*folders, *argv[cut + 1 :]], words
 
 
+def plainly(argv: Sequence[str]) -> list[str]:
+    """`--real FOLDER`, `--real=FOLDER` and `--recursive` as `real=FOLDER` and `recursive=true`; other words as they are.
+
+    Raises ValueError, naming the option, for one that there is not, or that lacks its value.
+    """
+    known = yaml.safe_load((conf_dir() / "evaluate.yaml").read_text())
+    names = ["metric", "experiment", *(key for key in known if key not in ("defaults", "name"))]
+    found: list[str] = []
+    plain: set[str] = set()
+    cut = list(argv).index("--") if "--" in argv else len(argv)
+    rest = iter(argv[:cut])
+    for word in rest:
+        if not word.startswith("--") or word == "--help":
+            found.append(word)
+            continue
+        key, equals, value = word[2:].partition("=")
+        name = key.split(".")[0]
+        if name not in names:
+            raise ValueError(f"--{key}: no such option; {near_match(f'--{key}', [f'--{name}' for name in names])}")
+        if not equals and key == "recursive":
+            value = "true"
+        elif not equals:
+            value = next(rest, "")
+            if not value or value.startswith("--"):
+                raise ValueError(f"--{key}: must be followed by a value")
+        if key == "metric" or isinstance(known.get(key), list):
+            value = value if value.startswith("[") else f"[{value}]"
+        elif last_part(key) in TEXTS:
+            value = literal(value)
+        found.append(f"{key}={value}")
+        plain |= {name}
+    if "real" in plain and not any(halves(word)[0].split(".")[0].lstrip("+~") == "metric" for word in found):
+        found.append(f"metric=[{','.join(usual(True))}]")
+    return [*found, *argv[cut:]]
+
+
+def usual(real: bool) -> tuple[str, ...]:
+    """The metrics that are measured if none is said: against real pictures, or without."""
+    look, sets, text = ("contrast", "sharpness", "saturation"), ("kd_effnet", "precision", "recall"), ("rprec", "tclip", "view")
+    return (*look, *(sets if real else text))
+
+
 def usage() -> str:
     """What --help shows."""
-    names = ", ".join(options("metric"))
-    return f"{__doc__}\nSettings (conf/evaluate.yaml):\n\n{(conf_dir() / 'evaluate.yaml').read_text()}\nMetrics: {names}"
+    return (
+        f"{helps.page(__doc__, 'evaluate')}\n\nSettings (conf/evaluate.yaml):\n\n{(conf_dir() / 'evaluate.yaml').read_text()}"
+    )
 
 
 def main() -> None:
     """Check, measure, write. Exit status 2 for bad input, 1 if nothing of what was asked could be measured."""
-    folders, words = sorted_out(sys.argv[1:])
-    if {"-h", "--help"} & set(folders):
-        print(usage())
+    if helps.asks(sys.argv[1:]):
+        named = [word for word in sys.argv[1:] if word in helps.OF["evaluate"]]
+        print(helps.about(named, "evaluate") if named else usage())
         return
     warn_as("sdi_bench.evaluate")
+    words: list[str] = []
     try:
+        folders, words = sorted_out(plainly(sys.argv[1:]))
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             # the main job has a group of this name; here it is a setting like any other
             cfg = compose("evaluate", quoted([re.sub("^experiment=", "name=", word) for word in words]))
@@ -551,8 +599,7 @@ def main() -> None:
                 raise ValueError(f"{key}={settings[key]!r}: must be true or false")
         if name is not None:
             if name not in experiments():
-                known = ", ".join(experiments())
-                raise ValueError(f"experiment={name!r}: must be one of {known}")
+                raise ValueError(f"experiment={name!r}: {near_match(name, experiments())}")
             if "tiers" not in read_experiment(name):
                 raise ValueError(f"experiment={name!r}: has no rows; the main job measures it, or name its folders here")
             folder = Path(output or Path(settings["results"]) / name)

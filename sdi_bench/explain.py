@@ -8,7 +8,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import OmegaConf
 
 from .command_line import conf_dir, options
-from .texts import line, near_match
+from .texts import line, meant, near_match
 from .words import halves, said_of
 
 
@@ -17,6 +17,16 @@ def keys_of(node: object, prefix: str = "") -> list[str]:
     if not isinstance(node, Mapping):
         return []
     return [key for name, value in node.items() for key in (f"{prefix}{name}", *keys_of(value, f"{prefix}{name}."))]
+
+
+HAVING = ("sdi", "sds_dreamfusion", "vsd", "dds")
+"""Samplers that together have all settings of samplers, but a few."""
+
+
+def known_to(sampler: str) -> list[str]:
+    """All dotted keys of the main job with this sampler."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return keys_of(OmegaConf.to_container(compose("config", [f"sampler={sampler}"])))
 
 
 def explain(error: BaseException, argv: Sequence[str], config: str = "config") -> str:
@@ -45,5 +55,10 @@ def explain(error: BaseException, argv: Sequence[str], config: str = "config") -
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             known = keys_of(OmegaConf.to_container(compose(config, chosen)))
         if unknown[1] not in known:
-            return f"{unknown[1]}: no such setting; {near_match(unknown[1], known)}"
+            others = HAVING if unknown[1].startswith("sampler.") and config == "config" else ()
+            other = next((name for name in others if unknown[1] in known_to(name)), None)
+            if other:
+                return f"{unknown[1]}: sampler={said_of(argv, 'sampler') or 'ddim'} has no such setting; sampler={other} has"
+            near = meant if config == "config" else near_match
+            return f"{unknown[1]}: no such setting; {near(unknown[1], known)}"
     return line(str(deepest))

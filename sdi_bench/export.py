@@ -1,4 +1,11 @@
-"""python -m sdi_bench.export: a finished 3D run's objects as turntables, depth, normals and meshes."""
+"""python -m sdi_bench.export: a finished 3D run's objects as turntables, depth, normals and meshes.
+
+  python -m sdi_bench.export results/3d/<run>
+  python -m sdi_bench.export results/3d/<run> item=[0,3] size=256 n_views=96 output=films
+  python -m sdi_bench.export results/3d/<run> mesh=false          pictures alone, which need no extra
+
+Files go to the folder export/ of the run, unless output=FOLDER says where.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -145,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     folders, words = [word for word in argv if "=" not in word], [word for word in argv if "=" in word]
     if {"-h", "--help"} & set(argv):
-        print(f"{__doc__}\n\n{(conf_dir() / 'export.yaml').read_text()}")
+        print(f"{__doc__}\nSettings (conf/export.yaml):\n\n{(conf_dir() / 'export.yaml').read_text()}")
         return
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):

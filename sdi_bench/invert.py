@@ -1,4 +1,11 @@
-"""python -m sdi_bench.invert: image -> noise -> image by DDIM inversion, and the error of the round trip."""
+"""python -m sdi_bench.invert: image -> noise -> image by DDIM inversion, and the error of the round trip.
+
+  python -m sdi_bench.invert                                                        DDIM samples of the digits
+  python -m sdi_bench.invert model=builtin prompt="owl, noto emoji" guidance.scale=3 inversion_scale=-3
+  python -m sdi_bench.invert model=builtin image=mine.png prompt="a red sofa, side view" grid.n_levels=200
+
+The errors are printed; arrays and a picture go to results/invert, unless output=FOLDER says where.
+"""
 
 import sys
 import warnings
@@ -13,13 +20,13 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from . import pictures, require
+from . import helps, pictures, require
 from .command_line import conf_dir
 from .compare import cell, clustering, distance, framed
 from .draws import Item, PhiloxDraws, Purpose
 from .explain import explain
 from .guidance import gamma_said
-from .measure import Clusters, clustered
+from .measuring import Clusters, clustered
 from .models import OwnSchedule
 from .models.base import HasCodec, images_of
 from .picture_files import of_shape, read
@@ -107,8 +114,10 @@ def main() -> None:
     """Exit status 2 for bad input."""
     argv = sys.argv[1:]
     warn_as("sdi_bench.invert")
-    if {"-h", "--help"} & set(argv):
-        print(f"{__doc__}\n\n{(conf_dir() / 'invert.yaml').read_text()}")
+    if helps.asks(argv):
+        named = [word for word in argv if word in helps.OF["invert"]]
+        page = f"{helps.page(__doc__, 'invert')}\n\nSettings (conf/invert.yaml):\n\n{(conf_dir() / 'invert.yaml').read_text()}"
+        print(helps.about(named, "invert") if named else page)
         return
     try:
         run(argv)

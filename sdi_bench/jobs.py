@@ -3,12 +3,15 @@
 import hashlib
 import re
 import resource
+import shlex
+import textwrap
 import time
 import traceback
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +20,13 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from . import pictures
-from .compare import INSTEAD, Entry, any_measured, notes, render, tidy
+from . import boards, pictures
+from .compare import INSTEAD, Around, Entry, any_measured, notes, render, settings_in, tidy
 from .data.shipped import sums
 from .draws import Item
 from .ledger import Ledger, Work, merged
 from .levels import Level
-from .measure import N_TRUTH, Samples, clustered, diverged, fresh_data, measure, packed, rounded, samples_of
+from .measuring import N_TRUTH, Samples, clustered, diverged, fresh_data, measure, packed, rounded, samples_of
 from .metrics import MEASURES_VERSION, Metric, Sights
 from .models.base import Denoiser, HasData, HasOutput, images_of
 from .predictor import Cost, Use
@@ -32,9 +35,9 @@ from .provenance import keep, provenance
 from .samplers import State
 from .sampling import Job
 from .scenes import Scene, Solid, Wording, surface
-from .sizes import Packed, Pictures, chained
+from .sizes import Packed, Pictures, chained, whole
 from .store import TRACE, NotReadError, NotWrittenError, RunFolder, Shard, digest, sealed, sweep_up, write_whole
-from .texts import line
+from .texts import last_part, line
 from .trace import Trace
 from .update import Moments
 
@@ -75,7 +78,8 @@ class Plan:
 
     part: (k, n), which n-th of the sweep's shards. offset: how many of these come before its own. only: the names of those to
     be made; None: all. probe: measured along the path; its arrays are kept, and no images. place: of an experiment. keep: how
-    pictures are kept, one of KEEP.
+    pictures are kept, one of KEEP. about: what it is, for a table: model, sampler, kappa, gamma, levels, ...; varied: what a
+    sweep says of the settings that its runs differ in.
     """
 
     label: str
@@ -91,6 +95,8 @@ class Plan:
     keep: str = "exact"
     offset: int = 0
     only: frozenset[str] | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    varied: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def gamma(self) -> float:
@@ -547,52 +553,224 @@ def show(plan: Plan, images: Pictures) -> None:
     pictures.grid(plan.folder.path / "samples.png", images[chosen], [plan.items[i] for i in chosen], plan.label)
 
 
-def summarise(plans: Sequence[Sequence[Plan]]) -> bool:
-    """The end of a sweep: a table, csv and picture for each set of runs with one reference (without: one model and guidance).
+@dataclass(frozen=True)
+class Group:
+    """Runs of a sweep that share a reference and items; without a reference, a model and its guidance.
 
-    plans: [run, its reference if it has one].
-
-    False if something was to be measured and nothing could be.
+    pairs: (place in the sweep, [run, its reference if it has one]).
     """
-    frames = []
-    by_reference: dict[tuple[str, tuple[Item, ...]], list[Sequence[Plan]]] = {}
-    for pair in plans:
+
+    pairs: Sequence[tuple[int, Sequence[Plan]]]
+
+    @property
+    def first(self) -> Plan:
+        """What is the same in all of them: the reference, or the first run."""
+        return self.pairs[0][1][-1]
+
+    @property
+    def reference(self) -> Plan | None:
+        """If it has one."""
+        return self.first if len(self.pairs[0][1]) > 1 else None
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """Of the settings that are swept those that all its runs have alike."""
+        told = [pair[0].varied for _, pair in self.pairs]
+        return {key: value for key, value in told[0].items() if all(other.get(key) == value for other in told)}
+
+
+def grouped(plans: Sequence[Sequence[Plan]]) -> list[Group]:
+    """The runs of a sweep by what they are held against."""
+    found: dict[tuple[str, tuple[Item, ...]], list[tuple[int, Sequence[Plan]]]] = {}
+    for place, pair in enumerate(plans):
         config = pair[0].config  # without a reference the law that is measured against has to be the same
         alone = digest([config["model"], config["fingerprint"], pair[0].gamma])
-        by_reference.setdefault((str(pair[1].folder.path) if len(pair) > 1 else alone, pair[0].items), []).append(pair)
-    for group in by_reference.values():
-        first = group[0][-1]
-        model = first.job.model
-        items, n_views, sights = every_view(first.job.scene, first.items)
-        truth = fresh_data(model, items, N_TRUTH, seed=0)
-        reference = entry_of(first, truth) if len(group[0]) > 1 else None
-        entries = [entry_of(pair[0], truth, reference) for pair in group] + ([] if reference is None else [reference])
-        again = fresh_data(model, items, len(items), seed=1)
-        if again is not None:
-            # real pictures come again at other seeds: only prompts are drawn
-            drawn = [replace(item, seed=0) for item in first.items] if isinstance(model, HasData) else first.items
-            clusters = clustered(drawn, model).repeat(n_views)
-            given = samples_of(again, items, clusters, model, first.gamma, truth, sights=sights)
-            measures = measure(given, first.metrics)
-            known = not isinstance(model, HasData) or model.unseen([item.prompt for item in items])
-            entries.append(Entry("data" if known else "train data", items, again, measures, clusters, n_views=n_views))
-        frame = tidy(entries, reference)
-        frames.append(frame)
-        table = render(frame) + "\n\n" + "\n".join(notes(frame, entries, reference)) + "\n"
-        print("\n" + table)
-        results = first.folder.path.parent
-        name = digest([sorted(pair[0].folder.path.name for pair in group), [[item.prompt, item.seed] for item in items]], 8)
-        csv, text = results / f"sweep-{name}.csv", results / f"sweep-{name}.txt"
-        write_whole(csv, frame.to_csv(index=False).encode())
-        write_whole(text, table.encode())
-        picture = results / f"sweep-{name}.png"
-        if entries[0].images.ndim == 4:
-            sides = range(0, n_views, max(1, n_views // 4))
-            chosen = [i for i, item in enumerate(items) if item.seed == items[0].seed and i % n_views in sides][:12]
-            columns = [(pictures.name_of(items[i]), [pictures.cell(entry.images, i) for entry in entries]) for i in chosen]
-            title = "the same items in columns: prompt · seed"
-            pictures.side_by_side(picture, columns, [entry.label for entry in entries], title)
-        else:
-            pictures.side_by_side(picture, {entry.label: entry.images for entry in entries}, [], "")
-        print("written:", csv, text, picture, *(entry.folder for entry in entries if entry.folder), sep="\n  ")
-    return any_measured(pd.concat(frames))
+        found.setdefault((str(pair[1].folder.path) if len(pair) > 1 else alone, pair[0].items), []).append((place, pair))
+    return [Group(pairs) for pairs in found.values()]
+
+
+def endings(groups: Sequence[Group]) -> list[str]:
+    """What tells the reference of each group from those of others, to put behind its name; nothing for one group."""
+    shared = [group.shared for group in groups]
+    keys = [key for key in dict.fromkeys(chain(*shared)) if len({each.get(key) for each in shared}) > 1]
+    told = [" ".join(f"{last_part(key)}={each[key]}" for key in keys if key in each) for each in shared]
+    return [f" {text}".rstrip() + (f" #{i}" if told.count(text) > 1 else "") for i, text in enumerate(told, 1)]
+
+
+def columns_of(plan: Plan) -> dict[str, Any]:
+    """What a run is, for the columns of a table: also what is swept, by its full name, unless a column tells it already."""
+    return {**plan.about, **{key: value for key, value in plan.varied.items() if TOLD.get(key, key) not in plan.about}}
+
+
+TOLD = {
+    "noise@sampler.noise": "kappa",
+    "guidance.scale": "gamma",
+    "sampler.noise.guidance_scale": "gamma_inv",
+    "grid.n_levels": "levels",
+}
+"""Settings that a table has under another name."""
+
+
+def data_of(group: Group, truth: Pictures | None, ending: str) -> Entry | None:
+    """What is not sampled: fresh draws of the data of a group's items, measured as its runs; None where nobody knows any."""
+    first, model = group.first, group.first.job.model
+    items, n_views, sights = every_view(first.job.scene, first.items)
+    again = fresh_data(model, items, len(items), seed=1)
+    if again is None:
+        return None
+    # real pictures come again at other seeds: only prompts are drawn
+    drawn = [replace(item, seed=0) for item in first.items] if isinstance(model, HasData) else first.items
+    clusters = clustered(drawn, model).repeat(n_views)
+    given = samples_of(again, items, clusters, model, first.gamma, truth, sights=sights)
+    measures = measure(given, first.metrics)
+    known = not isinstance(model, HasData) or model.unseen([item.prompt for item in items])
+    label = ("data" if known else "train data") + ending
+    return Entry(label, items, again, measures, clusters, n_views=n_views, about={"model": first.about.get("model")})
+
+
+class Wanted(NamedTuple):
+    """Of the end of a sweep. width, wide: of the table that is printed, as in `render`; the file has it in one piece.
+
+    png: a file of each picture. tensorboard: the measures as events of TensorBoard.
+    """
+
+    width: int | None = None
+    wide: bool = False
+    png: bool = False
+    tensorboard: bool = False
+
+
+def summarise(plans: Sequence[Sequence[Plan]], wanted: Wanted = Wanted()) -> bool:
+    """The end of a sweep: one table, csv and picture of all its runs, each held against its own reference.
+
+    plans: [run, its reference if it has one]. False if something was to be measured and nothing could be.
+    """
+    width, wide = wanted.width, wanted.wide
+    groups = grouped(plans)
+    ends = endings(groups)
+    laws = [
+        digest([group.first.config["model"], group.first.config["fingerprint"], list(group.first.items)]) for group in groups
+    ]
+    # data are the same whatever the guidance; at 1 a law of theirs is one that a run may be held against
+    drawn = {law: min(i for i, other in enumerate(laws) if other == law) for law in laws}
+    drawn |= {law: i for i, law in reversed(list(enumerate(laws))) if groups[i].first.gamma == 1}
+    frames, around, shown = [], [], Shown(len({group.first.items for group in groups}))
+    order: list[tuple[tuple[int, int], str]] = []  # runs as they were asked for, then references, then data
+    folders: dict[str, Path] = {}
+    made: list[Path] = []
+    for i, (group, end) in enumerate(zip(groups, ends, strict=True)):
+        first, plan = group.first, group.reference
+        items, _, _ = every_view(first.job.scene, first.items)
+        truth = fresh_data(first.job.model, items, N_TRUTH, seed=0)
+        found = None if plan is None else entry_of(plan, truth)
+        reference = found and replace(found, label=found.label + end)
+        entries = [replace(entry_of(pair[0], truth, reference), about=columns_of(pair[0])) for _, pair in group.pairs]
+        order += [((0, place), entry.label) for (place, _), entry in zip(group.pairs, entries, strict=True)]
+        if reference is not None and plan is not None:
+            entries.append(replace(reference, about=plan.about))
+            order.append(((1, i), reference.label))
+        data = data_of(group, truth, end if len(drawn) > 1 else "") if drawn[laws[i]] == i else None
+        if data is not None:
+            entries.append(data)
+            order.append(((2, i), data.label))
+        frames.append(tidy(entries, entries[len(group.pairs)] if reference is not None else None))
+        around.append(Around.of(entries, reference))
+        shown.add(first, entries)
+        folders |= {entry.label: entry.folder for entry in entries if entry.folder}
+        made += [write_pngs(entry) for entry in entries if wanted.png and entry.folder]
+    labels = [label for _, label in sorted(order)]
+    frame = in_order(frames, labels)
+    under = notes(frame, around)
+    table = render(frame) + "\n\n" + "\n".join(under) + "\n"
+    lines = under if width is None or wide else [part for text in under for part in textwrap.wrap(text, width) or [""]]
+    print("\n" + render(frame, width, wide) + "\n\n" + "\n".join(lines) + "\n")
+    results = groups[0].first.folder.path.parent
+    asked = [
+        [sorted(pair[0].folder.path.name for _, pair in group.pairs), [[item.prompt, item.seed] for item in items_of(group)]]
+        for group in groups
+    ]
+    name = digest(asked[0] if len(asked) == 1 else asked, 8)
+    csv, text, picture = (results / f"sweep-{name}.{kind}" for kind in ("csv", "txt", "png"))
+    write_whole(csv, frame.to_csv(index=False).encode())
+    write_whole(text, table.encode())
+    if wanted.tensorboard:
+        made.append(boards.write(results / "tensorboard", frame, folders))
+    runs = dict.fromkeys(folders[label] for label in labels if label in folders)
+    print("written:", csv, text, *shown.draw(picture, labels), *runs, *made, sep="\n  ")
+    print(f"to see all of it on a page: python -m sdi_bench report {shlex.quote(str(results))}")
+    return any_measured(frame)
+
+
+def write_pngs(entry: Entry) -> Path:
+    """A PNG of each picture of a run (8 bits, sRGB; what diverged is magenta), of an object of each side, in its folder png/.
+
+    Beside them prompts.csv says what each shows, as `sdi_bench.evaluate` reads it, unless one has no prompt. Returns the place.
+    """
+    assert entry.folder is not None
+    place, rows = entry.folder / "png", []
+    place.mkdir(exist_ok=True)
+    for i, item in enumerate(entry.items):
+        side = f"-{i % entry.n_views:03}" if entry.n_views > 1 else ""
+        name = f"{slug(item)}{side}.png"
+        rows.append({"file_name": name, "prompt": item.prompt, "seed": item.seed})
+        write_whole(place / name, pictures.png(entry.images[i]))
+    if all(item.prompt for item in entry.items):
+        write_whole(place / "prompts.csv", pd.DataFrame(rows).to_csv(index=False).encode())
+    return place
+
+
+def items_of(group: Group) -> tuple[Item, ...]:
+    """Those that its runs share, an object once for each side."""
+    return every_view(group.first.job.scene, group.first.items)[0]
+
+
+def in_order(frames: Sequence[pd.DataFrame], labels: Sequence[str]) -> pd.DataFrame:
+    """Tables of measures as one, its runs in this order; settings are the first columns of it, and hold something."""
+    found = pd.concat(frames, ignore_index=True)
+    told = dict.fromkeys(chain(*map(settings_in, frames)))
+    settings = [key for key in told if found[key].notna().any()]
+    others = [key for key in found if key not in told and key != "run"]
+    found[settings] = found[settings].convert_dtypes()  # whole numbers stay whole beside what has none
+    places = found["run"].map({label: place for place, label in enumerate(labels)})
+    return found.loc[places.sort_values(kind="stable").index, ["run", *settings, *others]].reset_index(drop=True)
+
+
+class Shown:
+    """The picture of a sweep: the same items in columns, a row a run. n_lists: of items that its groups differ in."""
+
+    def __init__(self, n_lists: int) -> None:
+        self.most = max(1, COLUMNS // n_lists)
+        self.cells: dict[tuple[Item, int], dict[str, np.ndarray | None]] = {}
+        self.points: dict[str, np.ndarray] = {}
+        self.labels: set[str] = set()
+
+    def add(self, first: Plan, entries: Sequence[Entry]) -> None:
+        """Runs that share a reference."""
+        items, n_views, _ = every_view(first.job.scene, first.items)
+        if entries[0].images.ndim != 4:
+            self.points |= {entry.label: whole(entry.images) for entry in entries}
+            return
+        sides = range(0, n_views, max(1, n_views // 4))
+        chosen = [i for i, item in enumerate(items) if item.seed == items[0].seed and i % n_views in sides][: self.most]
+        for k, i in enumerate(chosen):  # two sides of an object may have the same words
+            column = self.cells.setdefault((items[i], [items[j] for j in chosen[:k]].count(items[i])), {})
+            column |= {entry.label: pictures.cell(entry.images, i) for entry in entries}
+        self.labels |= {entry.label for entry in entries}
+
+    def draw(self, path: Path, labels: Sequence[str]) -> list[Path]:
+        """Write it; points of a plane are a picture of their own where there are pictures too."""
+        made = []
+        if self.cells:
+            rows = [label for label in labels if label in self.labels]
+            columns = [(pictures.name_of(item), [cells.get(row) for row in rows]) for (item, _), cells in self.cells.items()]
+            pictures.side_by_side(path, columns, rows, "the same items in columns: prompt · seed")
+            made.append(path)
+        if self.points:
+            there = path.with_name(f"{path.stem}-points.png") if made else path
+            pictures.side_by_side(there, {label: self.points[label] for label in labels if label in self.points}, [], "")
+            made.append(there)
+        return made
+
+
+COLUMNS = 12
+"""Items that the picture of a sweep shows at most."""

@@ -1,5 +1,6 @@
 """Pictures of samples: a grid per run, runs side by side for a sweep."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,13 @@ def shown(image: Float[np.ndarray, "c h w"]) -> np.ndarray:
 def eight_bit(image: Float[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """What `shown` gives, at 8 bits."""
     return np.round(shown(image) * 255).astype(np.uint8)
+
+
+def png(image: Float[np.ndarray, "c h w"]) -> bytes:
+    """A picture as a file."""
+    held = io.BytesIO()
+    Picture.fromarray(eight_bit(image)).save(held, "PNG")
+    return held.getvalue()
 
 
 def cell(images: Cells, i: int) -> np.ndarray | None:

@@ -19,13 +19,14 @@ from .jobs import KEEP, Plan
 from .metrics import Metric
 from .models import Denoiser, ExactModel, HasCodec, HasData, Network, OwnSchedule
 from .models.base import HasOutput
+from .noise import Inversion, ReleasedInversion
 from .probes import Probe
 from .samplers import Ddim, Distillation, Sampler
 from .sampling import Job, check_device
 from .scenes.base import image_shape
 from .schedules import Karras, RectifiedFlow, Schedule, TableSchedule
 from .store import RESULTS_VERSION, RunFolder, digest
-from .texts import near_match
+from .texts import meant, near_match
 
 SETTINGS = (
     *("model", "schedule", "grid", "guidance", "scene", "sampler", "metric", "reference", "probe"),
@@ -108,6 +109,15 @@ def parse_part(value: object) -> tuple[int, int]:
     if found is None or not int(found[1]) < int(found[2]):
         raise ValueError(f"part={value!r}: must be k/n with k < n, like 0/2 and 1/2 for two processes that share the work")
     return int(found[1]), int(found[2])
+
+
+def told_of_sampler(sampler: Sampler, name: str | None, kappa: str | None) -> dict[str, Any]:
+    """A sampler in a table: its name and that of its kappa, gamma, gamma of its inversion if it has one, its levels."""
+    told: dict[str, Any] = {"sampler": name} | ({"kappa": kappa} if kappa else {}) | {"gamma": sampler.guidance.gamma}
+    noise = sampler.noise if isinstance(sampler, Distillation) else None
+    if isinstance(noise, Inversion | ReleasedInversion):
+        told["gamma_inv"] = sampler.guidance.gamma_of(noise.guidance_scale)
+    return told | {"levels": sampler.n_states}
 
 
 def check_deviations(preset: str | None, known: Sequence[str], asked: Mapping[str, Any]) -> None:
@@ -216,7 +226,7 @@ def plans_of(
     """
     for key in plain:
         if key not in SETTINGS:
-            raise ValueError(f"{key}: no such setting; {near_match(key, SETTINGS)}")
+            raise ValueError(f"{key}: no such setting; {meant(key, SETTINGS)}")
     lacking = [key for key in SETTINGS if key not in plain and key not in OPTIONAL]
     if lacking:
         raise ValueError(f"~{lacking[0]}: cannot be left out")
@@ -315,7 +325,9 @@ def plans_of(
         if found:
             config["model"] = chosen["model"] | found
         kept = (RunFolder(path), config, plain["batch_size"], part, probe, place, keep)
-        plans.append(Plan(title, job, items, made["metric"], *kept))
+        named = ("ddim", None) if sampler is reference else (choices["sampler"], choices.get("noise@sampler.noise"))
+        about = {"model": choices["model"], **told_of_sampler(sampler, *named)}
+        plans.append(Plan(title, job, items, made["metric"], *kept, about=about))
     if is_new and isinstance(model, Network):
         model.try_out(asked[0], plain["device"])
     return plans

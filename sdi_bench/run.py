@@ -1,6 +1,15 @@
-"""python -m sdi_bench.run: the main job. A Hydra application: configurations in conf/, jobs in sdi_bench.sweeps.
+"""python -m sdi_bench.run: the main job: prompts x seeds through samplers, measured, and compared with a paired reference.
 
-python -m sdi_bench.run -m sampler=sds,sdi,ddim
+  python -m sdi_bench.run -m sampler=sds,sdi,ddim                                   three samplers, one table
+  python -m sdi_bench.run prompt="a red sofa, side view"                            one prompt, DDIM
+  python -m sdi_bench.run -m model=digits sampler=sds,sdi guidance.scale=1,3,7.5    each combination; -m: several values
+
+SETTING=VALUE says anything of the configuration. Results go to results/main/ (results=FOLDER, name=NAME); the same command
+again goes on where it was stopped. Options of its own:
+
+  --wide          the table in one piece, with a column for each setting that it has, whatever the terminal's width
+  --png           a PNG of each picture, in the folder png/ of each run
+  --tensorboard   measures and pictures as events of TensorBoard, in results/main/tensorboard/ (extra `tensorboard`)
 """
 
 import os
@@ -13,7 +22,7 @@ import hydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from . import sweeps
+from . import helps, sweeps
 from .command_line import conf_dir, words_of
 from .explain import explain
 from .store import NotWrittenError
@@ -28,6 +37,14 @@ def main() -> None:
     measured.
     """
     argv = sys.argv[1:]
+    if helps.asks(argv):
+        named = [word for word in argv if "=" not in word and not word.startswith("-")]
+        try:
+            print(helps.about(named, "run") if named else helps.page(__doc__, "run") + "\n")
+        except ValueError as error:
+            fail(error, argv)
+        if named:
+            return
     warn_as("sdi_bench.run")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, and are a line
     try:

@@ -1,6 +1,8 @@
 """python -m sdi_bench.status: how far a results folder's runs are, from its ledger and its shards.
 
-python -m sdi_bench.status results/mine
+  python -m sdi_bench.status results/main
+  python -m sdi_bench.status results/benchmark2d
+  watch -n 30 python -m sdi_bench.status results/main        looks again every half minute
 
 Exit status 0 if all that was asked for is done, 1 if not, 2 for bad input.
 """

@@ -3,10 +3,12 @@
 import operator
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,12 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from .command_line import Asked, conf_dir, jobs_of, labels, options, read_experiment, words_of
+from .command_line import OWN, Asked, conf_dir, jobs_of, labels, options, read_experiment, words_of
 from .draws import Item
 from .guidance import gamma_said
-from .jobs import Plan, arranged, ask, execute, measured, mend, summarise
+from .jobs import Plan, Wanted, arranged, ask, execute, measured, mend, summarise
 from .plans import SETTINGS, Shared, closed, keep_only, model_key, plans_of, unread
+from .scenes.base import image_shape
 from .store import Listed, NotWrittenError, writable, write_index
 from .texts import line
 from .words import literal, said_of
@@ -136,7 +139,7 @@ def checked(asked: Sequence[Asked], composed: Compose, models: dict[str, Shared]
         keep_only(key, models)
         for k, one in enumerate(asked):
             if keys[k] == key:
-                made[k] = plans_of(*found[k], one.label, models, one.place)
+                made[k] = [replace(plan, varied=one.varied) for plan in plans_of(*found[k], one.label, models, one.place)]
     plans = [made[k] for k in range(len(asked))]
     for key, why in ignored[0].items() if ignored else ():
         if all(key in job for job in ignored):
@@ -174,6 +177,13 @@ def begin(plans: Sequence[Sequence[Plan]], runs: Sequence[Plan]) -> None:
     if done:
         print(f"finished earlier, not run again: {', '.join(done)}")
     rows = [plan for plan, *_ in plans if plan.place]
+    for option in (word for word in OWN if word in TYPED):
+        if any(plan.place or plan.probe for plan, *_ in plans):
+            raise ValueError(f"{option}: is about the table of a sweep; an experiment's rows and probes have none here")
+        if option == "--png" and any(len(image_shape(plan.job.model)) != 3 for plan in runs):
+            raise ValueError("--png: the samples of this model are no pictures")
+        if option == "--tensorboard" and find_spec("tensorboard") is None:
+            raise ValueError("--tensorboard: needs the extra: pip install -c constraints.txt -e '.[tensorboard]'")
     if rows:
         entries = [Listed(*plan.place, plan.label, plan.gamma, plan.folder) for plan in rows if plan.place]
         write_index(rows[0].folder.path.parent, entries)
@@ -189,7 +199,7 @@ def conclude(plans: Sequence[Sequence[Plan]], runs: Sequence[Plan], failed: Sequ
         print(told, *failed, sep="\n  ", file=sys.stderr)
         whole = [pair for pair in plans if not any(plan.missing for plan in pair)]
         if whole and not any(plan.place or plan.probe for plan, *_ in whole):
-            summarise(whole)
+            summarise(whole, asked_for())
         return 1
     status = told_of(plans, runs, wanted)
     if plans[0][0].config["plots"] and not any(plan.missing for plan in runs):
@@ -218,9 +228,15 @@ def told_of(plans: Sequence[Sequence[Plan]], runs: Sequence[Plan], wanted: bool)
         print(f"this part is finished; {others}")
     elif any(plan.probe for plan in runs):
         print("finished:", *(plan.folder.path for plan in runs), sep="\n  ")
-    elif not summarise(plans) and wanted:
+    elif not summarise(plans, asked_for()) and wanted:
         return 1
     return 0
+
+
+def asked_for() -> Wanted:
+    """What the command line wants of the end of a sweep. A pipe or a file gets the table in one piece."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return Wanted(width, *(option in TYPED for option in OWN))
 
 
 JOB = "job"

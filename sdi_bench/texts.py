@@ -24,11 +24,57 @@ def line(text: str, most: int = 10**6) -> str:
     return f"{plain[:head]}…{plain[head + 1 - most :]}"
 
 
+def last_part(key: str) -> str:
+    """How a setting is called where there is little room."""
+    return key.split(".")[-1]
+
+
 def near_match(word: str, known: Sequence[str]) -> str:
     """What may have been meant, or what there is."""
     lower = {key.lower(): key for key in reversed(known)}
-    near = [lower[key] for key in difflib.get_close_matches(word.lower(), lower, n=1)]
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(key for key in known if '.' not in key)}"
+    near = difflib.get_close_matches(word.lower(), lower, n=3)
+
+    def ratio(key: str) -> float:
+        return difflib.SequenceMatcher(None, word.lower(), key).ratio()
+
+    best = sorted(lower[key] for key in near if ratio(key) == ratio(near[0]))
+    return f"did you mean {' or '.join(best)}?" if best else f"there are {', '.join(key for key in known if '.' not in key)}"
+
+
+ALSO = {
+    "gamma": ("guidance.scale", "the guidance scale"),
+    "cfg_scale": ("guidance.scale", "the guidance scale"),
+    "guidance_scale": ("guidance.scale", "the guidance scale"),
+    "gamma_inv": (
+        "sampler.noise.guidance_scale",
+        "the guidance scale of the inversion, of sampler=sdi; unless said -guidance.scale",
+    ),
+    "kappa": ("noise@sampler.noise", "the noise that is added, of samplers that distil"),
+    "noise": ("noise@sampler.noise", "the noise that is added, of samplers that distil"),
+    "direction": ("direction@sampler.direction", "which way x0 moves, of samplers that distil"),
+    "update": ("update@sampler.update", "how parameters move to a target, of samplers that distil"),
+    "student": ("student@sampler.direction.student", "the second network, of sampler=vsd and esd"),
+    "lr": ("sampler.update.lr", "of update@sampler.update=adam"),
+    "learning_rate": ("sampler.update.lr", "of update@sampler.update=adam"),
+    "levels": ("grid.n_levels", "steps of the path"),
+    "n_levels": ("grid.n_levels", "steps of the path"),
+    "steps": ("grid.n_levels", "steps of the path"),
+    "n_steps": ("grid.n_levels", "steps of the path; sampler.noise.n_steps: of an inversion"),
+    "num_inference_steps": ("grid.n_levels", "steps of the path"),
+    "tau": ("sampler.noise.tau", "how far beyond its level the noise is sought, of sampler=sdi"),
+    "entropy": ("sampler.noise.entropy", "the noise that is added to an inversion's, of sampler=sdi"),
+    "checkpoint": ("model.path", "a diffusers folder, with model=diffusers"),
+    "output": ("results", "the folder that results/<name>/ is in"),
+}
+"""What settings are called elsewhere, in papers and other code: how they are called here, and what they are."""
+
+
+def meant(key: str, known: Sequence[str]) -> str:
+    """What may have been meant by a setting that there is not: its name here, if it is known by another; else a near match."""
+    name = last_part(key)
+    if name in ALSO and ALSO[name][0] != key:
+        return f"{name} is {ALSO[name][0]} here ({ALSO[name][1]})"
+    return near_match(key, known)
 
 
 def wrapped(text: str, width: int, most: int) -> str:

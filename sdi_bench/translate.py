@@ -1,6 +1,8 @@
 """python -m sdi_bench.translate: what another project's configuration means here, as a command.
 
-python -m sdi_bench.translate dreamfusion-sd.yaml
+  python -m sdi_bench.translate configs/dreamfusion-sd.yaml
+  python -m sdi_bench.translate outputs/2024-05-01/12-00-00/.hydra/config.yaml
+  eval "$(python -m sdi_bench.translate mine.yaml | head -n 1)"        runs it as it is
 
 Reads threestudio's files (SDS, SDI, VSD) and those of 2d-sds, of which best the .hydra/config.yaml that a run leaves.
 Prints the command, what each setting became, where the two differ, and the settings that have no counterpart.

@@ -8,7 +8,7 @@ import pytest
 
 from sdi_bench import compare, invert
 from sdi_bench.draws import Item
-from sdi_bench.measure import clustered
+from sdi_bench.measuring import clustered
 from sdi_bench.models import Empirical
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from sdi_bench import command_line, evaluate, run, sweeps
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item
-from sdi_bench.measure import Samples, clustered, compared, diverged, measure, rounded
+from sdi_bench.measuring import Samples, clustered, compared, diverged, measure, rounded
 from sdi_bench.metrics import Contrast, Rms
 from sdi_bench.metrics.base import Context, Hits, Metric, UndefinedError
 from sdi_bench.stats import Statistic, mean_of, share
@@ -117,7 +117,7 @@ def test_no_folder_no_experiment_and_other_items_are_refused(monkeypatch, tmp_pa
     for words, said in (
         ([], "folder: none is given"),
         (["/nowhere"], "folder='/nowhere': no such folder"),
-        (["experiment=benchmark4d"], "experiment='benchmark4d': must be one of 3d, 3d_paper, benchmark2d"),
+        (["experiment=benchmark4d"], "experiment='benchmark4d': did you mean benchmark2d or benchmark3d?"),
         ([runs["ddim"], pictures], "folder: the runs are of different sizes"),
         ([pictures, f"paired={runs['ddim']}"], "nothing says which belong together; what would do: two runs of the same items"),
         ([runs["ddim"], f"paired={pictures}"], "nothing says which belong together"),

@@ -13,7 +13,7 @@ from PIL import Image
 from sdi_bench import evaluate, invert, trust
 from sdi_bench.data.world import World
 from sdi_bench.features.effnet import pooled
-from sdi_bench.measure import Clusters
+from sdi_bench.measuring import Clusters
 from sdi_bench.metrics import Sharpness, UndefinedError
 from sdi_bench.metrics.base import Context
 from sdi_bench.sizes import by_size, sizes, together

@@ -70,7 +70,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 def summarised(monkeypatch: pytest.MonkeyPatch) -> list[list[list[plans.Plan]]]:
     """What would be measured and drawn."""
     found: list[list[list[plans.Plan]]] = []
-    monkeypatch.setattr(sweeps, "summarise", lambda made: found.append(made) or True)
+    monkeypatch.setattr(sweeps, "summarise", lambda made, _: found.append(made) or True)
     return found
 
 

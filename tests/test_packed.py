@@ -17,7 +17,7 @@ from sdi_bench import Empirical, Guidance, Network, UniformT, compare, evaluate,
 from sdi_bench.coordinates import Velocity
 from sdi_bench.draws import Item
 from sdi_bench.jobs import Plan, entry_of, finished, make_shard
-from sdi_bench.measure import clustered, diverged, packed, rounded, samples_of
+from sdi_bench.measuring import clustered, diverged, packed, rounded, samples_of
 from sdi_bench.metrics import Clipped, Contrast, Laplacian, Lpips, Metric, Psnr, Rms, Saturation, Sharpness, Spectrum, Ssim
 from sdi_bench.picture_files import read_folder
 from sdi_bench.samplers import Ddim

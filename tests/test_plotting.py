@@ -12,7 +12,7 @@ from sdi_bench import plot, plotting
 from sdi_bench.command_line import options
 from sdi_bench.draws import Item, items_of
 from sdi_bench.evaluate import open_folder as open_samples
-from sdi_bench.measure import clustered, compared, samples_of
+from sdi_bench.measuring import clustered, compared, samples_of
 from sdi_bench.metrics import Nearest
 from sdi_bench.models import Empirical
 from sdi_bench.plotting import correlation, measures, rows, spectrum, style, variance

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sdi_bench.draws import Item
-from sdi_bench.measure import Clusters, measure, samples_of
+from sdi_bench.measuring import Clusters, measure, samples_of
 from sdi_bench.metrics import Contrast, Laplacian, Saturation, Sharpness, Spectrum
 
 METRICS = {"contrast": Contrast(), "sharpness": Sharpness(), "saturation": Saturation(), "laplacian": Laplacian()}

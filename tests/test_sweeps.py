@@ -119,7 +119,7 @@ def test_hydra_answers_as_its_documentation_says() -> None:
     shown = command("--cfg", "job", "sampler=sdi", "--resolve")
     assert shown.returncode == 0 and "sdi_bench.noise.Inversion" in shown.stdout and "${" not in shown.stdout
     shown = command("--help")
-    assert shown.returncode == 0 and "experiment: 3d, 3d_paper, benchmark2d" in shown.stdout
+    assert shown.returncode == 0 and "3d, 3d_paper, benchmark2d" in shown.stdout and "n_levels: 50" in shown.stdout
     shown = command("--frob")
     assert (shown.returncode, shown.stderr.count("\n")) == (2, 1) and "--frob: no such option" in shown.stderr
 

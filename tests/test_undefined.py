@@ -17,7 +17,7 @@ from analysis import benchmark2d, benchmark3d, trained
 from sdi_bench import command_line, compare, evaluate, run
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item, items_of
-from sdi_bench.measure import Samples, clustered, compared, measure
+from sdi_bench.measuring import Samples, clustered, compared, measure
 from sdi_bench.metrics import Context, Hits, Metric, Rms, Sights, UndefinedError
 from sdi_bench.metrics.base import Part, blank
 from sdi_bench.metrics.known import trained as known_views

@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float, Shaped
 
 from ..draws import Item
-from ..measure import clustered
+from ..measuring import clustered
 from ..reading import MEASURED, Run, places_of, read_table, runs_of
 from ..sizes import Pictures
 from ..stats import FEWEST, clusters_of, spread_of

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..measure import rounded
+from ..measuring import rounded
 from ..metrics.spectrum import bands, decibel
 from ..sizes import by_size
 from .rows import Row, Rows, estimates, listed

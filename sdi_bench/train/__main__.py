@@ -1,4 +1,11 @@
-"""python -m sdi_bench.train: train a prior, save it as a folder that diffusers opens. Settings: conf/train.yaml."""
+"""python -m sdi_bench.train: train a prior, save it as a folder that diffusers opens.
+
+  python -m sdi_bench.train                                   64 x 64, everything: for a GPU
+  python -m sdi_bench.train recipe=small minutes=30           32 x 32, furniture; the same command goes on where it stopped
+  python -m sdi_bench.train recipe=tiny folder=trial device=cpu
+
+The same command goes on where it was stopped.
+"""
 
 import sys
 import time
@@ -11,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from .. import require
+from .. import helps, require
 from ..command_line import conf_dir
 from ..explain import explain
 from ..models.trained import RECIPE
@@ -28,8 +35,9 @@ SETTINGS = ("recipe", "folder", "device", "minutes")
 def main() -> None:
     """Check, train, save. Exit status 2 for bad input, 3 where the time was up, 1 where the loss was not finite."""
     argv = sys.argv[1:]
-    if {"-h", "--help"} & set(argv):
-        print(f"{__doc__}\n\n{(conf_dir() / 'train.yaml').read_text()}")
+    if helps.asks(argv):
+        page = f"{helps.page(__doc__, 'train')}\n\nSettings (conf/train.yaml):\n\n{(conf_dir() / 'train.yaml').read_text()}"
+        print(helps.about(["recipe"], "train") if "recipe" in argv else page)
         return
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):

@@ -30,7 +30,7 @@ from ..evaluate import chosen
 from ..grids import UniformT
 from ..guidance import Guidance
 from ..levels import Level
-from ..measure import Samples, clustered, measure, rounded
+from ..measuring import Samples, clustered, measure, rounded
 from ..metrics.novelty import to_nearest
 from ..models.trained import RECIPE, SHIPPED, Trained, trained
 from ..plans import built

@@ -1,4 +1,11 @@
-"""python -m sdi_bench.verify: prove the identities on this machine."""
+"""python -m sdi_bench.verify: prove the identities on this machine; exit status 1 if one fails.
+
+  python -m sdi_bench.verify                     all, some settings of each
+  python -m sdi_bench.verify --only V8 --full    one, the whole product of its settings
+  python -m sdi_bench.verify --json              for programs
+
+A row is an identity, how far it was from holding at most, and the tolerance that it must keep.
+"""
 
 import argparse
 import json
@@ -17,10 +24,12 @@ def number(value: float) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Print one row per identity; 0 if all hold, else 1."""
-    parser = argparse.ArgumentParser(prog="python -m sdi_bench.verify", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sdi_bench.verify")
     parser.add_argument("--only", choices=list(CHECKS), help="one identity")
     parser.add_argument("--full", action="store_true", help="the whole product of settings (minutes)")
     parser.add_argument("--json", action="store_true", help="machine-readable rows")
+    if {"-h", "--help"} & set(sys.argv[1:] if argv is None else argv):
+        print(__doc__)
     options = parser.parse_args(argv)
     began, found = time.perf_counter(), []
     if not options.json:
