@@ -275,7 +275,7 @@ class Mosaic(Prior):
 
     @staticmethod
     def _weighed(
-        own: Float[Tensor, "batch blocks rows e"],
+        own: Float[Tensor, "batch blocks all_rows e"],
         cells: Float[Tensor, "batch blocks e n"],
         log_weights: Float[Tensor, "batch n"],
         radius: int,
