@@ -2,7 +2,6 @@
 
 import runpy
 import sys
-from importlib.util import find_spec
 
 from .texts import near_match
 
@@ -22,9 +21,6 @@ COMMANDS = {
 }
 """name -> (the module that `python -m` runs, what it does)."""
 
-ELSEWHERE = {"sdi_bench.report": "analysis.report"}
-"""Where in a checkout a module is that is not in the package."""
-
 EXAMPLES = """\
   sdi_bench run -m sampler=sds,sdi,ddim                          three samplers on the same items, in one table
   sdi_bench evaluate gen/ --real real/ --prompts prompts.csv     a folder of pictures against another
@@ -38,14 +34,10 @@ def usage() -> str:
 
 
 def module_of(name: str) -> str:
-    """The module of a command. Raises ValueError for none of that name, or one that is not here."""
+    """The module of a command. Raises ValueError for none of that name."""
     if name not in COMMANDS:
         raise ValueError(f"{name}: no such command; {near_match(name, list(COMMANDS))}")
-    module = COMMANDS[name][0]
-    for place in (module, ELSEWHERE.get(module, module)):
-        if find_spec(place.partition(".")[0]) and find_spec(place):
-            return place
-    raise ValueError(f"{name}: {module} is not installed here")
+    return COMMANDS[name][0]
 
 
 def main() -> None:

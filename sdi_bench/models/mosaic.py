@@ -275,27 +275,33 @@ class Mosaic(Prior):
 
     @staticmethod
     def _weighed(
-        own: Float[Tensor, "batch blocks rows e"],
+        own: Float[Tensor, "batch blocks all_rows e"],
         cells: Float[Tensor, "batch blocks e n"],
         log_weights: Float[Tensor, "batch n"],
         radius: int,
+        blank: int = 0,
     ) -> tuple[
         Float[Tensor, "batch windows rows n"], Float[Tensor, "batch windows rows n"], Float[Tensor, "batch blocks rows d"]
     ]:
-        """Log weights of the pictures, up to a number; weights; mean cells. One window where it has all blocks."""
+        """Log weights of the pictures, up to a number; weights; mean cells. One window where it has all blocks.
+
+        blank: so many rows at the end are only there for the products.
+        """
+        rows = own.shape[2] - blank
         whole = radius >= BLOCKS - 1
         if whole:
             own, cells = own.transpose(1, 2).flatten(2)[:, None], cells.flatten(1, 2)[:, None]
-        fit = own @ cells
+        fit = (own @ cells)[:, :, :rows]
         if not whole:
             fit = near(fit, radius)
         fit += log_weights[:, None, None]
         weights = fit.clamp(min=fit.detach().amax(3, keepdim=True) + LEAST).softmax(3)
+        asked = functional.pad(weights, (0, 0, 0, blank)) if blank else weights
         if whole:
-            means = (weights @ cells.transpose(2, 3))[:, 0].unflatten(2, (BLOCKS**2, -1)).transpose(1, 2)[..., :-1]
+            means = (asked @ cells.transpose(2, 3))[:, 0].unflatten(2, (BLOCKS**2, -1)).transpose(1, 2)[..., :-1]
         else:
-            means = weights @ cells[:, :, :-1].transpose(2, 3)
-        return fit, weights, means
+            means = asked @ cells[:, :, :-1].transpose(2, 3)
+        return fit, weights, means[:, :, :rows]
 
     def _low(self, cells: Float[Tensor, "blocks rows d"], device: torch.device) -> Float[Tensor, "rows *shape"]:
         """The coarse part, of mean cells."""
@@ -331,12 +337,12 @@ class Mosaic(Prior):
 
         The products are of `FEW` rows, some of them blank, so that on a CPU a row has the same bits in any batch.
         """
-        parts, n = self._parts(prompts[0], x.device), len(x)
-        own = functional.pad(self._asked(x, a, b), (0, 0, 0, -n % FEW))[None]
+        parts, blank = self._parts(prompts[0], x.device), -len(x) % FEW
+        own = functional.pad(self._asked(x, a, b), (0, 0, 0, blank))[None].split(FEW, dim=2)
         logs, coarse, tops, which = [], [], [], []
         for part in parts:
-            for few in own.split(FEW, dim=2):  # a part's cells stay in a core's cache
-                fit, weights, means = self._weighed(few, part.cells[None], part.log_weights[None], radius)
+            for few, left in zip(own, [0] * (len(own) - 1) + [blank], strict=True):  # a part's cells stay in a core's cache
+                fit, weights, means = self._weighed(few, part.cells[None], part.log_weights[None], radius, left)
                 best = heaviest(fit)
                 top = weights.gather(3, best)
                 logs.append((fit.gather(3, best) - top.log())[0, ..., 0])
@@ -347,7 +353,7 @@ class Mosaic(Prior):
         def by_part(found: list[Tensor]) -> Tensor:
             """[parts, windows or blocks, rows, ...]"""
             groups = len(found) // len(parts)
-            return torch.stack([torch.cat(found[k : k + groups], 1)[:, :n] for k in range(0, len(found), groups)])
+            return torch.stack([torch.cat(found[k : k + groups], 1) for k in range(0, len(found), groups)])
 
         odds = by_part(logs).movedim(0, -1).softmax(-1).movedim(-1, 0)  # over what lies together: the same bits in any batch
         low = self._low((odds[..., None] * by_part(coarse)).sum(0), x.device)

@@ -1,0 +1,74 @@
+"""python -m sdi_bench.bench: what it counts is right, and bad input is a line. No time is held to."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from sdi_bench import bench
+from sdi_bench.grids import UniformT
+from sdi_bench.models import Network
+from sdi_bench.samplers import Annealed, Ddim, Distillation
+
+
+@pytest.fixture(autouse=True)
+def one_thread_here_alone():
+    n = torch.get_num_threads()
+    yield
+    torch.set_num_threads(n)
+
+
+def test_a_row_is_a_picture_once_and_a_run_takes_longer_than_its_calls(monkeypatch) -> None:
+    """By a clock that says what it is told: a second for all between two looks at it."""
+    looks = iter(range(10**6))  # a second from look to look
+    monkeypatch.setattr(bench.time, "process_time", lambda: float(next(looks)))
+    model = Network(lambda x, t, prompts: 0 * x, (1, 2, 2))
+    found = bench.rows_a_second({"exact": (model, False)}, [1, 6])
+    assert found == {"exact": {"1": 1.0, "6": 6.0}}  # a batch a second
+    # a run that asks n times looks 2n times between its ends: 2n + 1 seconds, n of them within the calls
+    loops = bench.overheads({"ddim": Ddim(UniformT(4)), "sds": Distillation(Annealed(UniformT(3)))}, 0.001)
+    assert [(of["rows"], of["overhead"]) for of in loops.values()] == [(4, 9 / 4), (3, 7 / 3)]
+
+
+def test_another_day_is_held_against_where_both_have_a_figure() -> None:
+    day = {"size": 32, "rows a second": {"a": {"1": 10.0, "8": 40.0}, "b": {"1": 5.0}}}
+    today = {"size": 32, "rows a second": {"a": {"1": 30.0}, "c": {"1": 1.0}}, "loops": {}, "ms": 5.0}
+    beside = bench.ratios(today, day)
+    assert beside == {"a, 1": 3.0} and "30 (3.00x)" in bench.shown(today, beside)
+    with pytest.raises(ValueError, match="made at size=64"):
+        bench.ratios(today, day | {"size": 64})
+
+
+def test_table_json_and_figure(monkeypatch, capsys, tmp_path) -> None:
+    found = {
+        "size": 32,
+        "ms": 5.0,
+        "rows a second": {"builtin, prompt": {"1": 10.0, "8": 40.0}},
+        "loops": {"ddim": {"rows": 50.0, "overhead": 1.01}},
+    }
+    monkeypatch.setattr(bench, "measured", lambda *_: found)
+    monkeypatch.setattr(sys, "argv", ["bench", f"out={tmp_path}"])
+    assert bench.main() == 0
+    assert json.loads((tmp_path / "bench.json").read_text()) == found and (tmp_path / "bench.png").stat().st_size > 1000
+    assert "1.010" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["bench", f"against={tmp_path / 'bench.json'}"])
+    assert bench.main() == 0 and "(1.00x)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("batch=3", "batch=3: no such setting; there are batches="),
+        ("batches=0", "batches=0"),
+        ("ms=x", "ms=x: must be numbers"),
+        ("ms=-1", "ms=-1.0"),
+        ("size=20", "model.size=20"),
+        ("against=nowhere.json", "must be a bench.json"),
+    ],
+)
+def test_bad_input_is_a_line_and_status_2(monkeypatch, capsys, word, said) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", word])
+    assert bench.main() == 2
+    err = capsys.readouterr().err
+    assert err.startswith("sdi_bench.bench: ") and said in err and err.count("\n") == 1
