@@ -331,7 +331,7 @@ WORDS = {"concepts": "prompts (concepts)"}
 
 def missing(frame: pd.DataFrame) -> list[str]:
     """Why cells are empty."""
-    if "undefined" not in frame:
+    if not {"measure", "undefined"} <= set(frame):
         return []
     gaps: dict[tuple[str, str], list[str]] = {}
     for (measure, why), rows in frame.dropna(subset=["undefined"]).groupby(["measure", "undefined"], sort=False):

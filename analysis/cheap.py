@@ -1,0 +1,116 @@
+"""python -m analysis.cheap: what SDI loses for fewer network rows, from the experiment `cheap`.
+
+python -m sdi_bench.run experiment=cheap         # hours: samples
+python -m sdi_bench.evaluate experiment=cheap    # minutes: measures.csv, differences.csv, claims.csv
+python -m analysis.cheap                         # seconds: tables.txt, frontier.png
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+
+from sdi_bench.compare import ROW_USES
+from sdi_bench.evaluate import TABLES, read_table
+from sdi_bench.plotting.style import FIXED, captioned, panels, save, whiskers
+from sdi_bench.store import write_whole
+
+from .benchmark2d import block, pairs
+
+matplotlib.use("Agg")
+
+FOLDER = Path(__file__).resolve().parent.parent / "results" / "cheap"
+
+BASELINE, UNIT = "sdi", "sds"
+"""What all are held against, and the row whose cost is 1."""
+
+COLUMNS = {
+    "kd_effnet": "KD real",
+    "rprec": "rprec",
+    "tclip": "tclip",
+    "contrast": "contrast",
+    "sharpness": "sharpness",
+    "saturation": "saturation",
+    "lpips": "LPIPS to sdi",
+}
+"""measure -> how it is headed."""
+
+SHOWN = {"kd_effnet": "KD to real pictures", "rprec": "retrieval", "sharpness": "sharpness"}
+"""The measures of the figure, of which differences are claimed."""
+
+
+def prices(measures: pd.DataFrame) -> pd.DataFrame:
+    """tier, run, price: network rows an image, of all uses, over those of sds."""
+    uses = [f"rows_{use}" for use in ROW_USES if f"rows_{use}" in measures]
+    rows = measures.drop_duplicates(["tier", "run"]).set_index(["tier", "run"])[uses].sum(axis=1)
+    return rows.div(rows.xs(UNIT, level="run"), level="tier").rename("price").reset_index()
+
+
+def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFrame) -> str:
+    """All tables as text."""
+    parts = []
+    for tier, rows in measures.groupby("tier", sort=False):
+        price = prices(rows).sort_values("price", kind="stable")
+        order = {run: place for place, run in enumerate(price["run"])}
+        rows = rows.sort_values("run", key=lambda run, order=order: run.map(order), kind="stable")
+        parts.append(f"{tier} prior, guidance 7.5\n\n{block(rows, COLUMNS)}")
+        cost = "\n".join(f"{run:20}  {times:.2f}" for run, times in zip(price["run"], price["price"], strict=True))
+        parts.append(f"{tier}: network rows, those of {UNIT} being 1\n\n{cost}")
+    for title, frame in (("claims, written down before the runs", claims), (f"differences from {BASELINE}", differences)):
+        for tier, rows in frame.groupby("tier", sort=False) if len(frame) else ():
+            parts.append(f"{tier}: {title}\n\n{pairs(rows)}")
+    return "\n\n\n".join(parts) + "\n"
+
+
+def draw(measures: pd.DataFrame, differences: pd.DataFrame, margins: pd.Series, path: Path) -> None:
+    """Differences from ten-step SDI over what they cost: a column a measure, a line of panels a prior; grey is the margin."""
+    found = differences.merge(prices(measures).rename(columns={"run": "a"}), on=["tier", "a"])
+    tiers = list(dict.fromkeys(found["tier"]))
+    figure, axes = panels(len(tiers), len(SHOWN), width=4.2, height=3.2)
+    for line, tier in zip(axes, tiers, strict=True):
+        for axis, (measure, title) in zip(line, SHOWN.items(), strict=True):
+            rows = found[(found["tier"] == tier) & (found["measure"] == measure)].sort_values("price")
+            axis.axhspan(-margins[measure], margins[measure], color="0.92", zorder=0)
+            axis.axhline(0, color="0.5", linewidth=0.7)
+            for k, (_, row) in enumerate(rows.iterrows()):
+                kind = "sdi" if "step" in row["a"] else str(row["a"]).split(",")[0]
+                about: dict[str, Any] = {"color": FIXED[kind][0], "marker": FIXED[kind][1], "markersize": 4.5, "linewidth": 0.9}
+                axis.errorbar([row["price"]], [row["point"]], yerr=whiskers(rows.iloc[[k]]), **about)
+                end, sign, side = ("high", 1, "bottom") if k % 2 == 0 else ("low", -1, "top")
+                name: dict[str, Any] = {"fontsize": 6.5, "color": FIXED[kind][0], "ha": "center", "va": side, "rotation": 30}
+                axis.annotate(row["a"], (row["price"], row[end]), xytext=(0, 4 * sign), textcoords="offset points", **name)
+            axis.set_xscale("log")
+            axis.set_xticks([1, 2, 3, 4, 6], ["1", "2", "3", "4", "6"])
+            axis.minorticks_off()
+            axis.margins(0.12, 0.3)
+            axis.set_title(f"{tier} prior: {title}", fontsize=9)
+            axis.set_xlabel("network rows, those of SDS being 1", fontsize=8)
+            axis.set_ylabel("less that of ten-step SDI", fontsize=8)
+            axis.tick_params(labelsize=8)
+    captioned(
+        figure,
+        "What SDI with fewer network rows differs by from ten-step inversion in every step, on the same items; guidance 7.5. "
+        "Bars are 95 % intervals of the paired difference; within the grey band it counts as equal.",
+    )
+    save(figure, path)
+
+
+def main() -> None:
+    """Tables and figure beside the csv files."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.cheap", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
+    options = parser.parse_args()
+    measures, differences, claims = (read_table(options.folder / f"{name}.csv") for name in TABLES)
+    text = tables(measures, differences, claims)
+    write_whole(options.folder / "tables.txt", text.encode())
+    margins = differences.dropna(subset=["margin"]).drop_duplicates("measure").set_index("measure")["margin"]
+    draw(measures, differences[differences["b"] == BASELINE], margins, options.folder / "frontier.png")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
