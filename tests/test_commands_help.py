@@ -54,11 +54,6 @@ def test_every_command_is_a_module_that_runs_with_the_rest_of_the_line(monkeypat
 def test_commands_that_there_are_not_are_a_line(monkeypatch, capsys) -> None:
     code, out, err = said(monkeypatch, capsys, console.main, "evalute", "gen/")
     assert (code, out, err) == (2, "", "sdi_bench: evalute: no such command; did you mean evaluate?\n")
-    monkeypatch.setitem(console.COMMANDS, "plot", ("sdi_bench.no_such_module", "figures"))
-    assert said(monkeypatch, capsys, console.main, "plot")[::2] == (
-        2,
-        "sdi_bench: plot: sdi_bench.no_such_module is not installed here\n",
-    )
 
 
 def test_the_console_names_every_command(monkeypatch, capsys) -> None:

@@ -157,7 +157,7 @@ def test_another_definition_is_measured_anew(monkeypatch, tmp_path) -> None:
     words = ["run", "model=mixture", "sampler=ddim", "grid.n_levels=2", "seeds=0..3", "reference=null", f"results={tmp_path}"]
     monkeypatch.setattr(sys, "argv", words)
     asked, measure = [], jobs.measure
-    monkeypatch.setattr(jobs, "measure", lambda given, metrics: asked.append(len(given.items)) or measure(given, metrics))
+    monkeypatch.setattr(jobs, "measure", lambda given, *more: asked.append(len(given.items)) or measure(given, *more))
     for version, n in ((1, 2), (1, 1), (2, 2)):  # of the samples if not known, of fresh data always
         asked.clear()
         monkeypatch.setattr(jobs, "MEASURES_VERSION", version)

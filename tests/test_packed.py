@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from sdi_bench import Empirical, Guidance, Network, UniformT, compare, evaluate, jobs, measure, plans, sizes, sweeps
+from sdi_bench import Empirical, Guidance, Network, UniformT, compare, evaluate, jobs, measuring, plans, sizes, sweeps
 from sdi_bench.coordinates import Velocity
 from sdi_bench.draws import Item
 from sdi_bench.jobs import Plan, entry_of, finished, make_shard
@@ -70,7 +70,7 @@ def test_what_is_kept_is_what_a_pipeline_would_save(tmp_path) -> None:
 
 def test_pictures_that_are_cut_off_in_place_of_rounded_would_be_seen(tmp_path, monkeypatch) -> None:
     """A bug planted."""
-    monkeypatch.setattr(measure, "levels", lambda images: np.floor((images.clip(-1, 1) + 1) * 127.5))
+    monkeypatch.setattr(measuring, "levels", lambda images: np.floor((images.clip(-1, 1) + 1) * 127.5))
     with pytest.raises(AssertionError):
         test_what_is_kept_is_what_a_pipeline_would_save(tmp_path)
 
@@ -94,7 +94,7 @@ def test_what_has_diverged_and_what_was_beyond_is_still_known(images, dtype) -> 
 def measures(images: Any, paired: Any) -> dict[str, dict[str, Any]]:
     items = ITEMS[: len(images)]
     given = samples_of(images, items, clustered(items), truth=smooth(3, 2 * len(items)), paired=paired)
-    return measure.measure(given, METRICS | PAIRED)
+    return measuring.measure(given, METRICS | PAIRED)
 
 
 def test_measures_of_packed_pictures_are_those_of_exact_ones(monkeypatch) -> None:
@@ -113,7 +113,7 @@ def test_measures_of_packed_pictures_are_those_of_exact_ones(monkeypatch) -> Non
 
 def test_clipped_values_counted_after_rounding_would_be_seen(monkeypatch) -> None:
     """A bug planted: rounded pictures end at [-1, 1]."""
-    monkeypatch.setattr(measure, "beyond", lambda images: (np.abs(rounded(images)) > 1 + 1 / 255).mean(axis=(1, 2, 3)))
+    monkeypatch.setattr(measuring, "beyond", lambda images: (np.abs(rounded(images)) > 1 + 1 / 255).mean(axis=(1, 2, 3)))
     with pytest.raises(AssertionError):
         test_measures_of_packed_pictures_are_those_of_exact_ones(monkeypatch)
 
@@ -137,7 +137,7 @@ class Whole(Metric):
 
 def test_a_metric_that_does_not_stream_is_given_arrays() -> None:
     given = samples_of(packed(smooth(0)), ITEMS, clustered(ITEMS))
-    found = measure.measure(given, {"whole": Whole()})["whole"]["point"]
+    found = measuring.measure(given, {"whole": Whole()})["whole"]["point"]
     assert found == pytest.approx(rounded(smooth(0)).mean(), rel=1e-12)
 
 

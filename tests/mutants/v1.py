@@ -34,8 +34,8 @@ MUTANTS = [
     Mutant(
         row="V1c",
         file="samplers/distillation.py",
-        old="last, learnt = found.eps,",
-        new="last, learnt = found.eps.float().double(),",
+        old="last, learnt = Last(found.eps, ",
+        new="last, learnt = Last(found.eps.float().double(), ",
         why="kappa cached in the network's precision: stays within a float32 tolerance, where V1c still asks for float64",
     ),
     Mutant(

@@ -6,8 +6,8 @@ MUTANTS = [
     Mutant(
         row="V6a",
         file="samplers/distillation.py",
-        old="last, learnt = found.eps,",
-        new="last, learnt = found.kappa,",
+        old="last, learnt = Last(found.eps, ",
+        new="last, learnt = Last(found.kappa, ",
         why="kappa one step too old: runs, looks plausible, does not converge",
     ),
     Mutant(
