@@ -54,7 +54,7 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
     for tier, rows in measures.groupby("tier", sort=False):
         price = prices(rows).sort_values("price", kind="stable")
         order = {run: place for place, run in enumerate(price["run"])}
-        rows = rows.sort_values("run", key=lambda run, order=order: run.map(order), kind="stable")
+        rows = rows.assign(place=rows["run"].map(order)).sort_values("place", kind="stable")
         parts.append(f"{tier} prior, guidance 7.5\n\n{block(rows, COLUMNS)}")
         cost = "\n".join(f"{run:20}  {times:.2f}" for run, times in zip(price["run"], price["price"], strict=True))
         parts.append(f"{tier}: network rows, those of {UNIT} being 1\n\n{cost}")

@@ -153,7 +153,8 @@ def test_what_is_wrong_is_a_line(folder: Path, tmp_path: Path, monkeypatch, caps
 def test_every_sampler_and_kappa_has_a_look_of_its_own_everywhere() -> None:
     names = {*options("sampler"), *options("noise")}
     assert names <= {*style.FIXED}
-    same = [{"ddim", "previous", "cached"}, {"held", "sdi_fast"}, {"sds", "fresh"}, {"sdi", "inversion"}, {"sdi_released", "released"},
+    same = [{"held", "sdi_fast"}, {"ddim", "previous", "cached"}, {"sds", "fresh"}, {"sdi", "inversion"},
+            {"sdi_released", "released"},
             {"ism", "interval"}, {"ddpm", "mixed"}, {"cfd", "consistent"}, {"fixed point", "fixed_point"},
             {"exact root", "exact_root"}, {"data", "train data"}]  # fmt: skip
     looks: dict[tuple[str, str], set[str]] = {}
