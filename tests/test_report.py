@@ -20,6 +20,7 @@ import pytest
 import yaml
 from commands import exit_status
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from sdi_bench import run
 from sdi_bench.compare import cell
@@ -195,12 +196,17 @@ def test_csv_alone_gives_tables_plots_and_figures(tmp_path) -> None:
     measures = [row | p | {"measure": m, "low": p["point"] - 0.01, "high": p["point"] + 0.01} for p in points for m in "ab"]
     measures[0] |= {"point": np.nan, "low": np.nan, "high": np.nan, "undefined": "too few"}
     measures[1] |= {"flagged": True}
+    measures.append(row | {"run": "data", "measure": "b", "point": 0.5, "low": 0.4, "high": 0.6})
     pd.DataFrame(measures).to_csv(tmp_path / "measures.csv", index=False)
     pair = {"a": "sds", "b": "ddim", "gamma": 1.0, "measure": "a", "unit": "share", "point": 0.3, "low": 0.2, "high": 0.4}
     pair |= {"effect": 1.5, "p_holm": 0.02, "verdict": "higher"}
     pd.DataFrame([pair | {"claim": "it rises", "expected": "equal"}]).to_csv(tmp_path / "claims.csv", index=False)
     (tmp_path / "differences.csv").write_text("\n")
-    Image.fromarray(np.full((5, 7, 3), 200, np.uint8)).save(tmp_path / "gamma.png")
+    picture, caption = Image.fromarray(np.full((5, 7, 3), 200, np.uint8)), PngInfo()
+    picture.save(tmp_path / "gamma.png")
+    caption.add_itxt("Description", "κ stays")
+    (tmp_path / "plots").mkdir()
+    picture.save(tmp_path / "plots" / "paths.png", pnginfo=caption)
     (tmp_path / "broken.png").write_text("no picture")
     made = report.prepare(tmp_path)
     test, claims = made.tables
@@ -209,6 +215,7 @@ def test_csv_alone_gives_tables_plots_and_figures(tmp_path) -> None:
         ("sds", "7.5"),
         ("ddim", "1"),
         ("ddim", "7.5"),
+        ("data", "–"),
     ]
     assert test.lines[0].cells[2] == tables.Cell("–", None, "too few")
     assert test.lines[0].cells[3].text == "0.100 ±0.010!" and "no a for sds: too few." in test.notes
@@ -224,9 +231,14 @@ def test_csv_alone_gives_tables_plots_and_figures(tmp_path) -> None:
         "higher",
         "equal",
     ]
-    assert [len(panel.dots) for panel in made.plots[0].panels] == [3, 4]
-    (figure,) = made.figures
-    assert (figure.name, figure.width, figure.height) == ("gamma.png", 7, 5)
+    assert [[dot.label for dot in panel.dots] for panel in made.plots[0].panels] == [
+        ["ddim γ 1", "sds γ 7.5", "ddim γ 7.5"],
+        ["sds γ 1", "ddim γ 1", "sds γ 7.5", "ddim γ 7.5", "data"],
+    ]
+    assert [(figure.name, figure.seen, figure.width, figure.height) for figure in made.figures] == [
+        ("gamma.png", "The figure gamma.png", 7, 5),
+        ("plots/paths.png", "κ stays", 7, 5),
+    ]
     assert made.lacking == ["differences.csv", "runs, so there are no pictures", "figures left out: broken.png"]
     assert "Not here: differences.csv; runs" in report.draw(made)
 
@@ -503,13 +515,18 @@ def turning(tmp_path) -> Iterator[Browser]:
     yield from opened(report.draw(report.prepare(objects(tmp_path / "made"))), tmp_path)
 
 
-COLUMN = '[...document.querySelectorAll(".sortable")[0].tBodies[0].rows].map(row => row.cells[2].dataset.key ?? null)'
-HEADING = 'document.querySelectorAll(".sortable")[0].tHead.rows[0].cells[2]'
+COLUMN = '[...document.querySelectorAll(".sortable")[0].tBodies[0].rows].map(row => row.cells[3].dataset.key ?? null)'
+HEADING = 'document.querySelectorAll(".sortable")[0].tHead.rows[0].cells[3]'
 SEEN = """[...document.querySelectorAll("#film-section .group:not([hidden]) figure")].map(figure => ({
   left: [...figure.querySelectorAll("img")].map(img => Math.round(img.getBoundingClientRect().left
     - img.closest(".frame").getBoundingClientRect().left)),
   hidden: [...figure.querySelectorAll(".pair > div")].map(box => box.hidden),
   said: figure.querySelector(".state").textContent}))"""
+
+
+OVERFLOW = "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"  # pixels past the window
+UNNAMED = """[...document.querySelectorAll("input, select, button")].filter(each =>
+  ![...each.labels, ...(each.matches("button") ? [each] : [])].some(name => name.textContent.trim())).map(each => each.id)"""
 
 
 def test_a_reader_with_a_keyboard_sorts_slides_and_chooses(browser) -> None:
@@ -568,11 +585,12 @@ def test_what_is_undefined_stays_last_either_way(browser) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [360, 1400])
 def test_it_is_as_wide_as_the_window_and_its_text_can_be_read(browser, scheme: str, width: int) -> None:
     browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
     browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-    assert browser.ask("document.documentElement.scrollWidth") <= width
+    browser.ask("for (const folded of document.querySelectorAll('details')) folded.open = true")
+    assert browser.ask(OVERFLOW) == 0 and browser.ask(UNNAMED) == []
     assert browser.ask("Promise.all([...document.images].filter(i => i.src).map(i => i.decode())).then(all => all.length)") > 50
     style = "getComputedStyle(document.documentElement).getPropertyValue"
     names = ["ground", "raised", "text", "quiet", "link", *(f"s{k}" for k in range(plots.MARKS))]
@@ -588,8 +606,15 @@ def test_it_is_as_wide_as_the_window_and_its_text_can_be_read(browser, scheme: s
     for ground in ("ground", "raised"):
         for name in names[2:]:
             low, high = sorted((luminance(colours[ground]), luminance(colours[name])))
-            assert (high + 0.05) / (low + 0.05) >= 4.5, (ground, name)
+            assert (high + 0.05) / (low + 0.05) >= (7 if name in ("text", "quiet", "link") else 4.5), (ground, name)
     assert browser.complaints() == []
+
+
+def test_a_planted_overflow_and_a_lost_label_are_seen(browser) -> None:
+    browser.call("Emulation.setDeviceMetricsOverride", width=360, height=900, deviceScaleFactor=1, mobile=False)
+    browser.ask("for (const box of document.querySelectorAll('.scroll')) box.style.overflow = 'visible'")
+    browser.ask("document.querySelector('label[for=film-item]').remove()")
+    assert browser.ask(OVERFLOW) > 0 and browser.ask(UNNAMED) == ["film-item"]
 
 
 WINDOWS = """(async () => {
@@ -602,10 +627,10 @@ VIEWS = """[...document.querySelectorAll("#grid-section td img")].map(img => Mat
 WAIT = "new Promise(done => setTimeout(done, 1000))"
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [360, 1400])
 def test_objects_turn_in_step_until_they_are_told_not_to(turning, width: int) -> None:
     turning.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
-    assert turning.ask("document.documentElement.scrollWidth") <= width
+    assert turning.ask(OVERFLOW) == 0 and turning.ask(UNNAMED) == []
     assert turning.ask(WINDOWS) == [[6 * 32, 96]] * 6
     met = set()
     for _ in range(3):

@@ -53,6 +53,6 @@ def plot(folder: Path, names: Sequence[str] = tuple(FIGURES), out: Path | None =
             write_whole(out / f"{title}.csv", table.to_csv(index=False, float_format="%.6g").encode())
             drawn = figure.draw(table, rows)
             captioned(drawn, caption)
-            save(drawn, out / f"{title}.png")
+            save(drawn, out / f"{title}.png", caption)
             found.written.append((out / f"{title}.png", caption))
     return found

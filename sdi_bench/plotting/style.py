@@ -138,7 +138,7 @@ def captioned(figure: Figure, caption: str) -> None:
     figure.suptitle(textwrap.fill(texts.line(caption, 400), int(figure.get_figwidth() * 15)), fontsize=8, x=0.01, ha="left")
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG whose bytes depend on the ink alone."""
-    texts.save(figure, path, dpi=130, metadata={"Software": None})
+def save(figure: Figure, path: Path, caption: str = "") -> None:
+    """Write a PNG whose bytes depend on the ink and the caption alone; the caption is its Description."""
+    texts.save(figure, path, dpi=130, metadata={"Software": None, "Description": caption or None})
     plt.close(figure)

@@ -1,7 +1,7 @@
 """python -m sdi_bench.report results/<experiment>: one page of all that a folder holds, in one file that opens from disk.
 
 Runs (config.yaml, provenance.json, shards/, trajectory.npz), tables (sweep-*.csv; measures.csv, differences.csv, claims.csv),
-the figures and texts beside them: whatever is there, and a line on what is not.
+the figures and texts beside them, the figures in plots/: whatever is there, and a line on what is not.
 """
 
 import argparse

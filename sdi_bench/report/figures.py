@@ -1,4 +1,4 @@
-"""The figures that lie beside the tables."""
+"""The figures that lie beside the tables, and in plots/."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,10 @@ FIGURE_BYTES = 3e6
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure that lay beside the tables. moving: it is an animated one."""
+    """A figure of the folder. seen: its caption, if the file has one. moving: it is an animated one."""
 
     name: str
+    seen: str
     uri: str
     width: int
     height: int
@@ -23,22 +24,25 @@ class Figure:
 
 
 def figures_of(folder: Path) -> tuple[list[Figure], list[str]]:
-    """(the figures beside the tables, the names of those for which there is no room or that can't be read)."""
+    """(the figures beside the tables and in plots/, the names of those for which there is no room or that can't be read)."""
     found, left_out, spent = [], [], 0
-    for path in sorted(path for path in folder.glob("[!.]*") if path.suffix in (".png", ".gif")):
+    paths = [*sorted(folder.glob("[!.]*")), *sorted(folder.glob("plots/[!.]*"))]
+    for path in (path for path in paths if path.suffix in (".png", ".gif")):
+        name = path.relative_to(folder).as_posix()
         try:
             with Image.open(path) as file:
                 frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(file)]
                 milliseconds = file.info.get("duration", 0)
+                seen = file.info.get("Description", f"The figure {name}")
         except OSError:
-            left_out.append(path.name)
+            left_out.append(name)
             continue
         moving = len(frames) > 1
         uri = data_uri(frames, 85 if moving else None, milliseconds)
         uri = uri if len(uri) < 1e6 else data_uri(frames, 85, milliseconds)
         if spent + len(uri) > FIGURE_BYTES:
-            left_out.append(path.name)
+            left_out.append(name)
             continue
         spent += len(uri)
-        found.append(Figure(path.name, uri, frames[0].width, frames[0].height, moving))
+        found.append(Figure(name, seen, uri, frames[0].width, frames[0].height, moving))
     return found, left_out

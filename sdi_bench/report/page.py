@@ -1,6 +1,6 @@
 """The page: all that a folder holds, in order, written as HTML."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class Page:
 
     title: str
     facts: Sequence[tuple[str, str]]
+    versions: Sequence[tuple[str, str]]
     lacking: Sequence[str]
     words: Sequence[str]
     tables: Sequence[Table]
@@ -44,16 +45,20 @@ class Page:
     runs: Sequence[About]
 
 
-def facts_of(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """What the runs were made with; what differs among them is listed."""
+def listed(said: Iterable[Mapping[str, object]]) -> list[tuple[str, str]]:
+    """What all of them say, by key; what differs among them is listed."""
     made: dict[str, dict[str, None]] = {}
-    for run in runs:
-        said = {"results version": run.made.get("results_version"), "platform": run.made.get("platform")}
-        said |= {"Python": run.made.get("python"), **run.made.get("versions", {})}
-        for key, what in said.items():
+    for one in said:
+        for key, what in one.items():
             if what is not None:
                 made.setdefault(key, {})[str(what)] = None
-    return [("runs here", str(len(runs))), *((key, ", ".join(whats)) for key, whats in made.items())]
+    return [(key, ", ".join(whats)) for key, whats in made.items()]
+
+
+def facts_of(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """What the runs were made with, but for the versions of packages."""
+    keys = {"results version": "results_version", "platform": "platform", "Python": "python"}
+    return [("runs here", str(len(runs))), *listed({name: run.made.get(key) for name, key in keys.items()} for run in runs)]
 
 
 def about(run: Run, places: Sequence[Place], commands: Mapping[str, str]) -> About:
@@ -101,6 +106,7 @@ def prepare(folder: Path) -> Page:
     return Page(
         folder.resolve().name,
         facts_of(runs),
+        listed(run.made.get("versions", {}) for run in runs),
         [*lacks(frames, runs, commands), *wrong, *spoilt, *([f"figures left out: {', '.join(left_out)}"] if left_out else [])],
         words_of([frame for _, _, frame in measured_here]),
         tables,

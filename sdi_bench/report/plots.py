@@ -86,7 +86,7 @@ def plot_of(title: str, frame: pd.DataFrame) -> Plot:
     """A panel a measure, for measures that two runs have."""
     kept = frame[np.isfinite(frame["point"].astype(float))]  # of no measures at all it has no type
     marks = {run: i for i, run in enumerate(dict.fromkeys(kept["run"].astype(str)))}
-    several = "gamma" in kept and kept["gamma"].nunique(dropna=False) > 1
+    several = "gamma" in kept and bool((kept.groupby("run")["gamma"].nunique() > 1).any())
     panels = []
     for name, column in columns_of(frame).items():
         rows = kept[kept["measure"] == name]
@@ -94,7 +94,11 @@ def plot_of(title: str, frame: pd.DataFrame) -> Plot:
             continue
         order = rows.sort_values("gamma", kind="stable") if several else rows
         told = [
-            (f"{row['run']} γ {row['gamma']:g}" if several else str(row["run"]), marks[str(row["run"])], row)
+            (
+                f"{row['run']} γ {row['gamma']:g}" if several and not pd.isna(row["gamma"]) else str(row["run"]),
+                marks[str(row["run"])],
+                row,
+            )
             for row in order.to_dict("records")
         ]
         panels.append(panel(column, told, rows["ideal"].iloc[0] if "ideal" in rows else None))
