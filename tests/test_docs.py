@@ -177,7 +177,7 @@ def test_a_choice_is_told_in_one_sentence(text: str, said: str) -> None:
 
 FINDINGS = {
     "At guidance 7.5 SDI is not DDIM": ("guided", "pictures", "sdi", "ddim", 7.5, "rprec"),
-    "Inverting at −γ beats": ("guided", "pictures", "sdi", "sdi, gamma_inv 0", 7.5, "rprec"),
+    "On the trained network": ("deviations", "trained", "released", "less codec", 8.5, "sharpness"),
     "SDS does not over-smooth in 2D": ("guided", "pictures", "sds", "ddim", 1.0, "sharpness"),
     "In 3D, on the trained network": ("trained", "objects", "sdi", "sds", 1.0, "sharpness"),
     "With its last prediction": ("guided", "pictures", "previous", "ddim", 3.0, None),
