@@ -236,6 +236,7 @@ class Normals:
         return covered(estimate, self.truth, n_drawings)
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_frechet_distance_covers() -> None:
     """n >> d and sets apart: the bias, some d/n, is a sixth of the standard error."""
     assert abs(Normals(400, 3, 0.5).covered(jackknife) - 0.95) < 0.02

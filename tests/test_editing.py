@@ -80,6 +80,7 @@ def checkpoint(tmp_path_factory) -> Path:
     return tiny_pipelines.save("sd", tmp_path_factory.mktemp("tiny"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dds", "pds"])
 def test_a_pipeline_is_asked_from_pictures_through_its_codec(tmp_path, checkpoint, name: str) -> None:
     Image.new("RGB", (16, 16), "red").save(tmp_path / "red.png")

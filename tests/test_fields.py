@@ -41,6 +41,7 @@ def command(monkeypatch, tmp_path, *words: str) -> int:
     return exit_status(monkeypatch, run.main, *words, f"results={tmp_path}")
 
 
+@pytest.mark.slow
 def test_a_sweep_over_fields_writes_pictures_and_the_second_time_runs_nothing(monkeypatch, tmp_path, capsys) -> None:
     words = ["-m", *WORDS, "sampler=sds,sdi", "seeds=0..8", "metric=[contrast,sharpness,to_shape]"]
     assert command(monkeypatch, tmp_path, *words) == 0

@@ -80,6 +80,7 @@ def swept(monkeypatch: pytest.MonkeyPatch, folders: list[Path], tmp_path: Path) 
     return command(monkeypatch, "-m", *LITTLE, "sampler=sds,ddim", f"model.path={paths}", f"results={tmp_path}")
 
 
+@pytest.mark.slow
 def test_a_sweep_over_checkpoints_has_one_open_at_a_time(three, opened, summarised, tmp_path, monkeypatch) -> None:
     """To be checked before the first call all three are opened, and the last of them stays open for its own jobs."""
     assert swept(monkeypatch, three, tmp_path) == 0

@@ -240,6 +240,7 @@ def check_page(folder: Path) -> None:
     assert page.tags.count("script") == 2 and "b" in page.tags and "</script><script>alert" not in text
 
 
+@pytest.mark.slow
 def test_sixty_prompts_through_a_run_and_its_page_in_2d(monkeypatch, tmp_path, checkpoint, capsys) -> None:
     results, said = tmp_path / "it's, [a] = ${b} é", drawn(monkeypatch)
     words = [f"results={results}", "model=diffusers", f"model.path={checkpoint}", "sampler=ddim", "grid.n_levels=2", "seeds=0"]

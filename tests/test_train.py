@@ -177,6 +177,7 @@ def test_patches_are_an_isometry(k: int) -> None:
     torch.testing.assert_close(z[:, 0], k * torch.nn.functional.avg_pool2d(x[:, :1], k)[:, 0], rtol=0, atol=off)
 
 
+@pytest.mark.slow
 def test_a_pipeline_on_pixels_opens_in_diffusers(monkeypatch, tmp_path) -> None:
     """recipe=pixels on the tiny sizes: no autoencoder, sdi_bench's patches in its place."""
     words = ["recipe=pixels", "recipe.pictures.domain=object", "recipe.pictures.concepts=[sofa]", "recipe.text.n_words=600"]

@@ -248,6 +248,7 @@ def spied(forward: Callable[..., Tensor], kept: list[Tensor]) -> Callable[..., T
     return listening
 
 
+@pytest.mark.slow
 def test_a_lora_at_scale_zero_gives_the_bits_without_it(folder, lora) -> None:
     plain, zero = DiffusersFolder.of(folder), DiffusersFolder.of(folder, lora=lora, lora_scale=0.0)
     assert torch.equal(pictures(plain), pictures(zero))
@@ -332,6 +333,7 @@ def renamed(folder: Path, variant: str, *keep: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_only_variant_there_is_opens_unsaid(folder, tmp_path, monkeypatch) -> None:
     one = renamed(Path(shutil.copytree(folder, tmp_path / "one")), "fp16")
     assert DiffusersFolder.of(one).fingerprint == DiffusersFolder.of(folder).fingerprint
@@ -358,6 +360,7 @@ def test_the_only_variant_there_is_opens_unsaid(folder, tmp_path, monkeypatch) -
         DiffusersFolder.of(part)
 
 
+@pytest.mark.slow
 def test_each_part_has_its_precision(folder, monkeypatch) -> None:
     said = {"default": "bfloat16", "vae": "float64", "text_encoder": "float16"}
     model = DiffusersFolder.of(folder, dtype=said)
@@ -546,6 +549,7 @@ def test_where_nothing_can_be_kept_it_is_hashed(folder, hashed, tmp_path, monkey
 # --------------------------------------------------------------------------------------------------------------- commands
 
 
+@pytest.mark.slow
 def test_the_schedule_opens_no_second_model(folder, lora, tmp_path, monkeypatch) -> None:
     opening.opened.cache_clear()
     read, real = [], opening.loaded
