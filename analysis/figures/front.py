@@ -25,7 +25,7 @@ from sdi_bench.sampling import Job
 from sdi_bench.schedules import scaled_linear
 
 PATH = Path(__file__).resolve().parents[2] / "results" / "published" / "front.png"
-ITEM = Item("elephant, emojione emoji", 0)
+ITEM = Item("a gray chair, back view", 0)
 """One of the sixty of the main job: on it the three part ways where one can see it."""
 
 PLACES = (0, 6, 12, 18, 25, 32, 40, 49)
