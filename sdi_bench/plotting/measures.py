@@ -12,6 +12,9 @@ from .style import legend, look, panels, plain, whiskers
 MEASURES, COLUMNS = 12, 4
 """Measures that are shown at most, and side by side."""
 
+FEW = 6
+"""Values of what varies up to which each has its tick."""
+
 
 def paired(row: Row, base: Row, measure: str) -> dict[str, float] | None:
     """point, low, high of a measure of a run less that of another of the same items; None where that cannot be said."""
@@ -95,6 +98,9 @@ def draw(table: pd.DataFrame, rows: Rows) -> Figure:
         ends = table[over].min() / 1.15, table[over].max() * 1.15
         for axis in [axis for line in axes for axis in line if axis.axison]:
             axis.set_xlim(*(ends if ends[0] > 0 else axis.get_xlim()))
+            if table[over].nunique() <= FEW:
+                axis.set_xticks(sorted(table[over].unique()), [f"{value:g}" for value in sorted(table[over].unique())])
+                axis.minorticks_off()
         legend(figure, [axis for line in axes for axis in line])
     return figure
 
