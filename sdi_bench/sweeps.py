@@ -63,8 +63,8 @@ def taking(composed: Compose) -> Callable[[Sequence[str]], Taken]:
     parser = OverridesParser.create()
 
     def take(overrides: Sequence[str]) -> Taken:
-        moved = [package(word[1:]) for word in overrides if word[0] in "~+"]  # added or taken away: a value may be of that
-        values = [word for word in overrides if VALUE.match(word) and not any(package(word).startswith(key) for key in moved)]
+        moved = [package(word) for word in overrides if word[0] in "~+"]  # added or taken away
+        values = [word for word in overrides if VALUE.match(word) and not any(of_one(package(word), key) for key in moved)]
         base = tuple(word for word in overrides if word not in values)
         try:
             if base not in known:
@@ -87,8 +87,13 @@ VALUE = re.compile(rf"((?!hydra\.)\w+(\.\w+)+|{'|'.join(key for key in SETTINGS 
 
 
 def package(word: str) -> str:
-    """Where in a configuration an override says something: sampler.noise of noise@sampler.noise=previous."""
-    return word.partition("=")[0].rpartition("@")[2]
+    """Where in a configuration an override says something: sampler.noise of +noise@sampler.noise=previous."""
+    return word.lstrip("~+").partition("=")[0].rpartition("@")[2]
+
+
+def of_one(a: str, b: str) -> bool:
+    """Whether one of two places in a configuration may hold the other."""
+    return a.startswith(b) or b.startswith(a)
 
 
 def findable(hydra: Any) -> None:

@@ -93,7 +93,14 @@ def test_what_differs_in_values_alone_is_composed_once_and_comes_out_as_hydra_ha
             said = sweeps.plain(sweeps.own(cfg), True), sweeps.plain(sweeps.own(cfg), False), dict(cfg.hydra.runtime.choices)
             assert take(job) == said
         assert asked == [("sampler=sdi",)]
-        for wrong in ("guidance.scal=3", "sampler.noise=3", "sampler.noise.t_min=${nothing}", "+guidance.scale=3", "~grid.x"):
+        for wrong in (
+            "guidance.scal=3",
+            "sampler.noise=3",
+            "sampler.noise.t_min=${nothing}",
+            "+guidance.scale=3",
+            "~grid.x",
+            "++guidance.scale=3",
+        ):
             job = ["sampler=sdi", "guidance.scale=2", wrong]
             said, found = (told(partial(settings, job)), told(lambda job=job: take(job)[0]))
             assert found == said
