@@ -1,5 +1,9 @@
 """python -m sdi_bench.bench: what one can expect of this machine's core: rows a second of the models, overhead of the samplers.
 
+python -m sdi_bench.bench
+python -m sdi_bench.bench size=32 batches=1,64
+python -m sdi_bench.bench out=here against=before/bench.json
+
     batches=1,8,64   rows that go to a model at once
     size=64          pixels of the built-in priors: 64, 32, 16 or 8
     ms=5             milliseconds of a bare call under the samplers' loops
@@ -36,6 +40,7 @@ from .provenance import provenance
 from .samplers import Annealed, Ddim, Distillation, Sampler
 from .sampling import Job
 from .schedules import scaled_linear
+from .store import write_whole
 from .texts import line, save
 
 SIGMAS = (0.03, 0.3, 1.0, 3.0, 12.0)
@@ -224,7 +229,7 @@ def main() -> int:
         return 2
     if out:
         Path(out).mkdir(parents=True, exist_ok=True)
-        (Path(out) / "bench.json").write_text(json.dumps(found, indent=1) + "\n")
+        write_whole(Path(out) / "bench.json", (json.dumps(found, indent=1) + "\n").encode())
         drawn(found, Path(out) / "bench.png")
     return 0
 

@@ -1,6 +1,7 @@
 """python -m sdi_bench.plot: figures of the runs in a results folder, with the numbers of each as csv.
 
 python -m sdi_bench.plot results/mine
+python -m sdi_bench.plot results/mine figure=correlation
 python -m sdi_bench.plot results/mine figure=correlation,paths out=figures
 
 figure: which, all if not said. out: where to; plots/ in the folder if not said. Nothing is run and no model is opened: a figure

@@ -95,11 +95,12 @@ def draw(table: pd.DataFrame, rows: Rows) -> Figure:
                     zero = axis.axvline if over == "run" else axis.axhline
                     zero(0, color="0.6", linewidth=0.8, zorder=0)
     if over != "run":
-        ends = table[over].min() / 1.15, table[over].max() * 1.15
+        values = sorted(table[over].unique())
+        ends = values[0] / 1.15, values[-1] * 1.15
         for axis in [axis for line in axes for axis in line if axis.axison]:
             axis.set_xlim(*(ends if ends[0] > 0 else axis.get_xlim()))
-            if table[over].nunique() <= FEW:
-                axis.set_xticks(sorted(table[over].unique()), [f"{value:g}" for value in sorted(table[over].unique())])
+            if len(values) <= FEW:
+                axis.set_xticks(values, [f"{value:g}" for value in values])
                 axis.minorticks_off()
         legend(figure, [axis for line in axes for axis in line])
     return figure

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .rows import Rows, estimates, listed
-from .style import legend, look, over_sigma, panels, upright, whiskers
+from .style import legend, lines, look, over_sigma, panels, upright
 
 FLOOR = 1e-4
 """Values below this are shown at it: roots to rounding, and kappa = 0."""
@@ -37,11 +37,7 @@ def draw(table: pd.DataFrame, rows: Rows) -> Figure:
         for i, (what, unit) in enumerate(WHATS.items()):
             axis = axes[i][j]
             some = table[(table["gamma"] == gamma) & (table["what"] == what) & np.isfinite(table["point"])]
-            for run, line in some.groupby("run", sort=False):
-                style, reach = styles[str(run)], whiskers(line)
-                axis.plot(line["sigma"], line["point"].clip(lower=FLOOR), label=str(run), **style)
-                low, high = (line["point"] - reach[0]).clip(lower=FLOOR), (line["point"] + reach[1]).clip(lower=FLOOR)
-                axis.fill_between(line["sigma"], low, high, alpha=0.12, color=style["color"], lw=0)
+            lines(axis, some, "sigma", styles, FLOOR)
             upright(axis.yaxis, table[(table["what"] == what)]["point"].clip(lower=FLOOR))
             over_sigma(axis.xaxis)
             axis.set_title(f"γ {gamma:g}" if i == 0 else "", fontsize=9)

@@ -8,7 +8,7 @@ from ..measuring import rounded
 from ..metrics.spectrum import bands, decibel
 from ..sizes import by_size
 from .rows import Row, Rows, estimates, listed
-from .style import legend, look, panels, whiskers
+from .style import legend, lines, look, panels
 
 
 def power_of(row: Row) -> tuple[list, np.ndarray] | None:
@@ -68,12 +68,7 @@ def draw(table: pd.DataFrame, rows: Rows) -> Figure:
         for i, what in enumerate(("power", "difference")):
             axis = axes[i][j]
             some = table[(table["gamma"] == gamma) & (table["what"] == what)]
-            for run, line in some.groupby("run", sort=False):
-                style, reach = styles[str(run)], whiskers(line)
-                axis.plot(line["band"], line["point"], label=str(run), **style)
-                axis.fill_between(
-                    line["band"], line["point"] - reach[0], line["point"] + reach[1], alpha=0.15, color=style["color"], lw=0
-                )
+            lines(axis, some, "band", styles)
             axis.tick_params(labelsize=8)
         against = ", ".join(dict.fromkeys(table[(table["gamma"] == gamma) & (table["against"] != "")]["against"]))
         axes[0][j].set_title(f"γ {gamma:g}", fontsize=9)

@@ -109,6 +109,17 @@ def legend(figure: Figure, axes: Sequence[Axes]) -> None:
     figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=max(1, room), fontsize=8, frameon=False)
 
 
+def lines(axis: Axes, table: pd.DataFrame, over: str, styles: dict[str, dict[str, Any]], floor: float | None = None) -> None:
+    """A line a `run` with its band, `low` to `high`, over a column of the table; what is below floor is shown at it."""
+    for run, line in table.groupby("run", sort=False):
+        style, reach = styles[str(run)], whiskers(line)
+        low, point, high = (
+            value.clip(lower=floor) for value in (line["point"] - reach[0], line["point"], line["point"] + reach[1])
+        )
+        axis.plot(line[over], point, label=str(run), **style)
+        axis.fill_between(line[over], low, high, alpha=0.12, color=style["color"], lw=0)
+
+
 def whiskers(rows: pd.DataFrame) -> np.ndarray:
     """Lengths [2, rows] of the error bars from `point` down to `low` and up to `high`; 0 where there is no interval."""
     lengths = np.stack([rows["point"] - rows["low"], rows["high"] - rows["point"]]).astype(float)

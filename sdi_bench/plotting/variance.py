@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .rows import Rows, estimates, listed, prompts_of
-from .style import legend, look, over_sigma, panels, upright, whiskers
+from .style import legend, lines, look, over_sigma, panels, upright
 
 FAINTEST = 1e-9
 """A variance below this is none: it has no place on a logarithmic axis."""
@@ -53,11 +53,7 @@ def draw(table: pd.DataFrame, rows: Rows) -> Figure:
             axis = axes[i][j]
             known = table[(table["what"] == what) & (table["point"] > FAINTEST)]["point"]
             some = table[(table["gamma"] == gamma) & (table["what"] == what) & (table["point"] > FAINTEST)]
-            for run, line in some.groupby("run", sort=False):
-                style = styles[str(run)]
-                axis.plot(line["sigma"], line["point"], label=str(run), **style)
-                low = line["point"] - whiskers(line)[0]
-                axis.fill_between(line["sigma"], low.clip(lower=FAINTEST), line["high"], alpha=0.12, color=style["color"], lw=0)
+            lines(axis, some, "sigma", styles, FAINTEST)
             upright(axis.yaxis, known)
             over_sigma(axis.xaxis)
             axis.set_title(f"γ {gamma:g}" if i == 0 else "", fontsize=9)

@@ -20,33 +20,19 @@ import torch
 from torch import Tensor
 
 import sdi_bench as sb
+from sdi_bench.bench import LEVELS, SHAPE, stack
 from sdi_bench.draws import items_of
 from sdi_bench.predictor import Cost
 from sdi_bench.samplers import Sampler
 from sdi_bench.sampling import Job
 from sdi_bench.schedules import scaled_linear
 
-SHAPE = (4, 16, 16)
-LEVELS = 50
-
-
 Forward = Callable[[Tensor, Tensor, Sequence[str | None]], Tensor]
 
 
 def matmul() -> Iterator[Forward]:
     """Ever deeper stacks of matrix products."""
-    size = SHAPE[0] * SHAPE[1] * SHAPE[2]
-    weight = torch.randn(size, 256) / size**0.5
-
-    def forward_of(depth: int) -> Forward:
-        def forward(x: Tensor, t: Tensor, prompts: Sequence[str | None]) -> Tensor:
-            for _ in range(depth):
-                x = (torch.tanh(x.flatten(1) @ weight) @ weight.T).reshape(x.shape)
-            return x
-
-        return forward
-
-    yield from (forward_of(int(1.2**k)) for k in itertools.count())
+    yield from (stack(int(1.2**k)) for k in itertools.count())
 
 
 def unet() -> Iterator[Forward]:
