@@ -1,4 +1,4 @@
-"""kappa found in some steps and kept in those between: SDI at the price of SDS."""
+"""kappa found in some steps and kept in those between: an inversion for fewer network rows."""
 
 from dataclasses import dataclass
 
