@@ -33,6 +33,7 @@ FIXED = {
     **{"vsd": (PURPLE, "P"), "esd": (PURPLE, "X"), "dsd": (PURPLE, "D"), "bridge": (PURPLE, "s"), "msd": (PURPLE, "v")},
     **{"csd": (BROWN, "X"), "nfsd": (BROWN, "P"), "dds": (BROWN, "s"), "pds": (BROWN, "D")},
     **{"rfds": (PINK, "<"), "rfds_rev": (PINK, ">"), "cfd": (PINK, "s"), "consistent": (PINK, "s"), "coupled": (PINK, "D")},
+    **{"surface": (PINK, "o")},
     **{"zero": (GREY, "x"), "fixed": (GREY, "s"), "data": (GREY, "*"), "train data": (GREY, "*")},
     **{"gradient": (SLATE, "<"), "fixed_point": (SLATE, ">"), "fixed point": (SLATE, ">"), "unrolled": (SLATE, "v")},
     **{"exact_root": (NAVY, "*"), "Anderson": (SLATE, "*")},
