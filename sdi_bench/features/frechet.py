@@ -141,7 +141,7 @@ def crossing(points: Float[np.ndarray, "n d"], origin: Float[np.ndarray, " d"], 
     def crossed(index: Int[np.ndarray, " k"]) -> float:
         if len(index) <= rank:
             return nuclear(gram(mapped(points, origin, half, index)), len(index))
-        left = np.setdiff1d(np.arange(n), index)
+        left = np.flatnonzero(np.bincount(index, minlength=n) == 0)
         if len(left) + len(index) != n or len(left) >= len(index):  # one is shown twice, or most are left out
             return nuclear(moments(mapped(points, origin, half, index)).scatter, len(index))
         some = without(whole, moments(mapped(points, origin, half, left))) if len(left) else whole
