@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -95,16 +95,20 @@ class PhiloxDraws:
         return np.random.Generator(np.random.Philox())
 
     @cached_property
+    def _state(self) -> dict[str, Any]:
+        """Of the generator; what tells items, purposes and steps apart is put in anew for each draw."""
+        return dict(self._generator.bit_generator.state)
+
+    @cached_property
     def _keys(self) -> list[np.ndarray]:
         return [np.array(divmod(item.key, 2**64)[::-1], dtype=np.uint64) for item in self.items]
 
     def _generators(self, purpose: Purpose, step: int) -> Iterator[np.random.Generator]:
         """One generator, set anew for each item: to construct one costs more than the draws of a small image."""
         bits = self._generator.bit_generator
-        state = dict(bits.state)
         counter = np.array([0, 0, step, purpose], dtype=np.uint64)
         for key in self._keys:
-            bits.state = state | {"state": {"counter": counter, "key": key}, "buffer_pos": 4, "has_uint32": 0}
+            bits.state = self._state | {"state": {"counter": counter, "key": key}, "buffer_pos": 4, "has_uint32": 0}
             yield self._generator
 
     def normal(self, purpose: Purpose, step: int, shape: tuple[int, ...]) -> Float[Tensor, "batch *shape"]:

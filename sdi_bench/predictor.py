@@ -56,6 +56,15 @@ class Guided(NamedTuple):
         return x + (self.moved if by is None else expand(by, x) * self.moved)
 
 
+class Asking(NamedTuple):
+    """What a model is asked, [conds][batch]: the guidance's conditions, those without blends, and what each is booked on."""
+
+    guidance: Guidance
+    conds: Conds
+    asked: Conds
+    uses: list[Use]
+
+
 @dataclass(frozen=True)
 class Predictor:
     """eps_theta of the paper: `model` under `guidance`, for one batch of `prompts`.
@@ -92,9 +101,16 @@ class Predictor:
         return isinstance(self.model, EmbedsText)
 
     @cached_property
-    def _at(self) -> Callable[[float], Guidance]:
-        """The guidance at another scale, made once."""
-        return cache(self.guidance.at)
+    def _asking(self) -> Callable[[float | None], "Asking"]:
+        """What the whole batch is asked at a scale, worked out once."""
+        return cache(lambda scale: self._asked(self.guidance if scale is None else self.guidance.at(scale), self.prompts))
+
+    def _asked(self, guidance: Guidance, prompts: Sequence[Prompt]) -> "Asking":
+        """What some rows are asked."""
+        conds = guidance.conds(prompts)
+        asked = conds if self._embeds else parts_of(conds)
+        base = [guidance.gamma == 0 or (len(asked) > 1 and i == 0) for i in range(len(asked))]
+        return Asking(guidance, conds, asked, [Use.UNCONDITIONAL if each else Use.CONDITIONAL for each in base])
 
     def level(self, t: Float[Tensor, " rows"] | float) -> Level:
         """The schedule's level at t, for a batch on this predictor's device."""
@@ -122,15 +138,12 @@ class Predictor:
         scale: another gamma than the sampler's, in the convention of eq. 3. rows: x holds only these rows of the batch.
         use: what to book the rows on; by default each condition on its own account.
         """
-        guidance = self.guidance if scale is None else self._at(scale)
-        prompts: Sequence[Prompt] = self.prompts
+        asking = self._asking(scale)
         if rows is not None:
-            guidance, prompts = guidance.rows(rows), [self.prompts[i] for i in rows]
-        conds = guidance.conds(prompts)
-        asked = conds if self._embeds else parts_of(conds)
-        for i in range(len(asked)):
-            base = guidance.gamma == 0 or (len(asked) > 1 and i == 0)
-            self.cost.add(use or (Use.UNCONDITIONAL if base else Use.CONDITIONAL), x.shape[0])
+            asking = self._asked(asking.guidance.rows(rows), [self.prompts[i] for i in rows])
+        guidance, conds, asked, uses = asking
+        for own in uses:
+            self.cost.add(use or own, x.shape[0])
         raw = self.model.predict(x, level, asked)
         if asked is not conds:
             raw = Prediction(*(blended(half, asked, conds) for half in raw))

@@ -108,8 +108,9 @@ class Job:
         if since is not None:
             assert isinstance(self.sampler, Distillation)
             walk = self.sampler.resume(net, draws, since)
+        without = torch.no_grad()
         while True:
-            with torch.no_grad():  # per state: a generator must not hold the caller's grad mode between yields
+            with without:  # per state: a generator must not hold the caller's grad mode between yields
                 state = next(walk, None)
             if state is None:
                 return

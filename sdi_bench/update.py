@@ -94,9 +94,10 @@ def gradient(seen: Seen, target: Tensor, level: Level, weight: Weight, image: fl
     share = expand(size / gap[0].numel() if mean else size, gap)
     if not image:
         return seen.pull(share * gap)
-    if seen.pull_image is None:
+    of_image = seen.pull_image(target, image * share)
+    if of_image is None:
         return seen.pull((1 + image) * share * gap)
-    return seen.pull_image(target, image * share) + seen.pull(share * gap)
+    return of_image + seen.pull(share * gap)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Distances between sets of features: against other code and closed forms, merging, intervals that cover, and what refuses."""
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
@@ -40,11 +41,20 @@ def pairwise(a: np.ndarray, b: np.ndarray) -> float:
     return float(sum(own) - 2 * np.mean([k(x, y) for x, y in product(a, b)]))
 
 
+@pytest.fixture(params=[False, True], ids=["at once", "by parts"])
+def by_parts(request, monkeypatch) -> None:
+    """With the points in one part, and in many, the last one smaller."""
+    if request.param:
+        for module in (frechet, kernel):
+            monkeypatch.setattr(module, "AT_ONCE", 7)
+
+
 # n and m on either side of d: full rank, or a covariance without an inverse, where roots of eigenvalues that are 0 but for
 # rounding (1e-16 of the largest) are 1e-8, as many as dimensions lack. scipy's own route has the same error.
 SIZES = [(200, 150, 1e-8), (150, 200, 1e-8), (200, 25, 1e-5), (200, 24, 1e-5), (200, 10, 1e-5), (10, 200, 1e-5), (8, 12, 1e-5)]
 
 
+@pytest.mark.usefixtures("by_parts")
 @pytest.mark.parametrize(("n", "m", "close"), SIZES)
 def test_the_frechet_distance_is_that_of_the_matrix_root(n: int, m: int, close: float) -> None:
     a, b = points(n), points(m, 0.3, 1.2)
@@ -75,6 +85,31 @@ def test_the_frechet_distance_of_gaussians_is_their_formula() -> None:
     assert frechet.between(some, some + 0.5) == pytest.approx(D / 4, rel=1e-10)
 
 
+def spread_along(n: int, deviations: np.ndarray, shift: float, seed: int) -> np.ndarray:
+    """n points whose unbiased covariance is V diag(deviations²) V', to rounding, V the same for every seed."""
+    rng, d = np.random.default_rng(seed), len(deviations)
+    axes = np.linalg.qr(np.random.default_rng(0).standard_normal((d, d)))[0]
+    beside = np.column_stack([np.ones(n), rng.standard_normal((n, int((deviations > 0).sum())))])
+    across = np.linalg.qr(beside)[0][:, 1:]  # orthonormal, and of mean 0
+    return np.sqrt(n - 1) * (across * deviations[deviations > 0]) @ axes[:, deviations > 0].T + shift
+
+
+@pytest.mark.usefixtures("by_parts")
+@pytest.mark.parametrize(("n", "m"), [(60, 50), (60, 24), (24, 24), (13, 60), (14, 13)])
+def test_rank_deficient_covariances_that_commute_have_a_closed_form(n: int, m: int) -> None:
+    """|gap|² + sum (s - t)², half of the deviations 0, some of them in one set only; n and m above, at and below d = 24.
+
+    A deviation that is 0 comes out as the root of 1e-16 of the largest eigenvalue, 1e-8: some 24 of them, of 30.
+    """
+    s, t = np.linspace(2, 0.5, D), np.linspace(0.1, 1.5, D)
+    s[12:], t[:4], t[16:] = 0, 0, 0
+    a, b = spread_along(n, s, 0.0, 1), spread_along(m, t, 0.25, 2)
+    want = D / 16 + np.square(s - t).sum()
+    assert frechet.between(a, b) == pytest.approx(want, rel=1e-7)
+    assert frechet.statistic(b, frechet.moments(a))(np.arange(m)) == pytest.approx(want, rel=1e-7)
+
+
+@pytest.mark.usefixtures("by_parts")
 @pytest.mark.parametrize("m", [300, 15])
 @pytest.mark.parametrize("n", [200, 30, 24, 12])
 def test_a_subset_s_frechet_distance_is_as_if_there_were_nothing_else(n: int, m: int) -> None:
@@ -131,6 +166,7 @@ def test_what_has_no_covariance_or_no_pair_is_refused() -> None:
 # -------------------------------------------------------------------------------------------------------------- kernel
 
 
+@pytest.mark.usefixtures("by_parts")
 def test_the_kernel_distance_is_the_mean_over_pairs() -> None:
     a, b = points(9), points(12, 0.4)
     want = pairwise(a, b)
@@ -139,6 +175,7 @@ def test_the_kernel_distance_is_the_mean_over_pairs() -> None:
     assert kernel.between(a.astype(np.float32), b.astype(np.float32)) == pytest.approx(want, rel=1e-5)
 
 
+@pytest.mark.usefixtures("by_parts")
 def test_a_subset_s_kernel_distance_is_as_if_there_were_nothing_else() -> None:
     a, b = points(20), points(25, 0.2)
     statistic, order = kernel.statistic(a, b), RNG.permutation(20)
@@ -146,11 +183,36 @@ def test_a_subset_s_kernel_distance_is_as_if_there_were_nothing_else() -> None:
         assert statistic(order[:k]) == pytest.approx(kernel.between(a[order[:k]], b), rel=1e-10)
 
 
+@pytest.mark.usefixtures("by_parts")
 def test_a_point_shown_twice_does_not_meet_itself() -> None:
-    """Two copies of each: every pair of different points four times over, so the same mean."""
+    """Two copies of each: every pair of different points four times over, so the same mean. One of twenty shown twice and one
+    left out: by the definition.
+    """
     a, b = points(20), points(25, 0.2)
     statistic = kernel.statistic(a, b)
     assert statistic(np.repeat(np.arange(20), 2)) == pytest.approx(statistic(np.arange(20)), rel=1e-12)
+    some = np.append(np.arange(1, 20), 3)
+    pairs = (a[some] @ a[some].T / D + 1) ** 3 * (some[:, None] != some)
+    own, across = pairs.sum() / (some[:, None] != some).sum(), ((a[some] @ b.T / D + 1) ** 3).mean()
+    among = (b @ b.T / D + 1) ** 3
+    among = (among.sum() - np.trace(among)) / (25 * 24)
+    assert statistic(some) == pytest.approx(own + among - 2 * across, rel=1e-10)
+
+
+@pytest.mark.parametrize("distance", [frechet, kernel])
+def test_the_features_and_the_pairs_are_not_copied(distance) -> None:
+    """float32 features in; what is allocated on the way is less than twice what a matrix of all pairs takes, or of a
+    covariance: of either set, the matrices that a textbook makes are at least four.
+    """
+    n, d = (1500, 64) if distance is kernel else (1500, 400)
+    a, b = (np.random.default_rng(seed).standard_normal((n, d), np.float32) for seed in (1, 2))
+    tracemalloc.start()
+    try:
+        distance.between(a, b)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < (0.2 * 8 * n * n if distance is kernel else 4 * 8 * d * d)
 
 
 def test_the_kernel_distance_is_unbiased_at_three_points() -> None:

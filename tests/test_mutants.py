@@ -9,7 +9,7 @@ from pathlib import Path
 from string import ascii_lowercase
 
 import pytest
-from mutants import Mutant, Planted, priors, released, scenes
+from mutants import Mutant, Planted, distances, priors, released, scenes
 
 from sdi_bench import verify
 
@@ -82,7 +82,7 @@ def test_the_planted_bug_turns_its_row_red(mutant: Mutant, tmp_path: Path) -> No
 
 def test_every_planted_bug_quotes_a_line_that_is_there_once() -> None:
     """All of them, in every run: most are planted with -m slow alone."""
-    for mutant in [*MUTANTS, *scenes.PLANTED, *priors.PLANTED, *released.PLANTED]:
+    for mutant in [*MUTANTS, *scenes.PLANTED, *priors.PLANTED, *released.PLANTED, *distances.PLANTED]:
         source = (ROOT / "sdi_bench" / mutant.file).read_text()
         assert source.count(mutant.old) == 1, f"{mutant.file} holds {mutant.old!r} {source.count(mutant.old)} times"
 
@@ -94,8 +94,8 @@ def test_every_identity_has_a_planted_bug() -> None:
 @pytest.mark.parametrize(
     "mutant",
     [
-        pytest.param(mutant, marks=[] if k == 0 and planted is not released.PLANTED else pytest.mark.slow)
-        for planted in (scenes.PLANTED, priors.PLANTED, released.PLANTED)
+        pytest.param(mutant, marks=[] if k == 0 and planted in (scenes.PLANTED, priors.PLANTED) else pytest.mark.slow)
+        for planted in (scenes.PLANTED, priors.PLANTED, released.PLANTED, distances.PLANTED)
         for k, mutant in enumerate(planted)
     ],
     ids=lambda m: m.why,

@@ -81,7 +81,7 @@ def test_the_table_is_made_again() -> None:
 # ---------------------------------------------------------------------------------------- bugs of convention leave the table
 
 RADII, FACTOR, SHARE = prdc.radii, frechet.factor, sharpness.high_frequency_share
-PAIRWISE, KERNEL = diversity.pairwise, kernel.kernel
+PAIRWISE, KERNEL, SUMS = diversity.pairwise, kernel.kernel, kernel.sums
 
 
 def in_bits(matrix: np.ndarray) -> float:
@@ -110,7 +110,7 @@ PLANTED: dict[str, tuple[str, object, str, object]] = {
     "squared distances, plain radii": ("coverage", prdc, "inside", lambda gaps, radii: gaps <= np.sqrt(radii)),
     "Vendi in bits": ("vendi", vendi, "vendi", in_bits),
     "Vendi of vectors of any length": ("vendi", vendi, "cosines", lambda x: np.cov(x)),
-    "a biased kernel distance": ("kd_effnet", kernel, "others", lambda points: KERNEL(points, points)),
+    "a biased kernel distance": ("kd_effnet", kernel, "sums", lambda a, b, of: SUMS(a, a if b is None else b, of)),
     "a kernel without 1 / d": (
         "kd_effnet",
         kernel,

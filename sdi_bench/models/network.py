@@ -15,7 +15,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import torch
@@ -220,7 +220,7 @@ class Network:
         """As `HasModule.around`; its fingerprint stays, for it is no model of its own."""
         return replace(self, forward=module)
 
-    @property
+    @cached_property
     def has_own(self) -> bool:
         """Was it made with a schedule of its own? Or else what it is told goes by the one that it is sampled on."""
         return self.times == "index" or not any(self.schedule is assumed(flow) for flow in (False, True))
@@ -243,7 +243,7 @@ class Network:
         whole = [print_of_weights(module) if module is not None else "", read, levels, self.schedule.n_train, codec]
         return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
-    @property
+    @cached_property
     def time_dtype(self) -> torch.dtype:
         """That of t."""
         return torch.promote_types(self.dtype, torch.float32)

@@ -18,14 +18,18 @@ class Seen(NamedTuple):
     """x0 [batch, *shape], float64, as the model takes it; pull: a gradient with respect to it -> to the parameters.
 
     pull_image: (x0 wanted, weight, shaped to multiply) -> the gradient, to the parameters, of weight/2·|image - decoded x0|²,
-    where x0 is a latent: asked before `pull`, if at all. None: the image is x0.
-    ends: where the rays end on an object, in the world, and the opacity there; None: there is none.
+    pull_image: Callable[[Tensor, Tensor], Tensor | None] = lambda wanted, weight: None
+    ends: Callable[[], tuple[Float[Tensor, "batch 3 h w"], Float[Tensor, "batch h w"]]] | None = None
     """
 
     x0: Tensor
     pull: Callable[[Tensor], Tensor]
+<<<<<<< HEAD
     pull_image: Callable[[Tensor, Tensor], Tensor] | None = None
     ends: Callable[[], tuple[Float[Tensor, "batch 3 h w"], Float[Tensor, "batch h w"]]] | None = None
+=======
+    pull_image: Callable[[Tensor, Tensor], Tensor | None] = lambda wanted, weight: None
+>>>>>>> metricsfast
 
 
 @runtime_checkable
@@ -134,9 +138,10 @@ def traced(params: Tensor, image: Callable[[Tensor], Tensor], model: Denoiser, p
         ones = [torch.ones_like(penalty) for penalty in penalties]
         return torch.autograd.grad([x0, *penalties], leaf, [slope.to(x0.dtype), *ones])[0]
 
-    def pull_image(wanted: Tensor, weight: Tensor) -> Tensor:
-        assert isinstance(model, HasCodec)
+    def pull_image(wanted: Tensor, weight: Tensor) -> Tensor | None:
+        if not isinstance(model, HasCodec):
+            return None
         gap = weight * (shown.detach() - model.decode(wanted))
         return torch.autograd.grad(shown, leaf, gap.to(shown.dtype), retain_graph=True)[0]
 
-    return Seen(x0.detach().to(torch.float64), pull, pull_image if isinstance(model, HasCodec) else None)
+    return Seen(x0.detach().to(torch.float64), pull, pull_image)

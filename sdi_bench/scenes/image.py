@@ -67,14 +67,16 @@ class Image(Flat):
         raise NotImplementedError("an image starts from the sampler's first prediction")
 
     def see(self, params: Tensor, view: View | None, model: Denoiser) -> Seen:
-        def pull_image(wanted: Tensor, weight: Tensor) -> Tensor:
+        def pull_image(wanted: Tensor, weight: Tensor) -> Tensor | None:
+            if not isinstance(model, HasCodec):
+                return None
             with torch.enable_grad():
                 leaf = params.detach().requires_grad_()
                 shown = images_of(model, leaf)
             gap = weight * (shown.detach() - images_of(model, wanted))
             return torch.autograd.grad(shown, leaf, gap.to(shown.dtype))[0]
 
-        return Seen(params, lambda slope: slope, pull_image if isinstance(model, HasCodec) else None)
+        return Seen(params, lambda slope: slope, pull_image)
 
     def pictures(self, params: Tensor, model: Denoiser) -> Tensor:
         return images_of(model, params)
