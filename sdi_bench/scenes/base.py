@@ -18,18 +18,14 @@ class Seen(NamedTuple):
     """x0 [batch, *shape], float64, as the model takes it; pull: a gradient with respect to it -> to the parameters.
 
     pull_image: (x0 wanted, weight, shaped to multiply) -> the gradient, to the parameters, of weight/2·|image - decoded x0|²,
-    pull_image: Callable[[Tensor, Tensor], Tensor | None] = lambda wanted, weight: None
-    ends: Callable[[], tuple[Float[Tensor, "batch 3 h w"], Float[Tensor, "batch h w"]]] | None = None
+    where x0 is a latent: asked before `pull`, if at all. It gives None where the image is x0.
+    ends: where the rays end on an object, in the world, and the opacity there; None: there is none.
     """
 
     x0: Tensor
     pull: Callable[[Tensor], Tensor]
-<<<<<<< HEAD
-    pull_image: Callable[[Tensor, Tensor], Tensor] | None = None
-    ends: Callable[[], tuple[Float[Tensor, "batch 3 h w"], Float[Tensor, "batch h w"]]] | None = None
-=======
     pull_image: Callable[[Tensor, Tensor], Tensor | None] = lambda wanted, weight: None
->>>>>>> metricsfast
+    ends: Callable[[], tuple[Float[Tensor, "batch 3 h w"], Float[Tensor, "batch h w"]]] | None = None
 
 
 @runtime_checkable
