@@ -19,7 +19,7 @@ from PIL import Image
 from sdi_bench.evaluate import TABLES, read_table
 from sdi_bench.metrics.known import named_in, trained
 from sdi_bench.pictures import shown
-from sdi_bench.plotting.style import COLOURS, MARKERS, save, tile, whiskers
+from sdi_bench.plotting.style import look, save, tile, whiskers
 from sdi_bench.store import write_whole
 
 from .benchmark2d import block, pairs
@@ -75,11 +75,13 @@ MAP = {
     "4 shapes, other denoisers": {"4 shapes": "optimal", "4 shapes, wide": "wide\n(0.2)", "4 shapes, windows": "windows"},
 }
 """panel -> tier -> how it is named there."""
+ACROSS = dict(zip(MAP, ("how many shapes", "how many blends between the two", "how the prior denoises"), strict=True))
+"""panel -> what varies in it."""
 YARDSTICKS = {
     "to_shape": "PSNR to the nearest\ntrue shape (dB)",
     "to_blend": "PSNR to the nearest\nblend of them (dB)",
 }
-LINES = {"sds": "sds", "sdi, t_min .2": "sdi, t_min .2", "sdi": "sdi", "ism, t_min .2": "ism, t_min .2", "zero": "no noise"}
+LINES = {"sds": "sds", "sdi": "sdi", "sdi, t_min .2": "sdi, t_min .2", "ism, t_min .2": "ism, t_min .2", "zero": "no noise"}
 
 PROMPTS = ("a red motorbike", "a green cactus", "a brown table", "a white sofa")
 ROWS = ("sds", "sdi")
@@ -111,6 +113,7 @@ def prepare(measures: pd.DataFrame) -> pd.DataFrame:
 def draw(table: pd.DataFrame, path: Path) -> None:
     """A line a sampler, a column for each way in which priors differ, a row a yardstick."""
     widths = [len(panel) for panel in MAP.values()]
+    styles = look(list(LINES))
     figure, axes = plt.subplots(
         2, len(MAP), figsize=(9.6, 5.4), sharex="col", sharey=True, layout="constrained", gridspec_kw={"width_ratios": widths}
     )
@@ -119,21 +122,14 @@ def draw(table: pd.DataFrame, path: Path) -> None:
             for k, (run, name) in enumerate(LINES.items()):
                 rows = table[(table["run"] == run) & (table["measure"] == measure)].set_index("tier").reindex(list(tiers))
                 places = np.arange(len(tiers)) + 0.05 * (k - (len(LINES) - 1) / 2)
-                axis.errorbar(
-                    places,
-                    rows["point"],
-                    yerr=whiskers(rows),
-                    marker=MARKERS[k],
-                    color=COLOURS[k],
-                    markersize=4,
-                    lw=1,
-                    label=name,
-                )
-            axis.set_xticks(range(len(tiers)), list(tiers.values()), fontsize=8)
+                axis.errorbar(places, rows["point"], yerr=whiskers(rows), label=name, **styles[run])
+            axis.set_xticks(range(len(tiers)), list(tiers.values()))
+            axis.tick_params(labelsize=8)
             axis.grid(axis="y", linewidth=0.3)
         line[0].set_ylabel(unit, fontsize=9)
-    for axis, title in zip(axes[0], MAP, strict=True):
-        axis.set_title(title, fontsize=9)
+    for above, below, (title, across) in zip(*axes, ACROSS.items(), strict=True):
+        above.set_title(title, fontsize=9)
+        below.set_xlabel(across, fontsize=8)
     handles = axes[0][0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=len(LINES), fontsize=8, frameon=False)
     save(figure, path)

@@ -4,7 +4,7 @@ python -m sdi_bench.run experiment=guided         # an hour in two processes (pa
 python -m sdi_bench.evaluate experiment=guided    # minutes: measures.csv, differences.csv, claims.csv
 python -m analysis.guided                         # seconds: tables.txt and the figures
 
-What needs the runs (--runs) stays as it is without them: all but the tables.
+What needs the runs (--runs) stays as it is without them: pictures.png and objects.png.
 """
 
 import argparse
@@ -94,11 +94,11 @@ def main() -> None:
     measures, differences, claims = (read_table(options.folder / f"{name}.csv") for name in TABLES)
     text = tables(measures, differences, claims)
     write_whole(options.folder / "tables.txt", text.encode())
+    runs = Runs(options.runs)
+    draw_probes(PROBES, runs, options.folder)
     if (options.runs / "index.json").exists():
-        runs = Runs(options.runs)
         draw_pictures(runs, options.folder / "pictures.png")
         draw_objects(runs, options.folder / "objects.png")
-        draw_probes(PROBES, runs, options.folder)
     print(text)
 
 

@@ -1,5 +1,6 @@
 """What all figures share: a colour and marker for each sampler and kappa, the same everywhere; axes; sizes; captions."""
 
+import itertools
 import re
 import textwrap
 from collections.abc import Sequence
@@ -8,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -34,8 +37,8 @@ FIXED = {
     **{"csd": (BROWN, "X"), "nfsd": (BROWN, "P"), "dds": (BROWN, "s"), "pds": (BROWN, "D")},
     **{"rfds": (PINK, "<"), "rfds_rev": (PINK, ">"), "cfd": (PINK, "s"), "consistent": (PINK, "s"), "coupled": (PINK, "D")},
     **{"zero": (GREY, "x"), "fixed": (GREY, "s"), "data": (GREY, "*"), "train data": (GREY, "*")},
-    **{"gradient": (SLATE, "<"), "fixed_point": (SLATE, ">"), "fixed point": (SLATE, ">"), "unrolled": (SLATE, "v")},
-    **{"exact_root": (NAVY, "*"), "Anderson": (SLATE, "*")},
+    **{"gradient": (BROWN, "<"), "fixed_point": (PURPLE, ">"), "fixed point": (PURPLE, ">"), "unrolled": (BROWN, "v")},
+    **{"exact_root": (NAVY, "*"), "Anderson": (GOLD, "*"), "Picard": (PURPLE, ">"), "damped": (PURPLE, "<")},
 }
 """The samplers of conf/sampler and the kappas of conf/noise. A sampler and the kappa that makes it share theirs."""
 
@@ -47,24 +50,50 @@ def kind_of(name: str) -> str | None:
 
 
 def look(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """name -> colour, marker and line: FIXED of what it begins with; a second of the same kind has another line and is hollow.
+    """name -> colour, marker and line: FIXED of what it begins with; of several with one look the one that bears its name alone
+    has it as it is, a next one another line and a hollow marker, and a third and a fourth are paler besides.
 
     Names that begin with neither a sampler nor a kappa have what is left, in turn.
     """
+    kinds = {name: kind_of(name) for name in dict.fromkeys(map(str, names))}
+    met: dict[tuple[str, str], int] = {}
+    again: dict[str, int] = {}
+    for name, kind in sorted(kinds.items(), key=lambda pair: pair[0] != pair[1]):
+        if kind is not None:
+            again[name] = met.get(FIXED[kind], 0)
+            met[FIXED[kind]] = again[name] + 1
     found: dict[str, dict[str, Any]] = {}
-    met: dict[str, int] = {}
     spare = 0
-    for name in dict.fromkeys(map(str, names)):
-        kind = kind_of(name)
+    for name, kind in kinds.items():
         if kind is None:
-            colour, marker, again = COLOURS[spare % 10], MARKERS[spare % 10], spare // 10
-            line, spare = LINES[spare % 4], spare + 1
+            colour, marker, line, hollow = COLOURS[spare % 10], MARKERS[spare % 10], LINES[spare % 4], spare >= 10
+            spare += 1
         else:
-            (colour, marker), again = FIXED[kind], met.get(kind, 0)
-            line, met[kind] = LINES[again % 4], again + 1
+            k, (colour, marker) = again[name], FIXED[kind]
+            colour, line, hollow = paler(colour, 0.3 * min(max(k - 1, 0), 2)), LINES[k % 4], k > 0
         found[name] = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4, "linewidth": 1.3}
-        found[name]["markerfacecolor"] = "none" if again else None
+        found[name]["markerfacecolor"] = "none" if hollow else None
     return found
+
+
+def paler(colour: str, share: float) -> str:
+    """A colour mixed with white; share of white in [0, 1]."""
+    rgb = np.array(to_rgb(colour))
+    return to_hex(rgb + share * (1 - rgb))
+
+
+def ordered(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """name -> colour, marker and line of what is more or less of one thing (guidance, levels, widths), from the least to the
+    most: from pale to dark, in shades that no sampler has.
+    """
+    shades = colormaps["magma_r"](np.linspace(0.22, 0.9, max(len(names), 2)))
+    return {
+        str(name): {
+            **{"color": to_hex(shade), "marker": marker, "linestyle": "-", "markersize": 4, "linewidth": 1.3},
+            "markerfacecolor": None,
+        }
+        for name, shade, marker in zip(names, shades, itertools.cycle("hodpH8"))
+    }
 
 
 def told(name: object) -> str:
