@@ -14,7 +14,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
-from PIL import Image
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
 
 from sdi_bench.evaluate import TABLES, read_table
 from sdi_bench.metrics.known import named_in, trained
@@ -161,8 +162,24 @@ def objects(runs: Runs, prompts: Sequence[str], rows: Sequence[str], path: Path)
     save(figure, path)
 
 
+def framed(sheet: Image.Image, above: Sequence[str], beside: Sequence[str], under: str) -> Image.Image:
+    """A sheet on white: a name above each column, one beside each line, and a line below."""
+    left, top, below = 84, 18, 18
+    font = ImageFont.truetype(findfont("DejaVu Sans"), 11)
+    found = Image.new("RGB", (left + sheet.width, top + sheet.height + below), "white")
+    found.paste(sheet, (left, top))
+    pen = ImageDraw.Draw(found)
+    wide, high = sheet.width / len(above), sheet.height / len(beside)
+    for k, name in enumerate(above):
+        pen.text((left + (k + 0.5) * wide, top / 2), name, fill="black", font=font, anchor="mm")
+    for k, name in enumerate(beside):
+        pen.multiline_text((left / 2, top + (k + 0.5) * high), name, fill="black", font=font, anchor="mm", align="center")
+    pen.text((left + sheet.width / 2, top + sheet.height + below / 2), under, fill="black", font=font, anchor="mm")
+    return found
+
+
 def turntable(runs: Runs, prompts: Sequence[str], rows: Sequence[str], path: Path, scale: int = 3) -> None:
-    """A GIF: prompts in columns; the nearest true object (at its eight angles), then what each sampler made."""
+    """A GIF, labelled: prompts in columns; the nearest true object (at its eight angles), then what each sampler made."""
     columns = []
     for prompt in prompts:
         made = [views(runs, row, prompt) for row in rows]
@@ -173,7 +190,8 @@ def turntable(runs: Runs, prompts: Sequence[str], rows: Sequence[str], path: Pat
             [np.concatenate([shown(cell[k]) for cell in line], axis=1) for line in zip(*columns, strict=True)], axis=0
         )
         picture = Image.fromarray(np.round(sheet * 255).astype(np.uint8))
-        frames.append(picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.BICUBIC))
+        picture = picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.BICUBIC)
+        frames.append(framed(picture, prompts, ("nearest true\nobject, at\nevery 45°", *rows), f"seen from {7.5 * k:g}°; γ 1, seed 0"))
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=200, loop=0, optimize=True)
 
 
