@@ -8,7 +8,6 @@ What needs the runs (--runs) stays as it is without them: pictures.png and objec
 """
 
 import argparse
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +64,7 @@ def draw_pictures(runs: Runs, path: Path) -> None:
     real = [held[item.prompt][0].reshape(3, size, 64 // size, size, 64 // size).mean((2, 4)) / 127.5 - 1 for item in chosen]
     lines: Lines = [("held-out picture", real)]
     lines += [(f"{run.row}, γ {gamma:g}", [picture(run, item.prompt, item.seed) for item in chosen]) for run, gamma in made]
-    draw_lines(lines, ["\n".join(textwrap.wrap(item.prompt.replace(" emoji", ""), 14)) for item in chosen], path)
+    draw_lines(lines, [item.prompt.replace(" emoji", "") for item in chosen], path)
 
 
 def draw_objects(runs: Runs, path: Path) -> None:

@@ -8,6 +8,7 @@ What needs the runs (--runs) stays as it is without them: samples.png and object
 """
 
 import argparse
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -156,7 +157,8 @@ Lines = list[tuple[str, Iterable[np.ndarray]]]
 
 
 def draw_lines(lines: Lines, titles: Sequence[str], path: Path) -> None:
-    """A title above each column."""
+    """A title above each column, in lines that fit it."""
+    titles = ["\n".join(textwrap.wrap(title, 14)) for title in titles]
     size = (0.86 * len(titles) + 1.7, 0.86 * len(lines) + 0.5)
     figure, axes = plt.subplots(len(lines), len(titles), figsize=size, layout="constrained")
     for i, (name, images) in enumerate(lines):
@@ -175,8 +177,8 @@ def draw_samples(runs: Runs, prompts: Sequence[str], path: Path) -> None:
         for row, gamma in rows:
             run = run_at(runs, tier, row, gamma)
             if run is not None:
-                lines.append((f"{MODELS[tier]}: {row}, γ {gamma:g}", [picture(run, prompt, 0) for prompt in prompts]))
-    draw_lines(lines, [prompt.replace(", ", ",\n").replace("a ", "", 1) for prompt in prompts], path)
+                lines.append((f"{PRIORS[MODELS[tier]]}: {row}, γ {gamma:g}", [picture(run, prompt, 0) for prompt in prompts]))
+    draw_lines(lines, [prompt.replace("a ", "", 1) for prompt in prompts], path)
 
 
 def draw_objects(runs: Runs, prompts: Sequence[str], path: Path) -> None:

@@ -35,7 +35,7 @@ def read(argv: Sequence[str], known: Sequence[str]) -> tuple[Path, list[str], Pa
         else:
             said[key] = value if equals else next(words, "")
     if len(folders) != 1:
-        raise ValueError(f"{' '.join(folders) or 'folder'}: name one results folder, as results/main")
+        raise ValueError(f"{' '.join(folders) or 'folder'}: name one results folder, as results/main; figures are said as figure=correlation,paths")
     asked = said.get("figure", "all")
     names = list(known) if asked == "all" else asked.strip("[]").split(",")
     for name in names:
