@@ -191,7 +191,8 @@ def turntable(runs: Runs, prompts: Sequence[str], rows: Sequence[str], path: Pat
         )
         picture = Image.fromarray(np.round(sheet * 255).astype(np.uint8))
         picture = picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.BICUBIC)
-        frames.append(framed(picture, prompts, ("nearest true\nobject, at\nevery 45°", *rows), f"seen from {7.5 * k:g}°; γ 1, seed 0"))
+        beside = ("nearest true\nobject, at\nevery 45°", *rows)
+        frames.append(framed(picture, prompts, beside, f"seen from {7.5 * k:g}°; γ 1, seed 0"))
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=200, loop=0, optimize=True)
 
 
