@@ -4,6 +4,7 @@ import itertools
 import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from .. import texts
 from ..pictures import shown
 
 COLOURS = ["#0b3c5d", "#d1495b", "#edae49", "#00798c", "#66a182", "#7d5ba6", "#8d6a4f", "#4f4f4f", "#b5838d", "#2e4057"]
+NAMES = ["navy", "red", "gold", "teal", "green", "purple", "brown", "grey", "pink", "slate"]
+"""What the colours are called; a page gives each its tone for light and for dark ground."""
+
 MARKERS = ["o", "s", "^", "v", "D", "P", "X", "*", "<", ">"]
 LINES = ["-", "--", "-.", ":"]
 
@@ -49,30 +53,40 @@ def kind_of(name: str) -> str | None:
     return next((word for word in words if word in FIXED), None)
 
 
-def look(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """name -> colour, marker and line: FIXED of what it begins with; of several with one look the one that bears its name alone
-    has it as it is, a next one another line and a hollow marker, and a third and a fourth are paler besides.
+@dataclass(frozen=True)
+class Mark:
+    """How a name is shown: one of COLOURS, a marker of matplotlib's, and how many of this look have come before it."""
+
+    colour: str
+    marker: str
+    again: int
+
+
+def marks(names: Sequence[str]) -> dict[str, Mark]:
+    """name -> its mark: FIXED of what it begins with. Of several with one look that one is first which bears its name alone.
 
     Names that begin with neither a sampler nor a kappa have what is left, in turn.
     """
     kinds = {name: kind_of(name) for name in dict.fromkeys(map(str, names))}
     met: dict[tuple[str, str], int] = {}
-    again: dict[str, int] = {}
-    for name, kind in sorted(kinds.items(), key=lambda pair: pair[0] != pair[1]):
-        if kind is not None:
-            again[name] = met.get(FIXED[kind], 0)
-            met[FIXED[kind]] = again[name] + 1
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Mark] = {}
     spare = 0
-    for name, kind in kinds.items():
+    for name, kind in sorted(kinds.items(), key=lambda pair: pair[0] != pair[1]):
         if kind is None:
-            colour, marker, line, hollow = COLOURS[spare % 10], MARKERS[spare % 10], LINES[spare % 4], spare >= 10
-            spare += 1
+            found[name], spare = Mark(COLOURS[spare % 10], MARKERS[spare % 10], spare // 10), spare + 1
         else:
-            k, (colour, marker) = again[name], FIXED[kind]
-            colour, line, hollow = paler(colour, 0.3 * min(max(k - 1, 0), 2)), LINES[k % 4], k > 0
-        found[name] = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4, "linewidth": 1.3}
-        found[name]["markerfacecolor"] = "none" if hollow else None
+            found[name] = Mark(*FIXED[kind], met.get(FIXED[kind], 0))
+            met[FIXED[kind]] = found[name].again + 1
+    return {name: found[name] for name in kinds}
+
+
+def look(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """name -> its mark as lines are drawn: a second of one look has another line and is hollow, more are paler besides."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, mark in marks(names).items():
+        colour = paler(mark.colour, 0.3 * min(max(mark.again - 1, 0), 2))
+        found[name] = {"color": colour, "marker": mark.marker, "linestyle": LINES[mark.again % 4], "markersize": 4}
+        found[name] |= {"linewidth": 1.3, "markerfacecolor": "none" if mark.again else None}
     return found
 
 
