@@ -68,7 +68,7 @@ def outline(marker: str) -> str:
     """A marker of matplotlib's as the path of an SVG, 1 wide around (0, 0), y downwards."""
     style, drawn = MarkerStyle(marker), []
     for ends, code in style.get_path().transformed(style.get_transform()).iter_segments(simplify=False):
-        places = [] if code == Outline.CLOSEPOLY else np.round(np.reshape(ends, (-1, 2)) * (1, -1), 3).ravel() + 0.0
+        places: Any = [] if code == Outline.CLOSEPOLY else np.round(np.reshape(ends, (-1, 2)) * (1, -1), 3).ravel() + 0.0
         drawn.append(LETTERS_OF[code] + " ".join(f"{place:g}" for place in places))
     return "".join(drawn)
 
