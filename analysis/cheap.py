@@ -37,8 +37,28 @@ COLUMNS = {
 }
 """measure -> how it is headed."""
 
+OF_OBJECTS = {
+    "rprec": "rprec",
+    "named": "named",
+    "view": "view",
+    "contrast": "contrast",
+    "sharpness": "sharpness",
+    "saturation": "saturation",
+    "to_shape": "PSNR",
+    "silhouette": "IoU",
+}
+"""The same of the tier of 3D."""
+
+TITLES = {
+    "built-in": "built-in prior, guidance 7.5",
+    "trained": "trained prior, guidance 7.5",
+    "objects": "3D, trained prior, guidance 1",
+}
+
 SHOWN = {"kd_effnet": "KD to real pictures", "rprec": "retrieval", "sharpness": "sharpness"}
 """The measures of the figure, of which differences are claimed."""
+
+SHOWN_OF_OBJECTS = {"to_shape": "PSNR to the true shape, dB", "rprec": "retrieval", "sharpness": "sharpness"}
 
 
 def prices(measures: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +75,7 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
         price = prices(rows).sort_values("price", kind="stable")
         order = {run: place for place, run in enumerate(price["run"])}
         rows = rows.assign(place=rows["run"].map(order)).sort_values("place", kind="stable")
-        parts.append(f"{tier} prior, guidance 7.5\n\n{block(rows, COLUMNS)}")
+        parts.append(f"{TITLES[str(tier)]}\n\n{block(rows, OF_OBJECTS if tier == 'objects' else COLUMNS)}")
         cost = "\n".join(f"{run:20}  {times:.2f}" for run, times in zip(price["run"], price["price"], strict=True))
         parts.append(f"{tier}: network rows, those of {UNIT} being 1\n\n{cost}")
     for title, frame in (("claims, written down before the runs", claims), (f"differences from {BASELINE}", differences)):
@@ -70,7 +90,8 @@ def draw(measures: pd.DataFrame, differences: pd.DataFrame, margins: pd.Series, 
     tiers = list(dict.fromkeys(found["tier"]))
     figure, axes = panels(len(tiers), len(SHOWN), width=4.2, height=3.2)
     for line, tier in zip(axes, tiers, strict=True):
-        for axis, (measure, title) in zip(line, SHOWN.items(), strict=True):
+        shown = SHOWN_OF_OBJECTS if tier == "objects" else SHOWN
+        for axis, (measure, title) in zip(line, shown.items(), strict=True):
             rows = found[(found["tier"] == tier) & (found["measure"] == measure)].sort_values("price")
             axis.axhspan(-margins[measure], margins[measure], color="0.92", zorder=0)
             axis.axhline(0, color="0.5", linewidth=0.7)
@@ -85,13 +106,14 @@ def draw(measures: pd.DataFrame, differences: pd.DataFrame, margins: pd.Series, 
             axis.set_xticks([1, 2, 3, 4, 6], ["1", "2", "3", "4", "6"])
             axis.minorticks_off()
             axis.margins(0.12, 0.3)
-            axis.set_title(f"{tier} prior: {title}", fontsize=9)
+            axis.set_title(f"{TITLES[tier].split(',')[0]}: {title}", fontsize=9)
             axis.set_xlabel("network rows, those of SDS being 1", fontsize=8)
             axis.set_ylabel("less that of ten-step SDI", fontsize=8)
             axis.tick_params(labelsize=8)
     captioned(
         figure,
-        "What SDI with fewer network rows differs by from ten-step inversion in every step, on the same items; guidance 7.5. "
+        "What SDI with fewer network rows differs by from ten-step inversion in every step, on the same items; guidance 7.5, "
+        "in 3D 1. "
         "Bars are 95 % intervals of the paired difference; within the grey band it counts as equal.",
     )
     save(figure, path)

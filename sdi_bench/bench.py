@@ -7,18 +7,24 @@ python -m sdi_bench.bench out=here against=before/bench.json
     batches=1,8,64   rows that go to a model at once
     size=64          pixels of the built-in priors: 64, 32, 16 or 8
     ms=5             milliseconds of a bare call under the samplers' loops
+    processes=2      so many processes sample together, each on one thread, and once one alone (0: not measured)
+    main=false       true: also run the main job, in a folder that is deleted, and time it (minutes)
     out=FOLDER       bench.json, bench.png: what was found; cost over batch size, and over the items of a run (none)
     against=FILE     a bench.json of another day: a ratio to each of its figures, above 1 where today is faster (none)
 
-A row is one picture through the model once. All is CPU time of this process on one thread, the best of a few turns in which all
-that is timed comes up once: other load on the machine moves it little. Exit status: 0, or 2 for bad input.
+A row is one picture through the model once. Rows and loops are CPU time of this process on one thread, the best of a few turns
+in which all that is timed comes up once: other load on the machine moves it little. Processes and the main job are wall time:
+let nothing run beside them. Exit status: 0, or 2 for bad input.
 """
 
 import json
+import multiprocessing
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,10 +36,10 @@ from torch import Tensor
 from . import require
 from .draws import items_of
 from .grids import UniformT
-from .levels import Level
 from .metrics.rprec import val_captions
 from .models import Network, builtin
 from .models.base import Denoiser
+from .models.trained import trained
 from .noise import Inversion
 from .predictor import Cost
 from .provenance import provenance
@@ -43,13 +49,42 @@ from .schedules import scaled_linear
 from .store import write_whole
 from .texts import line, save
 
-SIGMAS = (0.03, 0.3, 1.0, 3.0, 12.0)
-"""Noise levels at which rows are timed; a model's figure is of all of them together."""
+TIMES = (0.02, 0.2, 0.5, 0.8, 1.0)
+"""Noise levels, of Stable Diffusion's schedule, at which rows are timed; a model's figure is of all of them together."""
 LEVELS = 50
 SHAPE = (4, 16, 16)
 """Of what the loops' network is given: a small latent."""
 TURNS = 4
-DEFAULTS = {"batches": "1,8,64", "size": "64", "ms": "5", "out": "", "against": ""}
+DEFAULTS = {"batches": "1,8,64", "size": "64", "ms": "5", "processes": "2", "main": "false", "out": "", "against": ""}
+MAIN = ("-m", "sdi_bench.run", "-m", "sampler=sds,sdi,ddim")
+"""The main job, as Python is told."""
+CALLS, AT_ONCE = 8, 32
+"""Of the built-in prior by each of some processes, and the rows of each."""
+
+
+def captions_of(model: Denoiser) -> tuple[str, ...]:
+    """Those of the val pictures that the model knows."""
+    return tuple(caption for caption in val_captions() if knows(model, caption))
+
+
+def knows(model: Denoiser, prompt: str) -> bool:
+    """Can it be asked for that?"""
+    try:
+        model.check_prompt(prompt)
+    except ValueError:
+        return False
+    return True
+
+
+def asked_at(model: Denoiser, batch: int, captions: Sequence[str]) -> list[Callable[[], Tensor]]:
+    """Calls of the model at each of `TIMES`, each of one batch; its noise estimates, [1, batch, *shape]."""
+    noise = torch.from_numpy(np.random.default_rng(0).standard_normal((batch, *model.shape)))
+    prompts = [captions[i * 7 % len(captions)] if captions else None for i in range(batch)]
+
+    def call(t: Tensor) -> Tensor:
+        return model.predict(noise, scaled_linear().level(t), [prompts]).eps
+
+    return [partial(call, t) for t in torch.tensor(TIMES, dtype=torch.float64)[:, None]]
 
 
 def stack(depth: int) -> Callable[[Tensor, Tensor, Sequence[str | None]], Tensor]:
@@ -72,23 +107,18 @@ def cpu(call: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def rows_a_second(models: Mapping[str, tuple[Denoiser, bool]], batches: Sequence[int]) -> dict[str, dict[str, float]]:
-    """By model, and by batch size: rows a second of CPU time. models: name -> (model, is it asked with captions?)."""
-    captions, rng = val_captions(), np.random.default_rng(0)
+def rows_a_second(models: Mapping[str, tuple[Denoiser, Sequence[str]]], batches: Sequence[int]) -> dict[str, dict[str, float]]:
+    """By model, and by batch size: rows a second of CPU time. models: name -> (model, the captions that it is asked with)."""
     best: dict[tuple[str, int], list[float]] = {}
     for turn in range(TURNS):  # the first one warms up
-        for name, (model, asked) in models.items():
+        for name, (model, captions) in models.items():
             for batch in batches:
-                noise, times = torch.from_numpy(rng.standard_normal((batch, *model.shape))), []
-                prompts = [captions[i * 7 % len(captions)] if asked else None for i in range(batch)]
-                for sigma in torch.tensor(SIGMAS, dtype=torch.float64)[:, None]:
-                    level = Level(torch.ones_like(sigma), sigma, sigma / (1 + sigma))
-                    times.append(cpu(partial(model.predict, (1 + sigma) * noise, level, [prompts])))
+                times = [cpu(call) for call in asked_at(model, batch, captions)]
                 if turn:
                     best.setdefault((name, batch), []).append(sum(times))
     found: dict[str, dict[str, float]] = {}
     for (name, batch), times in best.items():
-        found.setdefault(name, {})[str(batch)] = batch * len(SIGMAS) / min(times)
+        found.setdefault(name, {})[str(batch)] = batch * len(TIMES) / min(times)
     return found
 
 
@@ -122,14 +152,58 @@ def overheads(samplers: Mapping[str, Sampler], milliseconds: float) -> dict[str,
     return found
 
 
-def measured(batches: Sequence[int], size: int, milliseconds: float) -> dict[str, Any]:
+def rounding(model: Denoiser, exact: Denoiser) -> float:
+    """How far the noise estimates of a model in low precision are from those in high: rms over rms, the worst of `TIMES`."""
+    captions = captions_of(exact)
+    pairs = zip(asked_at(model, 8, captions), asked_at(exact, 8, captions), strict=True)
+    return max(float((low() - (right := high())).norm() / right.norm()) for low, high in pairs)
+
+
+def working(size: int, together: Any, told: Any) -> None:
+    """One of several processes: tell how many seconds `CALLS` calls of the built-in prior took, all beginning together."""
+    torch.set_num_threads(1)
+    calls = asked_at(model := builtin.mosaic(size=size), AT_ONCE, captions_of(model))
+    with torch.no_grad():
+        calls[0]()
+        together.wait()
+        began = time.perf_counter()
+        for k in range(CALLS):
+            calls[k % len(calls)]()
+        told.put(time.perf_counter() - began)
+
+
+def rate_of(processes: int, size: int) -> float:
+    """Rows a second of so many processes together, in wall time."""
+    context = multiprocessing.get_context("spawn")
+    together, told = context.Barrier(processes), context.Queue()
+    workers = [context.Process(target=working, args=(size, together, told)) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    slowest = max(told.get() for _ in workers)
+    for worker in workers:
+        worker.join()
+    return processes * CALLS * AT_ONCE / slowest
+
+
+def main_job() -> float:
+    """Seconds that the main job takes, from the command to its table."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *MAIN, f"results={folder}"], check=True, capture_output=True)
+        return time.perf_counter() - began
+
+
+def measured(batches: Sequence[int], size: int, milliseconds: float, processes: int = 0, main: bool = False) -> dict[str, Any]:
     """All figures, as bench.json has them."""
-    mosaic = builtin.mosaic(size=size)
-    models: dict[str, tuple[Denoiser, bool]] = {
-        "builtin, prompt": (mosaic, True),
-        "builtin, no prompt": (mosaic, False),
-        "builtin without patches, prompt": (replace(mosaic, patches=None), True),
-        "windows, prompt": (builtin.local(size=size), True),
+    mosaic, network, half = builtin.mosaic(size=size), trained(), trained(dtype="bfloat16")
+    known, captions = captions_of(network), val_captions()
+    models: dict[str, tuple[Denoiser, Sequence[str]]] = {
+        "builtin, prompt": (mosaic, captions),
+        "builtin, no prompt": (mosaic, ()),
+        "builtin without patches, prompt": (replace(mosaic, patches=None), captions),
+        "windows, prompt": (builtin.local(size=size), captions),
+        "trained (32 pixels), float32": (network, known),
+        "trained (32 pixels), bfloat16": (half, known),
     }
     grid = UniformT(LEVELS)
     samplers: dict[str, Sampler] = {
@@ -138,9 +212,21 @@ def measured(batches: Sequence[int], size: int, milliseconds: float) -> dict[str
         "sdi": Distillation(Annealed(grid), noise=Inversion()),
     }
     with torch.no_grad():
-        loops, rows = overheads(samplers, milliseconds), rows_a_second(models, batches)
+        loops, rows, error = overheads(samplers, milliseconds), rows_a_second(models, batches), rounding(half, network)
     where = provenance("sdi_bench.bench", sys.argv[1:]) | {"clock": "seconds of CPU time of the process"}
-    return {"size": size, "ms": milliseconds, "rows a second": rows, "loops": loops, "where": where}
+    found: dict[str, Any] = {
+        "size": size,
+        "ms": milliseconds,
+        "rows a second": rows,
+        "error of bfloat16": error,
+        "loops": loops,
+    }
+    if processes:
+        one = rate_of(1, size)
+        found["processes"] = {"number": processes, "rate of one": one, "times one": rate_of(processes, size) / one}
+    if main:
+        found["main job, seconds"] = main_job()
+    return found | {"where": where}
 
 
 def ratios(found: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, float]:
@@ -168,7 +254,14 @@ def shown(found: Mapping[str, Any], beside: Mapping[str, float]) -> str:
         )
         text.append(f"{name:{width}}" + "".join(f"{cell:>18}" for cell in cells))
     text += ["", f"a run over its network's calls of {found['ms']:g} ms, {LEVELS} levels, and rows an item"]
-    return "\n".join([*text, *(f"{name:8}{of['overhead']:8.3f}{of['rows']:8.0f}" for name, of in loops.items())])
+    text += [f"{name:8}{of['overhead']:8.3f}{of['rows']:8.0f}" for name, of in loops.items()]
+    if "error of bfloat16" in found:
+        text += ["", f"bfloat16 changes the trained prior's noise estimate by {found['error of bfloat16']:.4f} of its rms"]
+    if together := found.get("processes"):
+        text += ["", f"{together['number']} processes together sample at {together['times one']:.2f} times the rate of one"]
+    if seconds := found.get("main job, seconds"):
+        text += ["", f"the main job takes {seconds:.0f} s of wall time"]
+    return "\n".join(text)
 
 
 def drawn(found: Mapping[str, Any], path: Path) -> None:
@@ -189,7 +282,20 @@ def drawn(found: Mapping[str, Any], path: Path) -> None:
     save(figure, path, 150)
 
 
-def settings(argv: Sequence[str]) -> tuple[list[int], int, float, str, Mapping[str, Any] | None]:
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says."""
+
+    batches: list[int]
+    size: int
+    milliseconds: float
+    processes: int
+    main: bool
+    out: str
+    before: Mapping[str, Any] | None
+
+
+def settings(argv: Sequence[str]) -> Asked:
     """What the command line says. Raises ValueError, naming the field, the value and what would do."""
     said = dict(DEFAULTS)
     for word in argv:
@@ -199,11 +305,16 @@ def settings(argv: Sequence[str]) -> tuple[list[int], int, float, str, Mapping[s
         said[key] = value
     try:
         batches, size, milliseconds = [int(b) for b in said["batches"].split(",")], int(said["size"]), float(said["ms"])
+        processes = int(said["processes"])
     except ValueError as error:
-        raise ValueError(f"batches={said['batches']}, size={said['size']}, ms={said['ms']}: must be numbers") from error
+        names = ", ".join(f"{name}={said[name]}" for name in ("batches", "size", "processes", "ms"))
+        raise ValueError(f"{names}: must be numbers") from error
     for batch in batches:
         require.count("batches", batch)
     require.number("ms", milliseconds, above=0)
+    require.count("processes", processes, least=0)
+    if said["main"] not in ("true", "false"):
+        raise ValueError(f"main={said['main']!r}: must be true or false")
     before = None
     if said["against"]:
         try:
@@ -211,7 +322,7 @@ def settings(argv: Sequence[str]) -> tuple[list[int], int, float, str, Mapping[s
             ratios({"size": before["size"], "rows a second": before["rows a second"]}, before)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"against={said['against']!r}: must be a bench.json that out= wrote") from error
-    return batches, size, milliseconds, said["out"], before
+    return Asked(batches, size, milliseconds, processes, said["main"] == "true", said["out"], before)
 
 
 def main() -> int:
@@ -221,16 +332,16 @@ def main() -> int:
         return 0
     torch.set_num_threads(1)
     try:
-        batches, size, milliseconds, out, before = settings(sys.argv[1:])
-        found = measured(batches, size, milliseconds)
-        print(shown(found, ratios(found, before) if before else {}))
+        asked = settings(sys.argv[1:])
+        found = measured(asked.batches, asked.size, asked.milliseconds, asked.processes, asked.main)
+        print(shown(found, ratios(found, asked.before) if asked.before else {}))
     except ValueError as error:
         print(f"sdi_bench.bench: {error}", file=sys.stderr)
         return 2
-    if out:
-        Path(out).mkdir(parents=True, exist_ok=True)
-        write_whole(Path(out) / "bench.json", (json.dumps(found, indent=1) + "\n").encode())
-        drawn(found, Path(out) / "bench.png")
+    if asked.out:
+        Path(asked.out).mkdir(parents=True, exist_ok=True)
+        write_whole(Path(asked.out) / "bench.json", (json.dumps(found, indent=1) + "\n").encode())
+        drawn(found, Path(asked.out) / "bench.png")
     return 0
 
 

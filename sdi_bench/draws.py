@@ -46,6 +46,7 @@ class Purpose(IntEnum):
     STUDENT_VIEW = 10
     SOURCE = 11
     LATER = 12
+    TEXTURE = 13
 
 
 @dataclass(frozen=True, order=True)

@@ -258,10 +258,15 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
 
 
 def joined(paths: Sequence[Kept]) -> dict[str, np.ndarray]:
-    """The paths of several batches as one: name -> [states, items, ...]; of the index, which they share, [states]."""
-    stacked = [{name: np.stack([rows[name] for rows in kept]) for name in kept[0]} for kept in paths]
+    """The paths of several batches as one, in float32: name -> [states, items, ...]; the index, which they share: [states]."""
+    stacked = [{name: lighter(np.stack([rows[name] for rows in kept])) for name in kept[0]} for kept in paths]
     whole = {name: np.concatenate([path[name] for path in stacked], axis=1) for name in stacked[0] if name != "index"}
     return whole | {"index": stacked[0]["index"]}
+
+
+def lighter(array: np.ndarray) -> np.ndarray:
+    """float64 as float32: what is looked at needs no more."""
+    return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
 def chained_traces(traces: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -90,6 +90,10 @@ def labelled(picture: Picture.Image, name: str) -> Picture.Image:
     return found
 
 
+ACROSS, DOWN = 1.2, 1.06
+"""From one picture to the next, in sides of a picture."""
+
+
 def side_by_side(
     path: Path,
     columns: Mapping[str, Cells] | Sequence[tuple[str, Cells]],
@@ -108,32 +112,34 @@ def side_by_side(
     first = columns[0][1]
     points = isinstance(first, np.ndarray) and first.ndim != 4
     names = [texts.wrapped(name, 40, 3) for name in rows]
-    n_rows = 1 if points else len(rows)
-    size = 2.6 if points else 0.75
     label = 0.3 + 0.06 * max((len(line) for name in names for line in name.split("\n")), default=0)
-    figure, axes = plt.subplots(
-        n_rows,
-        len(columns),
-        figsize=(max(size * 1.15 * len(columns) + label, 3.2), size * n_rows + 0.75),
-        squeeze=False,
-        sharex=points,
-        sharey=points,
-        layout="constrained",
-    )
-    for j, (column, images) in enumerate(columns):
-        axes[0, j].set_title(texts.wrapped(column, 16, 5), fontsize=7)
-        if points:
+    n_rows, size = (1, 2.6) if points else (len(rows), 0.75)
+    inches = (max(size * ACROSS * len(columns) + label, 3.2), size * n_rows + 0.75)
+    heads = [texts.wrapped(column, 15, 5) for column, _ in columns]
+    if points:
+        figure, axes = plt.subplots(
+            1, len(columns), figsize=inches, squeeze=False, sharex=True, sharey=True, layout="constrained"
+        )
+        for side, head, (_, images) in zip(axes[0], heads, columns, strict=True):
             flat = np.stack([point.ravel() for point in images if point is not None])
-            axes[0, j].scatter(flat[:, 0], flat[:, -1], s=3, alpha=0.5)
-            continue
+            side.scatter(flat[:, 0], flat[:, -1], s=3, alpha=0.5)
+            side.set_title(head, fontsize=7)
+    else:  # in one pair of axes, of which matplotlib needs as long as of a hundred pictures
+        figure, one = plt.subplots(figsize=inches, layout="constrained")
+        for j, (_, images) in enumerate(columns):
+            for i, image in enumerate(cell(images, i) for i in range(n_rows)):
+                if image is not None:
+                    pixels = image if image.dtype == np.uint8 else shown(image)
+                    look = "nearest" if pixels.shape[1] < 64 else "antialiased"
+                    high, wide = (side / max(pixels.shape[:2]) / 2 for side in pixels.shape[:2])
+                    x, y = j * ACROSS + 0.5, i * DOWN + 0.5
+                    one.imshow(pixels, extent=(x - wide, x + wide, y + high, y - high), interpolation=look)
+        one.set(xlim=(0, (len(columns) - 1) * ACROSS + 1), ylim=((n_rows - 1) * DOWN + 1, 0), aspect="equal")
+        one.set_axis_off()
+        for j, head in enumerate(heads):
+            one.text(j * ACROSS + 0.5, -0.06, head, fontsize=7, ha="center", va="bottom")
         for i, name in enumerate(names):
-            image = cell(images, i)
-            axes[i, j].set(xticks=[], yticks=[], frame_on=image is not None)
-            if image is not None:
-                pixels = image if image.dtype == np.uint8 else shown(image)
-                axes[i, j].imshow(pixels, interpolation="nearest" if pixels.shape[1] < 64 else "antialiased")
-            if j == 0:
-                axes[i, j].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
+            one.text(-0.08, i * DOWN + 0.5, name, fontsize=7, ha="right", va="center")
     figure.suptitle(texts.wrapped(title, 80, 2), fontsize=8)
     texts.save(figure, path, dpi=110)
     plt.close(figure)

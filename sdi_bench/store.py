@@ -301,9 +301,12 @@ class RunFolder:
         return items, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def write_arrays(self, name: str, **arrays: np.ndarray) -> None:
-        """Keep named arrays (trajectory.npz: what the states of the first items looked like on the way)."""
+        """Keep named arrays (trajectory.npz: what the states of the first items looked like on the way).
+
+        As they are: noise does not pack, and to try costs more than to sample it.
+        """
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
         write_whole(self.path / name, buffer.getvalue())
 
     def read_arrays(self, name: str) -> dict[str, np.ndarray]:

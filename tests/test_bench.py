@@ -24,7 +24,7 @@ def test_a_row_is_a_picture_once_and_a_run_takes_longer_than_its_calls(monkeypat
     looks = iter(range(10**6))  # a second from look to look
     monkeypatch.setattr(bench.time, "process_time", lambda: float(next(looks)))
     model = Network(lambda x, t, prompts: 0 * x, (1, 2, 2))
-    found = bench.rows_a_second({"exact": (model, False)}, [1, 6])
+    found = bench.rows_a_second({"exact": (model, ())}, [1, 6])
     assert found == {"exact": {"1": 1.0, "6": 6.0}}  # a batch a second
     # a run that asks n times looks 2n times between its ends: 2n + 1 seconds, n of them within the calls
     loops = bench.overheads({"ddim": Ddim(UniformT(4)), "sds": Distillation(Annealed(UniformT(3)))}, 0.001)

@@ -32,9 +32,9 @@ class Sharpness(Metric):
 def high_frequency_share(images: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, " n"]:
     """Power at |frequency| > 1/4 cycle a pixel over all power but the mean's; in [0, 1], 0 for an image of one colour."""
     height, width = images.shape[-2:]
-    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
-    power = np.abs(np.fft.fft2(images)) ** 2
-    power = power.sum(axis=1)
+    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
+    power = (np.abs(np.fft.rfft2(images)) ** 2).sum(axis=1)
+    power[..., 1 : (width + 1) // 2] *= 2  # these columns stand for those of negative frequency, too
     least = ROUNDING * power[:, 0, 0]
     power *= radius > 0
     high, whole = (power * (radius > 0.25)).sum(axis=(1, 2)), power.sum(axis=(1, 2))

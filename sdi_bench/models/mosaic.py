@@ -32,8 +32,11 @@ CELLS = 16
 FEW = 8
 """Rows of one prompt that go through the pictures together."""
 
-SPANS = 8
-"""Of pictures that are compared at once."""
+SPANS = 32
+"""Pictures lie in rows of so many, which a core compares at once."""
+
+COLUMNS = 16
+"""Matrix products of a few rows are fastest where they have a multiple of so many columns."""
 
 KEPT = 64
 """A prompt that means no more pictures than this has their details kept: 50 kB each at 64 pixels."""
@@ -58,23 +61,25 @@ def near(fit: Float[Tensor, "batch windows *rest"], radius: int) -> Float[Tensor
 
 
 def heaviest(fit: Float[Tensor, "*rest n"]) -> Int[Tensor, "*rest 1"]:
-    """Which of n, a multiple of `SPANS`, is largest: argmax, but first over spans, of which a core compares many at once."""
-    spans = fit.detach().unflatten(-1, (SPANS, -1))
-    best = spans.amax(-1).argmax(-1, keepdim=True)
-    those = torch.take_along_dim(spans, best.unsqueeze(-1), -2).squeeze(-2)
-    return those.argmax(-1, keepdim=True) + best * spans.shape[-1]
+    """Which of n, a multiple of `SPANS`, is largest: argmax, but first of columns, of which a core compares many at once."""
+    spans = fit.detach().unflatten(-1, (-1, SPANS))
+    best = spans.amax(-2).argmax(-1, keepdim=True)
+    those = torch.take_along_dim(spans, best.unsqueeze(-2), -1).squeeze(-1)
+    return those.argmax(-1, keepdim=True) * SPANS + best
 
 
 class Part(NamedTuple):
     """Some of the pictures that a prompt means, reduced; n is a multiple of `SPANS`, some of no weight make it up.
 
     images: which of the model's, [n]. cells: less the mean of all pictures, by block, and their square, [blocks, d + 1, n],
-    d = channels·cells of a block. log_weights: [n]; the weights of all parts sum to 1. details: what a reduced picture leaves
-    out of each, [height, n, channels·width]; None where it is only asked of the one that weighs most.
+    d = channels·cells of a block; turned: the cells as products read them, [blocks, n, d and blank columns]. log_weights: [n];
+    the weights of all parts sum to 1. details: what a reduced picture leaves out of each, [height, n, channels·width]; None
+    where it is only asked of the one that weighs most.
     """
 
     images: Tensor
     cells: Tensor
+    turned: Tensor
     log_weights: Tensor
     details: Tensor | None
 
@@ -212,10 +217,10 @@ class Mosaic(Prior):
                 details = self.seen(self.images[index]) - self._grown(small)
                 details = details.permute(2, 0, 1, 3).flatten(2).to(device, self.dtype).contiguous()
             cells = (self._blocks(small) - self._middle(torch.device("cpu"))).transpose(1, 2)
+            turned = functional.pad(cells.transpose(1, 2), (0, -cells.shape[1] % COLUMNS)).to(device, self.dtype).contiguous()
             cells = torch.cat([cells, cells.square().sum(1, keepdim=True)], 1).to(device, self.dtype).contiguous()
-            return Part(
-                torch.from_numpy(index).to(device), cells, torch.from_numpy(log_weights).to(device, self.dtype), details
-            )
+            weights = torch.from_numpy(log_weights).to(device, self.dtype)
+            return Part(torch.from_numpy(index).to(device), cells, turned, weights, details)
 
         return parts
 
@@ -277,6 +282,7 @@ class Mosaic(Prior):
     def _weighed(
         own: Float[Tensor, "batch blocks all_rows e"],
         cells: Float[Tensor, "batch blocks e n"],
+        turned: Float[Tensor, "batch blocks n columns"],
         log_weights: Float[Tensor, "batch n"],
         radius: int,
         blank: int = 0,
@@ -300,7 +306,7 @@ class Mosaic(Prior):
         if whole:
             means = (asked @ cells.transpose(2, 3))[:, 0].unflatten(2, (BLOCKS**2, -1)).transpose(1, 2)[..., :-1]
         else:
-            means = asked @ cells[:, :, :-1].transpose(2, 3)
+            means = (asked @ turned)[..., : cells.shape[2] - 1]
         return fit, weights, means[:, :, :rows]
 
     def _low(self, cells: Float[Tensor, "blocks rows d"], device: torch.device) -> Float[Tensor, "rows *shape"]:
@@ -315,8 +321,8 @@ class Mosaic(Prior):
         """m(x) where each row's prompt means few pictures, as many as the others'. Each is a product by itself."""
         parts = [self._parts(prompt, x.device)[0] for prompt in prompts]
         own = self._asked(x, a, b).transpose(0, 1).unsqueeze(2)
-        cells, log_weights = (torch.stack(of) for of in zip(*[(part.cells, part.log_weights) for part in parts], strict=True))
-        _, weights, means = self._weighed(own, cells, log_weights, radius)
+        cells, turned, logs = (torch.stack(of) for of in zip(*[(p.cells, p.turned, p.log_weights) for p in parts], strict=True))
+        _, weights, means = self._weighed(own, cells, turned, logs, radius)
         low = self._low(means[:, :, 0].transpose(0, 1), x.device)
         if self.cell == 1:
             return low
@@ -342,7 +348,9 @@ class Mosaic(Prior):
         logs, coarse, tops, which = [], [], [], []
         for part in parts:
             for few, left in zip(own, [0] * (len(own) - 1) + [blank], strict=True):  # a part's cells stay in a core's cache
-                fit, weights, means = self._weighed(few, part.cells[None], part.log_weights[None], radius, left)
+                fit, weights, means = self._weighed(
+                    few, part.cells[None], part.turned[None], part.log_weights[None], radius, left
+                )
                 best = heaviest(fit)
                 top = weights.gather(3, best)
                 logs.append((fit.gather(3, best) - top.log())[0, ..., 0])

@@ -15,6 +15,7 @@ from .previous import Previous
 from .released import ReleasedInversion
 from .reversed import Reversed
 from .simulated import Simulated
+from .surface import Surface
 from .unrolled import Unrolled
 from .zero import Zero
 
@@ -36,6 +37,7 @@ __all__ = [
     "ReleasedInversion",
     "Reversed",
     "Simulated",
+    "Surface",
     "Unrolled",
     "Zero",
 ]

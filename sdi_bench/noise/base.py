@@ -1,7 +1,9 @@
 """kappa: which noise is added to x0 before the network is asked. SDS, SDI and DDIM differ here and nowhere else."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
 
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +16,9 @@ from ..predictor import Predictor
 from ..schedules import last_finite
 
 Image = Float[Tensor, "batch *shape"]
+
+Ends = Callable[[], tuple[Float[Tensor, "batch 3 h w"], Float[Tensor, "batch h w"]]]
+"""Where the rays of a view end on an object, in the world, and how much of their light they lose there, in [0, 1]."""
 
 
 class Proposal(NamedTuple):
@@ -37,6 +42,16 @@ class Kappa(ABC):
     def needs_path(self) -> bool:
         """True where the same x0 is carried from step to step; a 3D scene cannot offer that (arXiv 2405.15891, sec. 4)."""
         return False
+
+    @property
+    def needs_plane(self) -> bool:
+        """True of a noise meant to stay where the picture stays: an object's is to lie on it (arXiv 2501.05445, sec. 3)."""
+        return False
+
+    def over(self, ends: Ends | None) -> "Kappa":
+        """This kappa for what a step sees of an object; None: of a picture. Itself, unless it, or one in it, looks there."""
+        inner = {name: part.over(ends) for name, part in vars(self).items() if isinstance(part, Kappa)}
+        return cast(Kappa, replace(cast(Any, self), **inner)) if inner else self
 
     def check(self, model: Denoiser, guidance: Guidance, noisiest: Level) -> None:
         """Raise ValueError if this kappa cannot be had from this model, under this guidance, on a path from `noisiest` down."""

@@ -15,8 +15,8 @@ class Consistent(Kappa):
 
         kappa(0) = z(0),   kappa(i) = sqrt(1 - gamma)·kappa(i - 1) + sqrt(gamma)·z(i),   z ~ N(0, I) for each item
 
-    gamma = 0 is the flow's ODE: one draw per item (Fixed). gamma = 1 is SDS. Behind a camera it is the same from every view:
-    the paper's noise, warped along with the object's surface, is not built. Step i makes i draws, as nothing is kept.
+    gamma = 0 is the flow's ODE: one draw per item (Fixed). gamma = 1 is SDS. It is a picture's; an object has Surface. Step i
+    makes i draws, as nothing is kept.
     gamma in [0, 1]. Raises ValueError otherwise.
     """
 
@@ -24,6 +24,10 @@ class Consistent(Kappa):
 
     def __post_init__(self) -> None:
         require.number("noise.gamma", self.gamma, at_least=0, at_most=1)
+
+    @property
+    def needs_plane(self) -> bool:
+        return True
 
     def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         kappa = draws.normal(Purpose.KAPPA, 0, tuple(x0.shape[1:]))

@@ -40,6 +40,7 @@ FIXED = {
     **{"vsd": (PURPLE, "P"), "esd": (PURPLE, "X"), "dsd": (PURPLE, "D"), "bridge": (PURPLE, "s"), "msd": (PURPLE, "v")},
     **{"csd": (BROWN, "X"), "nfsd": (BROWN, "P"), "dds": (BROWN, "s"), "pds": (BROWN, "D")},
     **{"rfds": (PINK, "<"), "rfds_rev": (PINK, ">"), "cfd": (PINK, "s"), "consistent": (PINK, "s"), "coupled": (PINK, "D")},
+    **{"surface": (PINK, "o")},
     **{"zero": (GREY, "x"), "fixed": (GREY, "s"), "data": (GREY, "*"), "train data": (GREY, "*")},
     **{"gradient": (BROWN, "<"), "fixed_point": (PURPLE, ">"), "fixed point": (PURPLE, ">"), "unrolled": (BROWN, "v")},
     **{"exact_root": (NAVY, "*"), "Anderson": (GOLD, "*"), "Picard": (PURPLE, ">"), "damped": (PURPLE, "<")},

@@ -45,7 +45,7 @@ def path_of(run: Run) -> dict[str, np.ndarray]:
         raise ValueError("trajectory.npz damaged") from error
     n = path["x0"].shape[1]
     exact = not isinstance(run.images, Packed) and path["x0"].shape[2:] == run.images.shape[1:]
-    if exact and not np.array_equal(path["x0"][-1], run.images[:n], equal_nan=True):
+    if exact and not np.array_equal(path["x0"][-1], run.images[:n].astype(path["x0"].dtype), equal_nan=True):
         raise ValueError("trajectory.npz is of other items than the run's first shard")
     return path
 

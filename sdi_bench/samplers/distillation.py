@@ -17,7 +17,7 @@ from ..levels import Level, Step, expand
 from ..models.base import Denoiser, check_askable
 from ..noise import Fresh, Kappa, Last
 from ..predictor import Predictor
-from ..scenes import Image, Scene
+from ..scenes import Image, Scene, Solid
 from ..schedules import Schedule
 from ..sources import Source
 from ..students import Learnt
@@ -208,6 +208,11 @@ class Distillation:
                 f"noise={type(self.noise).__name__}: takes the last step's noise, inferred for another picture than the "
                 f"{type(self.scene).__name__} shows now (arXiv 2405.15891, sec. 4); use fresh, fixed or inversion"
             )
+        if self.noise.needs_plane and isinstance(self.scene, Solid):
+            raise ValueError(
+                f"noise={type(self.noise).__name__}: would look the same from all sides, and CFD's lies on the object "
+                "(arXiv 2501.05445, sec. 3); use noise@sampler.noise=surface, or fixed"
+            )
         kind = type(self.direction).__name__.lower()
         if self.direction.needs_views and len(self.scene.asked("")) == 1:
             raise ValueError(
@@ -260,7 +265,8 @@ class Distillation:
                 guidance = net.guidance.against(scene.sides(net.prompts, view))
                 asked = replace(net, prompts=scene.prompts(net.prompts, view), guidance=guidance, plain=net.prompts)
             x0 = scene.projected(seen.x0, model, draws, step.index) if isinstance(scene, Image) else seen.x0
-            found = evaluate(x0, step, last, self.noise, self.direction, asked, draws, learnt, source)
+            noise = self.noise.over(seen.ends)
+            found = evaluate(x0, step, last, noise, self.direction, asked, draws, learnt, source)
             see = partial(scene.see, view=view, model=model)
             params, memory = self.update.apply(params, memory, seen, see, found.target, step.dst)
             last, learnt = Last(found.eps, found.kappa), found.learnt

@@ -19,11 +19,13 @@ class Seen(NamedTuple):
 
     pull_image: (x0 wanted, weight, shaped to multiply) -> the gradient, to the parameters, of weight/2·|image - decoded x0|²,
     where x0 is a latent: asked before `pull`, if at all. None: the image is x0.
+    ends: where the rays end on an object, in the world, and the opacity there; None: there is none.
     """
 
     x0: Tensor
     pull: Callable[[Tensor], Tensor]
     pull_image: Callable[[Tensor, Tensor], Tensor] | None = None
+    ends: Callable[[], tuple[Float[Tensor, "batch 3 h w"], Float[Tensor, "batch h w"]]] | None = None
 
 
 @runtime_checkable

@@ -57,6 +57,14 @@ def lens(height: int, width: int, n_samples: int, dtype: torch.dtype, device: to
     return Lens(points.to(device, dtype), (2 * half / n_samples).to(device, dtype), hits.to(device))
 
 
+def ends_of(look: Look, view: View) -> Float[Tensor, "batch 3 h w"]:
+    """Where the rays of a view end, in the world; of those that meet next to nothing, beyond the unit sphere."""
+    _, directions = (torch.tensor(rays) for rays in Camera(0.0, 0.0).rays(*look.depth.shape[1:]))
+    through = (directions / -directions[..., 2:]).to(look.depth)
+    ends = look.depth[..., None] * through + through.new_tensor([0.0, 0.0, DISTANCE])
+    return torch.einsum("bhwi,bij->bjhw", ends, view.axes.to(ends))
+
+
 def slope_of_squares(grid: Tensor, dims: Sequence[int]) -> Tensor:
     """The gradient of the sum of squared differences along these axes; written out, as autograd takes four times as long."""
     slope = torch.zeros_like(grid)
@@ -189,14 +197,17 @@ class Volume(ABC):
         assert view is not None
         height, width = image_shape(model)[1:]
         penalties: list[Tensor] = []
+        looks: list[Look] = []
 
         def image(leaf: Tensor) -> Tensor:
             look = self.look(leaf, view, height, width)
+            looks.append(Look(*(part.detach() for part in look)))
             if self.sparse or self.solid:
                 penalties.append(self.sparse * look.opacity.sum() + self.solid * (look.opacity * (1 - look.opacity)).sum())
             return look.image
 
         seen = traced(params, image, model, penalties=penalties)
+        seen = seen._replace(ends=lambda: (ends_of(looks[0], view), looks[0].opacity))
         if not self.smooth:
             return seen
         return seen._replace(pull=lambda slope: seen.pull(slope).add_(self.roughness_slope(params), alpha=self.smooth))

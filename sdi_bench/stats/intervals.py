@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy
 from jaxtyping import Float, Int
+from scipy.special import stdtrit
 
 FEWEST = 5
 """Clusters below which a value is given alone, without interval or test: of so few a spread says next to nothing."""
@@ -42,7 +42,7 @@ class Spread(NamedTuple):
         """Point ± Student's t times the error; no interval without one."""
         if np.isnan(self.error):
             return Estimate(self.point, np.nan, np.nan)
-        half = float(scipy.stats.t.ppf((1 + confidence) / 2, self.df)) * self.error
+        half = float(stdtrit(self.df, (1 + confidence) / 2)) * self.error
         return Estimate(self.point, self.point - half, self.point + half)
 
 

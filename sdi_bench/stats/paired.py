@@ -4,8 +4,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import scipy
 from jaxtyping import Float, Int, Shaped
+from scipy.special import stdtr
 
 from .groups import clusters_of
 from .intervals import Estimate, Spread, Statistic, mean_of, spread
@@ -53,5 +53,5 @@ def tested(found: Spread, mean: float, deviation: float) -> Difference:
     if math.isnan(found.error):
         return Difference(found.interval(), math.nan, math.nan, found.error, found.df)
     effect = mean / deviation if deviation > 0 else math.copysign(math.inf, mean) if mean else 0.0
-    p = 2 * float(scipy.stats.t.sf(abs(found.point) / found.error, found.df)) if found.error > 0 else float(found.point == 0)
+    p = 2 * float(stdtr(found.df, -abs(found.point) / found.error)) if found.error > 0 else float(found.point == 0)
     return Difference(found.interval(), effect, p, found.error, found.df)

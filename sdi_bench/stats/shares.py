@@ -1,8 +1,8 @@
 """Shares of items that are hits."""
 
 import numpy as np
-import scipy
 from jaxtyping import Bool, Float, Shaped
+from scipy.special import stdtrit
 
 from .intervals import FEWEST, Estimate
 
@@ -43,7 +43,7 @@ def share(
     point, count = float(values.mean()), len(np.unique(clusters))
     if count < FEWEST:
         return Estimate(point, np.nan, np.nan)
-    n, t = effective(values, clusters), float(scipy.stats.t.ppf((1 + confidence) / 2, count - 1))
+    n, t = effective(values, clusters), float(stdtrit(count - 1, (1 + confidence) / 2))
     centre = (point + t**2 / (2 * n)) / (1 + t**2 / n)
     half = t / (1 + t**2 / n) * float(np.sqrt(point * (1 - point) / n + t**2 / (4 * n**2)))
     return Estimate(point, max(min(centre - half, point), 0.0), min(max(centre + half, point), 1.0))

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-import scipy
 from jaxtyping import Float
+from scipy.special import stdtr
 
 from .paired import Difference
 
@@ -45,7 +45,7 @@ def equivalent(difference: Difference, margin: float) -> Equivalence:
         return Equivalence(np.nan, False)
     if error == 0:
         return Equivalence(float(abs(point) >= margin), abs(point) < margin)
-    p = float(scipy.stats.t.sf((margin - abs(point)) / error, df))
+    p = float(stdtr(df, -(margin - abs(point)) / error))
     return Equivalence(p, p < LEVEL)
 
 

@@ -3,6 +3,7 @@
 from mutants import Planted
 
 VOLUME, SCENES, FIELDS = "scenes/volume.py", "test_scenes.py::", "test_fields.py::"
+SURFACE, ON_SURFACE = "noise/surface.py", "test_surface.py::"
 
 PLANTED = [
     Planted(
@@ -130,5 +131,68 @@ PLANTED = [
         "return Blend.of(side, back, r), (side, front), (decay(1, -0.606, r), decay(1, 0.967, r))",
         "return Blend.of(side, back, r), (side, front), (decay(1, -0.606, 1 - r), decay(1, 0.967, r))",
         "the side's weight runs the wrong way behind the object: right half way",
+    ),
+    Planted(
+        ON_SURFACE + "test_one_picture_is_white_and_of_unit_variance",
+        SURFACE,
+        "n.to(total).sqrt()",
+        "n.to(total)",
+        "the mean of a pixel's texels: smooth noise, weaker where there are many",
+    ),
+    Planted(
+        ON_SURFACE + "test_one_picture_is_white_and_of_unit_variance",
+        SURFACE,
+        "n.to(total).sqrt()",
+        "n.sqrt()",
+        "the root of a whole number is one of single precision: 3e-8 from unit variance",
+    ),
+    Planted(
+        ON_SURFACE + "test_of_two_parts_on_one_ray_from_the_origin_the_outer_has_the_texel",
+        SURFACE,
+        "mean(points * solid) / mean(solid[None])",
+        "mean(points * solid)",
+        "the rim's corners half way to the origin, so their directions stay: what is inside shows through there",
+    ),
+    Planted(
+        ON_SURFACE + "test_two_views_share_what_both_see_of_the_same_texels",
+        SURFACE,
+        "[side // 2 for side in sides]",
+        "[0 for side in sides]",
+        "corners half a pixel off: every view has its own offset",
+    ),
+    Planted(
+        ON_SURFACE + "test_each_texel_of_a_ball_is_seen_where_it_is",
+        SURFACE,
+        "torch.stack([b, d, c], 1)",
+        "torch.stack([b, d, a], 1)",
+        "two triangles that overlap, and a corner of each pixel in none: white all the same",
+    ),
+    Planted(
+        ON_SURFACE + "test_of_two_parts_on_one_ray_from_the_origin_the_outer_has_the_texel",
+        SURFACE,
+        'outermost = far >= torch.zeros(n_texels, dtype=far.dtype).scatter_reduce(0, texel, far, "amax")[texel]',
+        "outermost = far >= 0",
+        "the pixel that comes first in the picture has it: another one from every side",
+    ),
+    Planted(
+        ON_SURFACE + "test_a_share_of_it_is_new_at_every_step_whatever_was_kept",
+        SURFACE,
+        "while at < index and self.gamma:",
+        "if at < index and self.gamma:",
+        "one step at a time, which is right in an undisturbed run",
+    ),
+    Planted(
+        ON_SURFACE + "test_a_step_sees_the_noise_of_its_own_object_from_its_own_side",
+        "samplers/distillation.py",
+        "noise = self.noise.over(seen.ends)",
+        "noise = self.noise.over(None)",
+        "noise of the picture's plane, the same from all sides: white, of unit variance, and kept",
+    ),
+    Planted(
+        ON_SURFACE + "test_the_ends_of_rays_are_where_the_camera_sees_that_depth",
+        VOLUME,
+        "(directions / -directions[..., 2:])",
+        "directions",
+        "depth along the ray for depth along the axis: right in the middle of the picture",
     ),
 ]

@@ -34,8 +34,8 @@ MUTANTS = [
     Mutant(
         row="V13e",
         file="samplers/distillation.py",
-        old="self.noise, self.direction, asked, draws, learnt, source)",
-        new="self.noise, self.direction, asked, draws, learnt, source and source._replace(x0=seen.x0))",
+        old="noise, self.direction, asked, draws, learnt, source)",
+        new="noise, self.direction, asked, draws, learnt, source and source._replace(x0=seen.x0))",
         why="held against itself, not against where it started: the mean moves on at every step",
     ),
 ]

@@ -29,6 +29,7 @@ from ...noise import (
     ReleasedInversion,
     Reversed,
     Simulated,
+    Surface,
     Zero,
 )
 from ...samplers import Annealed, Ddim, Ddpm, Distillation, Heun, ReleasedTimeline
@@ -547,9 +548,9 @@ def dsd(case: Case) -> Iterator[Claim]:
     yield next(simulated(case))
 
 
-def replaced(case: Case, gamma: float) -> Claim:
+def replaced(case: Case, gamma: float, kind: type[Consistent] = Consistent) -> Claim:
     """kappa(i) = sqrt(1 - gamma)·kappa(i - 1) + sqrt(gamma)·z(i): x0's coefficient of each z, and its share from x_T."""
-    noise = Consistent(gamma=gamma)
+    noise = kind(gamma=gamma)
     top = case.steps[0].sigma
     d, c = case.denoiser(top)
     n = len(case.steps) + 1
@@ -567,6 +568,12 @@ def replaced(case: Case, gamma: float) -> Claim:
 def consistent(case: Case) -> Iterator[Claim]:
     """Between the fixed noise and SDS."""
     yield from (replaced(case, gamma) for gamma in (0.3, 1.0))
+
+
+@oracle("noise/surface")
+def surface(case: Case) -> Iterator[Claim]:
+    """On a picture, which has no surface, that noise."""
+    yield replaced(case, 0.3, Surface)
 
 
 @oracle("sampler/cfd")
