@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 
 from sdi_bench.compare import ROW_USES
 from sdi_bench.evaluate import TABLES, read_table
-from sdi_bench.plotting.style import COLOURS, save, whiskers
+from sdi_bench.plotting.style import look, save, whiskers
 from sdi_bench.store import write_whole
 
 from .benchmark2d import block, pairs
@@ -63,14 +63,6 @@ PRIORS = {"the built-in prior": ("steps", "rows"), "the trained prior": ("traine
 """prior -> its tiers of equal steps and of equal rows."""
 
 QUALITY = {"kd_effnet": "KD to real pictures (lower is better)", "sharpness": "sharpness, log ratio to real pictures"}
-
-KINDS = {
-    "as it is: formulas, SDS": ["ddim", "sds", "ddim, flow", "sds, flow"],
-    "another noise": ["sdi", "dsd", "cfd", "ucm", "rfds_rev"],
-    "another direction": ["ism", "csd", "nfsd", "bridge", "asd", "vsd", "msd"],
-    "steps of Adam": ["sjc", "hifa", "rfds"],
-}
-"""What a method is told apart by -> the rows."""
 
 GAMMA = 3.0
 
@@ -128,15 +120,15 @@ def beside(spent: pd.Series) -> pd.Series:
 
 def draw_panel(axis: Axes, rows: pd.DataFrame) -> None:
     """A method's points at equal steps (full) and at equal rows (hollow), joined, with its name beside the last of them."""
-    colours = {run: COLOURS[i] for i, runs in enumerate(KINDS.values()) for run in runs}
+    styles = look(list(rows["run"]))
     rows, ends = rows.assign(spent=beside(rows["spent"])), []
     for run, found in rows.groupby("run", sort=False):
-        colour = colours[str(run)]
+        style = styles[str(run)] | {"linestyle": "none"}
+        colour = style["color"]
         axis.plot(found["spent"], found["point"], color=colour, linewidth=0.7, alpha=0.5)
         for equal, some in found.groupby("equal"):
-            about: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 4.5, "linewidth": 0.8, "linestyle": "none"}
-            about["markerfacecolor"] = colour if equal == "steps" else "white"
-            axis.errorbar(some["spent"], some["point"], yerr=whiskers(some), **about)
+            face = {"markerfacecolor": colour if equal == "steps" else "white", "elinewidth": 0.8}
+            axis.errorbar(some["spent"], some["point"], yerr=whiskers(some), **style | face)
         last = found.iloc[-1]
         ends.append((run, colour, last["spent"], last["point"]))
     axis.set_xscale("log")
@@ -167,9 +159,8 @@ def draw_frontier(table: pd.DataFrame, path: Path) -> None:
             axis.tick_params(labelsize=8)
             if measure == "sharpness":
                 axis.axhline(0, color="0.5", linewidth=0.7)
-    marks = [Line2D([], [], color=COLOURS[i], marker="o", linestyle="none", label=kind) for i, kind in enumerate(KINDS)]
     shape: dict[str, Any] = {"color": "0.4", "marker": "o", "linestyle": "none"}
-    marks += [Line2D([], [], label="50 levels", **shape)]
+    marks = [Line2D([], [], label="50 levels", **shape)]
     if "rows" in set(table["equal"]):
         marks += [Line2D([], [], label="as many rows as sdi with 50 levels", markerfacecolor="white", **shape)]
     figure.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
