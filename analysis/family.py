@@ -14,12 +14,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from sdi_bench.compare import ROW_USES
 from sdi_bench.evaluate import TABLES, read_table
-from sdi_bench.plotting.style import look, save, whiskers
+from sdi_bench.plotting.style import captioned, look, panels, save, whiskers
 from sdi_bench.store import write_whole
 
 from .benchmark2d import block, pairs
@@ -28,7 +26,6 @@ from .runs import Runs
 from .trained import Lines, draw_lines
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "family"
 
@@ -62,7 +59,15 @@ COLUMNS = {
 PRIORS = {"the built-in prior": ("steps", "rows"), "the trained prior": ("trained", "trained, rows")}
 """prior -> its tiers of equal steps and of equal rows."""
 
-QUALITY = {"kd_effnet": "KD to real pictures (lower is better)", "sharpness": "sharpness, log ratio to real pictures"}
+QUALITY = {"kd_effnet": "KD to real pictures (less is better)", "sharpness": "sharpness, log ratio to real pictures"}
+
+KINDS = {
+    "as it is: formulas, SDS": ["ddim", "sds", "ddim, flow", "sds, flow"],
+    "another noise": ["sdi", "dsd", "cfd", "ucm", "rfds_rev"],
+    "another direction": ["ism", "csd", "nfsd", "bridge", "asd", "vsd", "msd"],
+    "steps of Adam": ["sjc", "hifa", "rfds"],
+}
+"""What a method is told apart by -> the rows."""
 
 GAMMA = 3.0
 
@@ -96,74 +101,43 @@ def prepare_frontier(measures: pd.DataFrame) -> pd.DataFrame:
     return table[["prior", "equal", "run", "measure", "spent", "point", "low", "high"]]
 
 
-def apart(places: np.ndarray, gap: float) -> np.ndarray:
-    """Places in the same order, at least gap from each other, their mean kept."""
-    order = np.argsort(places, kind="stable")
-    moved = places[order].astype(float)
-    for _ in range(1000):
-        close = np.maximum(gap - np.diff(moved), 0)
-        if close.max(initial=0) < 1e-3 * gap:
-            break
-        moved[:-1] -= close / 2
-        moved[1:] += close / 2
-    found = np.empty_like(moved)
-    found[order] = moved
-    return found
-
-
-def beside(spent: pd.Series) -> pd.Series:
-    """Rows an image of one panel's points, those within a tenth of their neighbours spread by a tenth about their middle."""
-    order = spent.sort_values(kind="stable")
-    heap = (order / order.shift() > 1.1).cumsum()
-    return order.groupby(heap).transform(lambda some: some.median() * 1.1 ** np.linspace(-1, 1, len(some) + 2)[1:-1])
-
-
-def draw_panel(axis: Axes, rows: pd.DataFrame) -> None:
-    """A method's points at equal steps (full) and at equal rows (hollow), joined, with its name beside the last of them."""
-    styles = look(list(rows["run"]))
-    rows, ends = rows.assign(spent=beside(rows["spent"])), []
-    for run, found in rows.groupby("run", sort=False):
-        style = styles[str(run)] | {"linestyle": "none"}
-        colour = style["color"]
-        axis.plot(found["spent"], found["point"], color=colour, linewidth=0.7, alpha=0.5)
-        for equal, some in found.groupby("equal"):
-            face = {"markerfacecolor": colour if equal == "steps" else "white", "elinewidth": 0.8}
-            axis.errorbar(some["spent"], some["point"], yerr=whiskers(some), **style | face)
-        last = found.iloc[-1]
-        ends.append((run, colour, last["spent"], last["point"]))
-    axis.set_xscale("log")
-    axis.set_xticks([100, 200, 500, 1000], ["100", "200", "500", "1000"])
-    axis.minorticks_off()
-    axis.set_xlim(80, 2600)
-    low, high = axis.get_ylim()
-    places = apart(np.array([point for *_, point in ends]), (high - low) / 22)
-    for (run, colour, spent, point), place in zip(ends, places, strict=True):
-        line: dict[str, Any] = {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.6, "shrinkA": 0, "shrinkB": 3}
-        where: dict[str, Any] = {"xytext": (1350, place), "va": "center", "arrowprops": line}
-        axis.annotate(str(run), (spent, point), fontsize=7.5, color=colour, **where)
-    edge = (high - low) / 40
-    axis.set_ylim(min(low, places.min() - edge), max(high, places.max() + edge))
-
-
 def draw_frontier(table: pd.DataFrame, path: Path) -> None:
-    """Quality over network rows, a column a prior, a line a measure."""
-    priors = list(dict.fromkeys(table["prior"]))
-    size = (5.6 * len(priors), 4.6 * len(QUALITY))
-    figure, axes = plt.subplots(len(QUALITY), len(priors), figsize=size, layout="constrained", squeeze=False)
-    for line, (measure, title) in zip(axes, QUALITY.items(), strict=True):
-        for axis, prior in zip(line, priors, strict=True):
-            draw_panel(axis, table[(table["measure"] == measure) & (table["prior"] == prior)])
-            axis.set_title(f"{prior}, γ {GAMMA:g}", fontsize=9)
-            axis.set_ylabel(title, fontsize=8)
-            axis.set_xlabel("network rows an image (equal ones are spread)", fontsize=8)
-            axis.tick_params(labelsize=8)
-            if measure == "sharpness":
-                axis.axhline(0, color="0.5", linewidth=0.7)
-    shape: dict[str, Any] = {"color": "0.4", "marker": "o", "linestyle": "none"}
-    marks = [Line2D([], [], label="50 levels", **shape)]
-    if "rows" in set(table["equal"]):
-        marks += [Line2D([], [], label="as many rows as sdi with 50 levels", markerfacecolor="white", **shape)]
-    figure.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    """A line a method, a column a measure of each prior: at 50 levels (full), and at as many rows as sdi (hollow)."""
+    panes = [(prior, measure) for prior in dict.fromkeys(table["prior"]) for measure in QUALITY]
+    names = [run for runs in KINDS.values() for run in runs if run in set(table["run"])]
+    places = {run: place for place, run in enumerate(names)}
+    looks = look(names)
+    figure, axes = panels(1, len(panes), width=3.1, height=0.24 * len(names) + 1.1)
+    for axis, (prior, measure) in zip(axes[0], panes, strict=True):
+        rows = table[(table["prior"] == prior) & (table["measure"] == measure)]
+        for (run, equal), some in rows.groupby(["run", "equal"]):
+            about: dict[str, Any] = {
+                "color": looks[str(run)]["color"],
+                "marker": looks[str(run)]["marker"],
+                "linestyle": "none",
+            }
+            about |= {"markersize": 4.5, "linewidth": 0.9}
+            about["markerfacecolor"] = about["color"] if equal == "steps" else "white"
+            place = places[str(run)] + (-0.16 if equal == "steps" else 0.16)
+            axis.errorbar(some["point"], [place] * len(some), xerr=whiskers(some), **about)
+        axis.axvline(0, color="0.5", linewidth=0.7)
+        for group in np.cumsum([sum(run in places for run in runs) for runs in KINDS.values()])[:-1]:
+            axis.axhline(group - 0.5, color="0.85", linewidth=0.7)
+        axis.set_title(f"{prior}, γ {GAMMA:g}", fontsize=9)
+        axis.set_xlabel(QUALITY[measure], fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.set_ylim(len(names) - 0.5, -0.5)
+        axis.set_yticks(range(len(names)), [""] * len(names))
+    spent = table[table["equal"] == "steps"].groupby("run")["spent"].median()
+    axes[0][0].set_yticks(
+        range(len(names)), [f"{run} ({spent[run]:.0f})" if run in spent else run for run in names], fontsize=8
+    )
+    captioned(
+        figure,
+        "Full: 50 levels, for as many network rows an image as stands beside the name. Hollow: some 554 rows, what SDI takes "
+        "for 50 levels. Bars are 95 % intervals over concepts. From above: formulas and SDS; another noise; another direction; "
+        "steps of Adam.",
+    )
     save(figure, path)
 
 

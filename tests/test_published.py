@@ -52,7 +52,7 @@ def test_the_published_numbers_are_made_again(monkeypatch, tmp_path, sampler: st
     pd.testing.assert_frame_equal(published, again, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["guided", "benchmark2d", "benchmark3d", "trained", "family"])
+@pytest.mark.parametrize("name", ["guided", "benchmark2d", "benchmark3d", "trained", "family", "cheap"])
 def test_the_tables_are_their_csvs(name: str) -> None:
     sys.path.insert(0, str(ROOT))
     benchmark = importlib.import_module(f"analysis.{name}")
