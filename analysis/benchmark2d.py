@@ -9,21 +9,21 @@ import argparse
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib
-import numpy as np
 import pandas as pd
+from matplotlib.lines import Line2D
 
-from sdi_bench import texts
 from sdi_bench.compare import clustering, spent, value
 from sdi_bench.evaluate import TABLES, read_table
-from sdi_bench.plotting.style import look, told, whiskers
+from sdi_bench.plotting.style import legend, look, panels, save, told, whiskers
+from sdi_bench.plotting.style import lines as curves
 from sdi_bench.store import write_whole
 
-from .text import lines
+from .text import lines, titled
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "benchmark2d"
 
@@ -97,12 +97,8 @@ BLOCKS = {
 }
 """tier -> title -> measure -> how it is headed."""
 
-CURVES = {
-    "kd_effnet": "KD to real",
-    "rprec": "rprec",
-    "sharpness": "sharpness\n(log ratio)",
-    "saturation": "saturation\n(log ratio)",
-}
+CURVES = ("kd_effnet", "rprec", "sharpness", "saturation")
+"""The measures that are drawn over guidance."""
 
 
 def block(rows: pd.DataFrame, columns: Mapping[str, str]) -> str:
@@ -194,24 +190,22 @@ def prepare_curves(measures: pd.DataFrame) -> pd.DataFrame:
 
 def draw_curves(table: pd.DataFrame, path: Path) -> None:
     """Each measure over gamma, a line a sampler with its interval."""
-    figure, axes = plt.subplots(1, len(CURVES), figsize=(3.0 * len(CURVES), 3.2), layout="constrained")
+    figure, (axes,) = panels(1, len(CURVES), width=3.0, height=3.0)
+    table = table.assign(run=table["run"].map(told))
     styles = look(sorted(table["run"].unique()))
-    for axis, (measure, title) in zip(axes, CURVES.items(), strict=True):
-        for run, rows in table[table["measure"] == measure].groupby("run"):
-            style = styles[str(run)]
-            axis.plot(rows["gamma"], rows["point"], label=told(run), **style)
-            axis.fill_between(rows["gamma"], rows["low"], rows["high"], alpha=0.12, color=style["color"])
+    for axis, measure in zip(axes, CURVES, strict=True):
+        curves(axis, table[table["measure"] == measure], "gamma", styles)
         axis.set_xscale("log")
         ticks = sorted(table["gamma"].unique())
-        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=7)
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
-        axis.set_xlabel("guidance γ")
-        axis.set_title(title, fontsize=9)
+        axis.tick_params(labelsize=8)
+        axis.set_xlabel("guidance γ", fontsize=9)
+        axis.set_title(titled(measure), fontsize=9)
         if measure in ("sharpness", "saturation"):
             axis.axhline(0, color="gray", linewidth=0.7)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
-    texts.save(figure, path, dpi=130)
-    plt.close(figure)
+    legend(figure, axes)
+    save(figure, path)
 
 
 def prepare_kappas(differences: pd.DataFrame) -> pd.DataFrame:
@@ -223,26 +217,32 @@ def prepare_kappas(differences: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_kappas(table: pd.DataFrame, path: Path) -> None:
-    """A line a run, its difference from ddim with interval, one panel a measure."""
-    measures = list(dict.fromkeys(table["measure"]))
+    """A line a run, its difference from ddim with interval, in its sampler's colour; a panel a measure; hollow: more gamma."""
+    measures, gammas = list(dict.fromkeys(table["measure"])), sorted(table["gamma"].unique())
     runs = list(dict.fromkeys(table["run"]))[::-1]
-    figure, axes = plt.subplots(
-        1, len(measures), figsize=(2.6 * len(measures) + 1.6, 0.24 * len(runs) + 1.2), sharey=True, layout="constrained"
-    )
-    for axis, measure in zip(np.atleast_1d(axes), measures, strict=True):
-        for shift, marker, (gamma, rows) in zip(
-            (0.15, -0.15), "os", table[table["measure"] == measure].groupby("gamma"), strict=False
-        ):
-            places = [runs.index(run) + shift for run in rows["run"]]
-            axis.errorbar(
-                rows["point"], places, xerr=whiskers(rows), fmt=marker, markersize=3, linewidth=1, label=f"γ {gamma:g}"
-            )
+    size = {"width": 2.9, "height": 0.26 * len(runs) + 1.0}
+    figure, (axes,) = panels(1, len(measures), **size, sharey=True)
+    styles = {run: look([run])[run] for run in runs}
+    for axis, measure in zip(axes, measures, strict=True):
+        for row in table[table["measure"] == measure].to_dict("records"):
+            run, k = str(row["run"]), gammas.index(row["gamma"])
+            face = "white" if k else styles[run]["color"]
+            style = styles[run] | {"markerfacecolor": face, "linestyle": "none", "elinewidth": 1}
+            at = runs.index(run) + 0.17 * (0.5 * (len(gammas) - 1) - k) * 2
+            axis.errorbar(row["point"], at, xerr=whiskers(pd.DataFrame([row])), **style)
         axis.axvline(0, color="gray", linewidth=0.7)
-        axis.set_title(f"{measure}, less ddim's", fontsize=9)
-        axis.set_yticks(range(len(runs)), runs, fontsize=7)
-    np.atleast_1d(axes)[-1].legend(fontsize=7)
-    texts.save(figure, path, dpi=130)
-    plt.close(figure)
+        axis.set_title(f"{titled(measure)},\nless ddim's", fontsize=9)
+        axis.set_yticks(range(len(runs)), runs, fontsize=8)
+        axis.tick_params(axis="x", labelsize=8)
+        axis.grid(axis="y", linewidth=0.3)
+    shape: dict[str, Any] = {"color": "0.4", "marker": "o", "linestyle": "none", "markersize": 4}
+    faces = ["0.4", *["white"] * (len(gammas) - 1)]
+    marks = [
+        Line2D([], [], label=f"guidance γ {gamma:g}", markerfacecolor=face, **shape)
+        for gamma, face in zip(gammas, faces, strict=True)
+    ]
+    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), fontsize=8, frameon=False)
+    save(figure, path)
 
 
 def main() -> None:

@@ -14,12 +14,13 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
-from PIL import Image
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
 
 from sdi_bench.evaluate import TABLES, read_table
 from sdi_bench.metrics.known import named_in, trained
 from sdi_bench.pictures import shown
-from sdi_bench.plotting.style import COLOURS, MARKERS, save, tile, whiskers
+from sdi_bench.plotting.style import look, save, tile, whiskers
 from sdi_bench.store import write_whole
 
 from .benchmark2d import block, pairs
@@ -75,11 +76,13 @@ MAP = {
     "4 shapes, other denoisers": {"4 shapes": "optimal", "4 shapes, wide": "wide\n(0.2)", "4 shapes, windows": "windows"},
 }
 """panel -> tier -> how it is named there."""
+ACROSS = dict(zip(MAP, ("how many shapes", "how many blends between the two", "how the prior denoises"), strict=True))
+"""panel -> what varies in it."""
 YARDSTICKS = {
     "to_shape": "PSNR to the nearest\ntrue shape (dB)",
     "to_blend": "PSNR to the nearest\nblend of them (dB)",
 }
-LINES = {"sds": "sds", "sdi, t_min .2": "sdi, t_min .2", "sdi": "sdi", "ism, t_min .2": "ism, t_min .2", "zero": "no noise"}
+LINES = {"sds": "sds", "sdi": "sdi", "sdi, t_min .2": "sdi, t_min .2", "ism, t_min .2": "ism, t_min .2", "zero": "no noise"}
 
 PROMPTS = ("a red motorbike", "a green cactus", "a brown table", "a white sofa")
 ROWS = ("sds", "sdi")
@@ -111,6 +114,7 @@ def prepare(measures: pd.DataFrame) -> pd.DataFrame:
 def draw(table: pd.DataFrame, path: Path) -> None:
     """A line a sampler, a column for each way in which priors differ, a row a yardstick."""
     widths = [len(panel) for panel in MAP.values()]
+    styles = look(list(LINES))
     figure, axes = plt.subplots(
         2, len(MAP), figsize=(9.6, 5.4), sharex="col", sharey=True, layout="constrained", gridspec_kw={"width_ratios": widths}
     )
@@ -119,21 +123,14 @@ def draw(table: pd.DataFrame, path: Path) -> None:
             for k, (run, name) in enumerate(LINES.items()):
                 rows = table[(table["run"] == run) & (table["measure"] == measure)].set_index("tier").reindex(list(tiers))
                 places = np.arange(len(tiers)) + 0.05 * (k - (len(LINES) - 1) / 2)
-                axis.errorbar(
-                    places,
-                    rows["point"],
-                    yerr=whiskers(rows),
-                    marker=MARKERS[k],
-                    color=COLOURS[k],
-                    markersize=4,
-                    lw=1,
-                    label=name,
-                )
-            axis.set_xticks(range(len(tiers)), list(tiers.values()), fontsize=8)
+                axis.errorbar(places, rows["point"], yerr=whiskers(rows), label=name, **styles[run])
+            axis.set_xticks(range(len(tiers)), list(tiers.values()))
+            axis.tick_params(labelsize=8)
             axis.grid(axis="y", linewidth=0.3)
         line[0].set_ylabel(unit, fontsize=9)
-    for axis, title in zip(axes[0], MAP, strict=True):
-        axis.set_title(title, fontsize=9)
+    for above, below, (title, across) in zip(*axes, ACROSS.items(), strict=True):
+        above.set_title(title, fontsize=9)
+        below.set_xlabel(across, fontsize=8)
     handles = axes[0][0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=len(LINES), fontsize=8, frameon=False)
     save(figure, path)
@@ -165,8 +162,24 @@ def objects(runs: Runs, prompts: Sequence[str], rows: Sequence[str], path: Path)
     save(figure, path)
 
 
+def framed(sheet: Image.Image, above: Sequence[str], beside: Sequence[str], under: str) -> Image.Image:
+    """A sheet on white: a name above each column, one beside each line, and a line below."""
+    left, top, below = 84, 18, 18
+    font = ImageFont.truetype(findfont("DejaVu Sans"), 11)
+    found = Image.new("RGB", (left + sheet.width, top + sheet.height + below), "white")
+    found.paste(sheet, (left, top))
+    pen = ImageDraw.Draw(found)
+    wide, high = sheet.width / len(above), sheet.height / len(beside)
+    for k, name in enumerate(above):
+        pen.text((left + (k + 0.5) * wide, top / 2), name, fill="black", font=font, anchor="mm")
+    for k, name in enumerate(beside):
+        pen.multiline_text((left / 2, top + (k + 0.5) * high), name, fill="black", font=font, anchor="mm", align="center")
+    pen.text((left + sheet.width / 2, top + sheet.height + below / 2), under, fill="black", font=font, anchor="mm")
+    return found
+
+
 def turntable(runs: Runs, prompts: Sequence[str], rows: Sequence[str], path: Path, scale: int = 3) -> None:
-    """A GIF: prompts in columns; the nearest true object (at its eight angles), then what each sampler made."""
+    """A GIF, labelled: prompts in columns; the nearest true object (at its eight angles), then what each sampler made."""
     columns = []
     for prompt in prompts:
         made = [views(runs, row, prompt) for row in rows]
@@ -177,7 +190,9 @@ def turntable(runs: Runs, prompts: Sequence[str], rows: Sequence[str], path: Pat
             [np.concatenate([shown(cell[k]) for cell in line], axis=1) for line in zip(*columns, strict=True)], axis=0
         )
         picture = Image.fromarray(np.round(sheet * 255).astype(np.uint8))
-        frames.append(picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.BICUBIC))
+        picture = picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.BICUBIC)
+        beside = ("nearest true\nobject, at\nevery 45°", *rows)
+        frames.append(framed(picture, prompts, beside, f"seen from {7.5 * k:g}°; γ 1, seed 0"))
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=200, loop=0, optimize=True)
 
 

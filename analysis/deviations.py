@@ -165,7 +165,7 @@ def draw_samples(runs: Sequence[Run], path: Path) -> None:
     items = there[0].images[0]
     chosen = [items[k] for k in np.linspace(0, len(items) - 1, N_SAMPLES).round().astype(int)]
     rows: Lines = [(f"{run.row}, γ {run.gamma:g}", [picture(run, item.prompt, item.seed) for item in chosen]) for run in there]
-    draw_lines(rows, [str(item.prompt).replace(", ", ",\n").replace("a ", "", 1) for item in chosen], path)
+    draw_lines(rows, [str(item.prompt).replace("a ", "", 1) for item in chosen], path)
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ What needs the runs (--runs) stays as it is without them: pictures.png.
 """
 
 import argparse
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +151,7 @@ def draw_pictures(measures: pd.DataFrame, runs: Runs, path: Path) -> None:
         made = {run.row: run for run in runs.tier(tier) if run.gamma == GAMMA and run.row in there}
         fewest = min((run.images[0] for run in made.values()), key=len)
         items = [fewest[place] for place in places]
-        titles += ["\n".join(textwrap.wrap(str(item.prompt).replace(" emoji", ""), 14)) for item in items]
+        titles += [str(item.prompt).replace(" emoji", "") for item in items]
         columns.append((made, items))
     names = [name for name in columns[0][0] if all(name in made for made, _ in columns)]
     lines: Lines = [

@@ -4,11 +4,10 @@ python -m sdi_bench.run experiment=guided         # an hour in two processes (pa
 python -m sdi_bench.evaluate experiment=guided    # minutes: measures.csv, differences.csv, claims.csv
 python -m analysis.guided                         # seconds: tables.txt and the figures
 
-What needs the runs (--runs) stays as it is without them: all but the tables.
+What needs the runs (--runs) stays as it is without them: pictures.png and objects.png.
 """
 
 import argparse
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +64,7 @@ def draw_pictures(runs: Runs, path: Path) -> None:
     real = [held[item.prompt][0].reshape(3, size, 64 // size, size, 64 // size).mean((2, 4)) / 127.5 - 1 for item in chosen]
     lines: Lines = [("held-out picture", real)]
     lines += [(f"{run.row}, γ {gamma:g}", [picture(run, item.prompt, item.seed) for item in chosen]) for run, gamma in made]
-    draw_lines(lines, ["\n".join(textwrap.wrap(item.prompt.replace(" emoji", ""), 14)) for item in chosen], path)
+    draw_lines(lines, [item.prompt.replace(" emoji", "") for item in chosen], path)
 
 
 def draw_objects(runs: Runs, path: Path) -> None:
@@ -94,11 +93,11 @@ def main() -> None:
     measures, differences, claims = (read_table(options.folder / f"{name}.csv") for name in TABLES)
     text = tables(measures, differences, claims)
     write_whole(options.folder / "tables.txt", text.encode())
+    runs = Runs(options.runs)
+    draw_probes(PROBES, runs, options.folder)
     if (options.runs / "index.json").exists():
-        runs = Runs(options.runs)
         draw_pictures(runs, options.folder / "pictures.png")
         draw_objects(runs, options.folder / "objects.png")
-        draw_probes(PROBES, runs, options.folder)
     print(text)
 
 

@@ -27,7 +27,7 @@ from sdi_bench.models.base import Denoiser
 from sdi_bench.models.shapes import NAME, Shapes, shapes
 from sdi_bench.noise import Inversion, Kappa
 from sdi_bench.noise.base import Last, Proposal
-from sdi_bench.plotting.style import COLOURS, panels, save, tile
+from sdi_bench.plotting.style import look, panels, save, tile
 from sdi_bench.predictor import Cost, Predictor
 from sdi_bench.sampling import Job
 from sdi_bench.scenes import Voxel, Wording
@@ -46,6 +46,8 @@ NOISES = {
     "sdi": Inversion(guidance_scale=-1.0),
     "no noise": sb.Zero(),
 }
+LIKE = {"no noise": "zero"}
+"""A noise that goes by another name here -> the kappa whose colour it has."""
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 FILLED = {False: "the rest is no noise", True: "the rest is fresh noise"}
 
@@ -135,20 +137,17 @@ def draw_places(table: pd.DataFrame, path: Path) -> None:
     """Every object a point, a line a noise."""
     figure, ((axis,),) = panels(1, 1, 6.4, 2.4)
     names = [name for name in NOISES if name in set(table["noise"])]
+    styles = look([LIKE.get(name, name) for name in names])
     for k, name in enumerate(names[::-1]):
         rows = table[table["noise"] == name]
-        axis.plot(
-            rows["place"],
-            np.full(len(rows), k) + 0.12 * np.sin(np.arange(len(rows))),
-            "o",
-            color=COLOURS[0],
-            markersize=4,
-            alpha=0.6,
-        )
+        style = styles[LIKE.get(name, name)] | {"linestyle": "none", "alpha": 0.7}
+        axis.plot(rows["place"], np.full(len(rows), k) + 0.12 * np.sin(np.arange(len(rows))), **style)
         said = f"mean {rows['place'].mean():.2f}, sd {rows['place'].std():.2f}; {rows['psnr'].mean():.1f} dB"
         axis.text(1.04, k, said, fontsize=8, va="center")
     axis.axvline(0.5, color="0.7", lw=0.8, zorder=0)
-    axis.set(xlim=(-0.02, 1.02), ylim=(-0.5, len(names) - 0.5), xlabel="place of the nearest shape on the chain")
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.5, len(names) - 0.5))
+    axis.set_xlabel("place of the nearest shape on the chain (0 and 1: its ends)", fontsize=9)
+    axis.tick_params(labelsize=8)
     axis.set_yticks(range(len(names)), names[::-1], fontsize=8)
     axis.set_title(f"{len(table) // len(names)} objects a noise; places drawn evenly have mean 0.50, sd 0.29", fontsize=9)
     save(figure, path)
@@ -163,12 +162,13 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         ("PSNR to the nearest true shape (dB)", "PSNR to the nearest blend of them (dB)"),
         strict=True,
     ):
-        for (filled, rows), colour, aside in zip(table.groupby("filled"), COLOURS, (-0.008, 0.008), strict=False):
-            means = rows.groupby("share")[measure].mean()
-            axis.plot(means.index, means, color=colour, lw=1.2, label=FILLED[bool(filled)])
-            axis.plot(rows["share"] + aside, rows[measure], "o", color=colour, markersize=3, alpha=0.6)
-        axis.set(title=title, xlabel="share of the inferred noise")
-        axis.title.set_fontsize(9)
+        for (filled, rows), kappa, aside in zip(table.groupby("filled"), ("zero", "fresh"), (-0.008, 0.008), strict=False):
+            means, style = rows.groupby("share")[measure].mean(), look([kappa])[kappa]
+            axis.plot(means.index, means, **style | {"marker": ""}, label=FILLED[bool(filled)])
+            axis.plot(rows["share"] + aside, rows[measure], **style | {"linestyle": "none", "alpha": 0.6, "markersize": 3.5})
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel("share of the inferred noise", fontsize=9)
+        axis.tick_params(labelsize=8)
     axes[0][0].legend(fontsize=8, frameon=False, loc="upper right")
     save(figure, path)
 

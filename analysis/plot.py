@@ -5,6 +5,7 @@
     python -m analysis.plot figure=all                        a minute: <figure>.csv, <figure>.png, FIGURES.md
 
 figure=residual,paths: these. runs=, output=: folders, by default results/understanding. The same runs give the same csv bytes.
+Where there are no runs, figures are drawn anew from the csv files; pictures of samples stay as they are.
 """
 
 import sys
@@ -18,7 +19,8 @@ import pandas as pd
 import yaml
 
 from sdi_bench.command_line import conf_dir
-from sdi_bench.store import write_whole
+from sdi_bench.reading import read_table
+from sdi_bench.store import INDEX, write_whole
 from sdi_bench.texts import near_match
 
 from .runs import Runs
@@ -37,6 +39,24 @@ class Figure(Protocol):
 
     def draw(self, table: pd.DataFrame, runs: Runs, path: Path) -> None:
         """Write a PNG. `runs` is for pictures alone; every number shown stands in the table."""
+
+
+@runtime_checkable
+class Pictured(Protocol):
+    """A figure of numbers that has samples beside it, in a file of their own."""
+
+    def draw_pictures(self, runs: Runs, path: Path) -> None:
+        """Write a PNG of samples."""
+
+
+def tabled(figure: Figure, runs: Runs, path: Path) -> pd.DataFrame:
+    """The table behind a figure as its csv holds it: written from the runs where these are there, else the one that lies there.
+
+    Raises ValueError, saying what to run, where neither is.
+    """
+    if (runs.folder / INDEX).is_file() or not path.is_file():
+        write_whole(path, figure.prepare(runs).to_csv(index=False, float_format="%.6g").encode())
+    return read_table(path)
 
 
 @dataclass(frozen=True)
@@ -73,25 +93,28 @@ def page(figures: Sequence[Named]) -> str:
     parts = ["# Understanding: figures\n\nMade by `python -m analysis.plot figure=all`; the numbers of each are in its csv."]
     for one in figures:
         claim = f"**The paper** ({one.where}): {one.claim}\n\n" if one.claim != "-" else ""
-        parts.append(
-            f"## {one.title}\n\n![{one.title}]({one.name}.png)\n\n{claim}**Here**: {one.seen}  ([csv]({one.name}.csv))"
-        )
+        samples = f"![Samples: {one.title}]({one.name}_pictures.png)\n\n" if isinstance(one.figure, Pictured) else ""
+        shown = f"![{one.title}]({one.name}.png)\n\n{samples}"
+        parts.append(f"## {one.title}\n\n{shown}{claim}**Here**: {one.seen}  ([csv]({one.name}.csv))")
     return "\n\n".join(parts) + "\n"
 
 
 def plot(which: Sequence[str], runs: Runs, output: Path) -> None:
-    """Write csv and png of each figure; all that can be made are made before what is missing is told."""
+    """Write csv and png of each figure; all that can be made are made before what is missing is told.
+
+    Without runs, those are drawn that a csv is enough for.
+    """
     missing = []
     for name in which:
         one = named(name)
         try:
-            table = one.figure.prepare(runs)
+            table = tabled(one.figure, runs, output / f"{name}.csv")
+            one.figure.draw(table, runs, output / f"{name}.png")
+            print("written:", output / f"{name}.csv", output / f"{name}.png")
+            if isinstance(one.figure, Pictured):
+                one.figure.draw_pictures(runs, output / f"{name}_pictures.png")
         except ValueError as why:
             missing.append(f"{name}: {why}")
-            continue
-        write_whole(output / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
-        one.figure.draw(table, runs, output / f"{name}.png")
-        print("written:", output / f"{name}.csv", output / f"{name}.png")
     if missing:
         raise ValueError("; ".join(missing))
 

@@ -4,10 +4,11 @@ python -m sdi_bench.run experiment=trained         # an hour: samples, fields, p
 python -m sdi_bench.evaluate experiment=trained    # minutes: measures.csv, differences.csv, claims.csv
 python -m analysis.trained                         # seconds: tables.txt and the figures
 
-What needs the runs (--runs) stays as it is without them: all but the tables, gamma.png and beside.png.
+What needs the runs (--runs) stays as it is without them: samples.png and objects.png.
 """
 
 import argparse
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pandas as pd
 
 from sdi_bench.data.world import World
 from sdi_bench.evaluate import TABLES, read_table
-from sdi_bench.plotting.style import COLOURS, MARKERS, save, tile, whiskers
+from sdi_bench.plotting.style import ordered, panels, save, tile, whiskers
 from sdi_bench.store import write_whole
 
 from . import benchmark3d
@@ -26,8 +27,9 @@ from .figures.correlation import Correlation
 from .figures.residual import Residual
 from .figures.scatter import Scatter
 from .figures.tiles import picture, place_of
-from .plot import Figure
+from .plot import Figure, tabled
 from .runs import Run, Runs
+from .text import PRIORS, titled
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -61,12 +63,8 @@ FIELD = {
 }
 """measure -> how it is headed."""
 
-BESIDE = {
-    "rprec": "rprec",
-    "kd_effnet": "KD to real pictures",
-    "sharpness": "sharpness (log ratio)",
-    "saturation": "saturation (log ratio)",
-}
+BESIDE = ("rprec", "kd_effnet", "sharpness", "saturation")
+"""The measures whose differences from ddim are drawn for both priors."""
 MODELS = {"furniture": "trained", "furniture, builtin": "builtin"}
 """tier -> model."""
 
@@ -126,25 +124,25 @@ def prepare_beside(differences: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_beside(table: pd.DataFrame, path: Path) -> None:
-    """A line a sampler, a panel a measure, a mark a model and gamma."""
+    """A line a sampler, a panel a measure; the marker says which model, the shade which gamma."""
     runs = list(dict.fromkeys(table["run"]))[::-1]
     kinds = sorted({(model, gamma) for model, gamma in zip(table["model"], table["gamma"], strict=True)}, reverse=True)
-    figure, axes = plt.subplots(
-        1, len(BESIDE), figsize=(12.2, 0.75 * len(runs) + 1.3), sharey=True, layout="constrained", squeeze=False
-    )
-    for axis, (measure, title) in zip(axes[0], BESIDE.items(), strict=True):
+    shades = ordered([f"{gamma:g}" for gamma in sorted(table["gamma"].unique())])
+    figure, (axes,) = panels(1, len(BESIDE), width=3.05, height=0.62 * len(runs) + 1.0, sharey=True)
+    for axis, measure in zip(axes, BESIDE, strict=True):
         for k, (model, gamma) in enumerate(kinds):
             rows = table[(table["measure"] == measure) & (table["model"] == model) & (table["gamma"] == gamma)]
-            places = [runs.index(run) + 0.12 * ((len(kinds) - 1) / 2 - k) for run in rows["run"]]
-            colour, marker = COLOURS[k], MARKERS[0 if model == "trained" else 1]
-            style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2, "linestyle": "none"}
-            axis.errorbar(rows["point"], places, xerr=whiskers(rows), label=f"{model}, γ {gamma:g}", **style)
+            places = [runs.index(run) + 0.14 * ((len(kinds) - 1) / 2 - k) for run in rows["run"]]
+            style = shades[f"{gamma:g}"] | {"marker": "o" if model == "trained" else "s", "linestyle": "none"}
+            axis.errorbar(rows["point"], places, xerr=whiskers(rows), label=f"{PRIORS[model]}, γ {gamma:g}", **style)
         axis.axvline(0, color="0.5", linewidth=0.7)
-        axis.set_title(f"{title}, less ddim's", fontsize=9)
+        axis.set_title(f"{titled(measure)},\nless ddim's", fontsize=9)
         axis.set_yticks(range(len(runs)), runs, fontsize=8)
         axis.tick_params(axis="x", labelsize=8)
         axis.grid(axis="x", linewidth=0.3)
-    handles = axes[0][0].get_legend_handles_labels()
+        for place in range(1, len(runs)):
+            axis.axhline(place - 0.5, color="0.8", linewidth=0.6)
+    handles = axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=len(kinds), fontsize=8, frameon=False)
     save(figure, path)
 
@@ -159,7 +157,8 @@ Lines = list[tuple[str, Iterable[np.ndarray]]]
 
 
 def draw_lines(lines: Lines, titles: Sequence[str], path: Path) -> None:
-    """A title above each column."""
+    """A title above each column, in lines that fit it."""
+    titles = ["\n".join(textwrap.wrap(title, 14)) for title in titles]
     size = (0.86 * len(titles) + 1.7, 0.86 * len(lines) + 0.5)
     figure, axes = plt.subplots(len(lines), len(titles), figsize=size, layout="constrained")
     for i, (name, images) in enumerate(lines):
@@ -178,8 +177,8 @@ def draw_samples(runs: Runs, prompts: Sequence[str], path: Path) -> None:
         for row, gamma in rows:
             run = run_at(runs, tier, row, gamma)
             if run is not None:
-                lines.append((f"{MODELS[tier]}: {row}, γ {gamma:g}", [picture(run, prompt, 0) for prompt in prompts]))
-    draw_lines(lines, [prompt.replace(", ", ",\n").replace("a ", "", 1) for prompt in prompts], path)
+                lines.append((f"{PRIORS[MODELS[tier]]}: {row}, γ {gamma:g}", [picture(run, prompt, 0) for prompt in prompts]))
+    draw_lines(lines, [prompt.replace("a ", "", 1) for prompt in prompts], path)
 
 
 def draw_objects(runs: Runs, prompts: Sequence[str], path: Path) -> None:
@@ -213,11 +212,9 @@ PROBES: dict[str, Figure] = {
 
 
 def draw_probes(figures: Mapping[str, Figure], runs: Runs, folder: Path) -> None:
-    """Each figure and its table."""
+    """Each figure and its table, from the csv where the runs are gone."""
     for name, figure in figures.items():
-        table = figure.prepare(runs)
-        write_whole(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
-        figure.draw(table, runs, folder / f"{name}.png")
+        figure.draw(tabled(figure, runs, folder / f"{name}.csv"), runs, folder / f"{name}.png")
 
 
 PROMPTS = (
@@ -241,11 +238,11 @@ def main() -> None:
     write_whole(options.folder / "tables.txt", text.encode())
     draw_curves(prepare_curves(measures), options.folder / "gamma.png")
     draw_beside(prepare_beside(differences), options.folder / "beside.png")
+    runs = Runs(options.runs)
+    draw_probes(PROBES, runs, options.folder)
     if (options.runs / "index.json").exists():
-        runs = Runs(options.runs)
         draw_samples(runs, PROMPTS, options.folder / "samples.png")
         draw_objects(runs, ("a red motorbike", "a brown table", "a white sofa"), options.folder / "objects.png")
-        draw_probes(PROBES, runs, options.folder)
     print(text)
 
 

@@ -48,7 +48,7 @@ from sdi_bench.levels import Step
 from sdi_bench.models import builtin
 from sdi_bench.noise import Last
 from sdi_bench.pictures import side_by_side
-from sdi_bench.plotting.style import look, panels, save
+from sdi_bench.plotting.style import ordered, panels, save
 from sdi_bench.predictor import Predictor
 from sdi_bench.probes.base import rms
 from sdi_bench.schedules import scaled_linear
@@ -108,7 +108,7 @@ table = pd.DataFrame(found)
 
 figure, axes = panels(1, 1, width=5.0, height=3.2)
 for width, some in table.groupby("width"):
-    style = look([f"{each:g}" for each in widths])[f"{width:g}"]
+    style = ordered([f"{each:g}" for each in widths])[f"{width:g}"]
     axes[0][0].plot(some["sigma"], some["size"], label=f"width {width:g}", **style)
 axes[0][0].axhline(1, color="gray", linewidth=0.8)
 axes[0][0].axvline(float(schedule.level(0.2).sigma), color="gray", linestyle=":", linewidth=0.8)
@@ -209,4 +209,6 @@ for name in ("bounds", "guidance_pairs", "inversion_steps", "solvers"):
     if (FOLDER / f"{name}.png").is_file():
         one = named(name)
         display(Markdown(f"**{one.title}** {one.seen}"))
-        display(Image(FOLDER / f"{name}.png"))
+        for path in sorted(FOLDER.glob(f"{name}*.png")):
+            if path.stem in (name, f"{name}_pictures"):
+                display(Image(path))

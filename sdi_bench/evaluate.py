@@ -440,7 +440,8 @@ def experiment(
         plans = [plan for plan, *_ in preflight([*words, f"tier={tier}"])]
         if settings["tier"] not in (None, tier) or all(plan.missing for plan in plans):
             kept = of_before(tier, plans, earlier)
-            print(f"{tier}: {'as it was measured before' if len(kept['measures']) else 'not finished, left out'}")
+            if len(kept["measures"]) or settings["tier"] in (None, tier):
+                print(f"{tier}: {'as it was measured before' if len(kept['measures']) else 'not finished, left out'}")
             for table, frame in kept.items():
                 tables[table].append(frame)
             continue

@@ -35,7 +35,8 @@ def read(argv: Sequence[str], known: Sequence[str]) -> tuple[Path, list[str], Pa
         else:
             said[key] = value if equals else next(words, "")
     if len(folders) != 1:
-        raise ValueError(f"{' '.join(folders) or 'folder'}: name one results folder, as results/main")
+        hint = "; figures are said as figure=correlation,paths" if len(folders) > 1 else ""
+        raise ValueError(f"{' '.join(folders) or 'folder'}: name one results folder, as results/main{hint}")
     asked = said.get("figure", "all")
     names = list(known) if asked == "all" else asked.strip("[]").split(",")
     for name in names:

@@ -153,13 +153,6 @@ def test_the_frontier_has_all_rows_of_the_network(tmp_path) -> None:
         assert picture.size[0] > 500
 
 
-def test_names_beside_points_are_kept_apart_in_their_order() -> None:
-    places = np.array([0.0, 5.0, 0.1, 0.2, 9.0])
-    moved = family.apart(places, 1.0)
-    assert list(np.argsort(moved)) == list(np.argsort(places)) and np.diff(np.sort(moved)).min() > 0.998
-    assert np.isclose(moved.mean(), places.mean()) and moved[4] == 9.0
-
-
 def test_every_method_of_the_family_has_a_colour_and_the_items_that_are_shown() -> None:
     tiers = read_experiment("family")["tiers"]
     assert set(chain(*family.KINDS.values())) == {row for tier in tiers.values() for row in tier["rows"]}

@@ -278,6 +278,25 @@ def test_adding_a_family_of_checkpoints_is_what_contributing_says(tmp_path) -> N
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-2000:]
 
 
+def test_adding_a_noise_is_what_the_page_says(monkeypatch, tmp_path, capsys) -> None:
+    """All of the noise is SDS's own to the bit; half of it is not."""
+    page = (ROOT / "sdi_bench" / "README.md").read_text()
+    (module,), (yaml,) = blocks(page, "python"), [text for text in blocks(page, "yaml") if "half.Half" in text]
+    (command,) = [line for line in commands(page) if "--config-dir mine" in line]
+    (tmp_path / "mine" / "noise").mkdir(parents=True)
+    (tmp_path / "mine" / "half.py").write_text(module)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    few = ("prompt=3", "seeds=0..1", "grid.n_levels=5", "reference=null", "metric=[contrast]")
+    for share, same in (("0.5", False), ("1.0", True)):
+        (tmp_path / "mine" / "noise" / "half.yaml").write_text(yaml.replace("0.5", share))
+        words = shlex.split(command, comments=True)[3:]
+        assert exit_status(monkeypatch, importlib.import_module("sdi_bench.run").main, *words, *few, f"name=s{share}") == 0
+        (path,) = (tmp_path / "results" / f"s{share}").glob("sweep-*.csv")
+        found = pd.read_csv(path).set_index("run")["point"]
+        assert (found["sds noise=fresh"] == found["sds noise=half"]) == same
+
+
 def anchors(text: str) -> set[str]:
     """The names that GitHub gives to the headings of a page."""
     heads = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.S), flags=re.M)

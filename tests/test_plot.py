@@ -70,3 +70,20 @@ def test_the_published_page_is_what_the_yamls_say() -> None:
     for name in plot.names():
         assert (PUBLISHED / f"{name}.csv").stat().st_size > 0
         assert (PUBLISHED / f"{name}.png").stat().st_size > 0
+        pictured = isinstance(plot.named(name).figure, plot.Pictured)
+        assert (PUBLISHED / f"{name}_pictures.png").is_file() == pictured
+
+
+def test_without_runs_a_figure_is_drawn_from_its_csv_and_samples_stay(tmp_path: Path) -> None:
+    """The ink is that of the numbers: another number in the csv gives another picture, and the csv is left as it was."""
+    table = (PUBLISHED / "guidance.csv").read_text()
+    (tmp_path / "guidance_pictures.png").write_bytes(b"samples")
+    drawn = []
+    for text in (table, table, table.replace("0.0163597", "0.5163597")):
+        (tmp_path / "guidance.csv").write_text(text)
+        with pytest.raises(ValueError, match=r"guidance: .* has no index\.json"):
+            plot.plot(["guidance"], Runs(tmp_path), tmp_path)
+        assert (tmp_path / "guidance.csv").read_text() == text
+        drawn.append((tmp_path / "guidance.png").read_bytes())
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert (tmp_path / "guidance_pictures.png").read_bytes() == b"samples"

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import exit_status
+from matplotlib.colors import to_rgb
 from test_report import handmade, sweep
 
 from sdi_bench import plot, plotting
@@ -139,6 +140,7 @@ def test_what_is_wrong_is_a_line(folder: Path, tmp_path: Path, monkeypatch, caps
         ([folder, "figure=corelation"], "figure=corelation: did you mean correlation?"),
         ([folder, "figures=all"], "figures=all: no such setting; did you mean figure?"),
         ([], "name one results folder"),
+        (["results/mine", "correlation"], "as results/main; figures are said as figure=correlation,paths"),
         ([tmp_path / "none"], "no such folder"),
         ([run], "it is a run itself, name the folder that holds it"),
         ([tmp_path / "points", "figure=spectrum"], "not drawn: spectrum: the samples are points, not pictures"),
@@ -155,7 +157,7 @@ def test_every_sampler_and_kappa_has_a_look_of_its_own_everywhere() -> None:
     assert names <= {*style.FIXED}
     same = [{"held", "sdi_fast"}, {"ddim", "previous", "cached"}, {"sds", "fresh"}, {"sdi", "inversion"},
             {"sdi_released", "released"},
-            {"ism", "interval"}, {"ddpm", "mixed"}, {"cfd", "consistent"}, {"fixed point", "fixed_point"},
+            {"ism", "interval"}, {"ddpm", "mixed"}, {"cfd", "consistent"}, {"fixed point", "fixed_point", "Picard"},
             {"exact root", "exact_root"}, {"data", "train data"}]  # fmt: skip
     looks: dict[tuple[str, str], set[str]] = {}
     for name, look in style.FIXED.items():
@@ -164,3 +166,19 @@ def test_every_sampler_and_kappa_has_a_look_of_its_own_everywhere() -> None:
     made = style.look(["sds", "ddim-200", "sdi scale=3", "ddim", "_row"])
     assert made["sds"] == style.look(["nobody", "sds"])["sds"] and made["sds"]["color"] == style.RED
     assert made["ddim"]["color"] == made["ddim-200"]["color"] and made["ddim"]["linestyle"] != made["ddim-200"]["linestyle"]
+
+
+def test_one_that_bears_a_samplers_name_alone_has_its_look_whoever_comes_first() -> None:
+    made = style.look(["sdi, t_min .2", "sdi", "sdi, no entropy", "previous", "ddim"])
+    assert made["sdi"] == style.look(["sdi"])["sdi"] and made["sdi"]["markerfacecolor"] is None
+    assert made["sdi, t_min .2"]["markerfacecolor"] == "none" and made["sdi, t_min .2"]["color"] == style.TEAL
+    assert made["sdi, no entropy"]["color"] == style.paler(style.TEAL, 0.3) != style.TEAL
+    assert style.paler("#000000", 0.2) == "#333333"  # a fifth of 255 is 51
+    drawn = {(look["color"], look["marker"], look["linestyle"]) for look in made.values()}
+    assert len(drawn) == len(made)  # DDIM and the cached noise share a colour, and are told apart
+
+
+def test_shades_of_what_is_ordered_are_no_samplers_colour_and_go_from_pale_to_dark() -> None:
+    shades = [look["color"] for look in style.ordered(["1", "3", "7.5", "15", "30"]).values()]
+    light = [np.array(to_rgb(shade)) @ [0.2126, 0.7152, 0.0722] for shade in shades]
+    assert all(np.diff(light) < 0) and not {*shades} & {*style.COLOURS}

@@ -1,6 +1,7 @@
 """The page of a folder: what it shows is what the files say, it fetches nothing, and it works in a browser by keyboard."""
 
 import base64
+import colorsys
 import fcntl
 import io
 import json
@@ -19,6 +20,7 @@ import pandas as pd
 import pytest
 import yaml
 from commands import exit_status
+from matplotlib.colors import to_rgb
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -31,6 +33,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from sdi_bench import reading, report  # noqa: E402
+from sdi_bench.plotting.style import COLOURS, FIXED, NAMES  # noqa: E402
 from sdi_bench.report import __main__, films, grids, plots, tables, turntables  # noqa: E402
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -584,6 +587,26 @@ def test_what_is_undefined_stays_last_either_way(browser) -> None:
     assert with_gaps >= 2  # the reference has no distance to itself, data have no cost
 
 
+def test_panels_show_samplers_as_figures_do() -> None:
+    """Colour and marker are those of plotting.style, whatever else is in the table; an outline is matplotlib's own."""
+    frame = pd.DataFrame([
+        {"run": run, "gamma": gamma, "measure": "contrast", "point": 0.1, "low": 0.0, "high": 0.2, "unit": "log", "ideal": 0.0}
+        for run in ("sdi t_min=0.2", "sdi", "ddim", "data") for gamma in (1.0, 3.0)
+    ])  # fmt: skip
+    dots = {dot.label: dot for dot in plots.plot_of("all", frame).panels[0].dots}
+    for label, kind, hollow in (
+        ("sdi", "sdi", False),
+        ("sdi t_min=0.2", "sdi", True),
+        ("ddim", "ddim", False),
+        ("data", "data", False),
+    ):
+        colour, marker = FIXED[kind]
+        for gamma in ("1", "3"):
+            dot = dots[f"{label} γ {gamma}"]
+            assert (dot.colour, list(plots.SHAPES)[dot.shape], dot.hollow) == (NAMES[COLOURS.index(colour)], marker, hollow)
+    assert plots.outline("^") == "M0 -0.5L-0.5 0.5L0.5 0.5Z"  # points up, where y grows downwards
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1400])
 def test_it_is_as_wide_as_the_window_and_its_text_can_be_read(browser, scheme: str, width: int) -> None:
@@ -593,7 +616,7 @@ def test_it_is_as_wide_as_the_window_and_its_text_can_be_read(browser, scheme: s
     assert browser.ask(OVERFLOW) == 0 and browser.ask(UNNAMED) == []
     assert browser.ask("Promise.all([...document.images].filter(i => i.src).map(i => i.decode())).then(all => all.length)") > 50
     style = "getComputedStyle(document.documentElement).getPropertyValue"
-    names = ["ground", "raised", "text", "quiet", "link", *(f"s{k}" for k in range(plots.MARKS))]
+    names = ["ground", "raised", "text", "quiet", "link", *NAMES]
     colours = {name: browser.ask(f"{style}.call(getComputedStyle(document.documentElement), '--{name}')") for name in names}
 
     def luminance(colour: str) -> float:
@@ -606,7 +629,10 @@ def test_it_is_as_wide_as_the_window_and_its_text_can_be_read(browser, scheme: s
     for ground in ("ground", "raised"):
         for name in names[2:]:
             low, high = sorted((luminance(colours[ground]), luminance(colours[name])))
-            assert (high + 0.05) / (low + 0.05) >= (7 if name in ("text", "quiet", "link") else 4.5), (ground, name)
+            assert (high + 0.05) / (low + 0.05) >= (7 if name in ("text", "quiet", "link") else 3), (ground, name)
+    for name, colour in zip(NAMES, COLOURS, strict=True):  # another tone of the figures' own
+        hue, figures = (colorsys.rgb_to_hls(*to_rgb(one.strip()))[0] for one in (colours[name], colour))
+        assert abs(hue - figures) < 0.01 or name == "grey", name
     assert browser.complaints() == []
 
 

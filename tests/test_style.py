@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,10 @@ def test_a_built_wheel_works_away_from_the_checkout(tmp_path) -> None:
     subprocess.run(words, check=True, capture_output=True)
     site = tmp_path / "site"
     wheel = next(tmp_path.glob("*.whl"))
+    held = set(zipfile.ZipFile(wheel).namelist())
+    for place, there in (("sdi_bench", "sdi_bench"), ("conf", "sdi_bench/conf"), ("hydra_plugins", "hydra_plugins")):
+        files = [path for path in (ROOT / place).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        assert {f"{there}/{path.relative_to(ROOT / place).as_posix()}" for path in files} <= held
     subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(site)], check=True)
     run = ["sampler=sds", "seeds=0..1", "prompt=owl", "grid.n_levels=3", "reference.grid.n_levels=3", "metric=[contrast]"]
     code = "import sdi_bench; print(sdi_bench.__file__)"

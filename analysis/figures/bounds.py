@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sdi_bench.pictures import shown
-from sdi_bench.plotting.style import look, panels, save
+from sdi_bench.plotting.style import legend, ordered, panels, save, tile, whiskers
 
 from ..runs import Run, Runs
+from ..text import titled
 
 
 @dataclass(frozen=True)
@@ -32,44 +32,39 @@ class Bounds:
         return pd.DataFrame(found)
 
     def draw(self, table: pd.DataFrame, runs: Runs, path: Path) -> None:
-        """Above: the measures, a line a width, DDIM's value dotted. Below: one item, a row a width, a column a bound."""
+        """A panel a measure, a line a width; DDIM's value dotted."""
         widths = sorted(table["width"].unique())
-        bounds = [np.nan, *sorted(table["t_min"].dropna().unique())]
-        names = ["none", *(f"{bound:g}" for bound in bounds[1:])]
-        figure, axes = panels(1, len(self.measures) + 1, width=3.2, height=3.4, gridspec_kw={"width_ratios": [1, 1, 1, 2.1]})
-        styles = look([f"{width:g}" for width in widths])
-        for axis, measure in zip(axes[0], self.measures, strict=False):
+        names = ["none", *(f"{bound:g}" for bound in sorted(table["t_min"].dropna().unique()))]
+        figure, (axes,) = panels(1, len(self.measures), width=4.0, height=3.0)
+        styles = ordered([f"{width:g}" for width in widths])
+        for axis, measure in zip(axes, self.measures, strict=True):
             for i, width in enumerate(widths):
                 some = table[(table["width"] == width) & (table["measure"] == measure)]
                 sdi = some[some["sampler"] == "sdi"].sort_values("t_min", na_position="first")
-                style = styles[f"{width:g}"]
-                reach = [sdi["point"] - sdi["low"], sdi["high"] - sdi["point"]]
-                places = np.arange(len(sdi)) + 0.08 * (i - 1.5)
-                axis.errorbar(places, sdi["point"], reach, capsize=2, label=f"width {width:g}", **style)
+                style, places = styles[f"{width:g}"], np.arange(len(sdi)) + 0.08 * (i - 1.5)
+                axis.errorbar(places, sdi["point"], whiskers(sdi), capsize=2, label=f"SDI, width {width:g}", **style)
                 for value in some[some["sampler"] == "ddim"]["point"]:
-                    axis.axhline(value, color=style["color"], linestyle=":", linewidth=1)
+                    axis.axhline(value, color=style["color"], linestyle=":", linewidth=1.2)
             axis.set_xticks(range(len(names)), names)
-            axis.set(title=f"{measure} ({table[table['measure'] == measure]['unit'].iloc[0]})", xlabel="t_min of the inversion")
-            axis.title.set_fontsize(9)
-        axes[0][0].legend(fontsize=7)
-        place = {(run.listed.row, *settings(run).values()): run for run in runs.tier(self.tier)}
-        blank = None
-        rows = []
-        for width in widths:
-            row = [shown(place["ddim", width, None].images[1][self.item])]
-            row += [shown(place["sdi", width, None if np.isnan(bound) else bound].images[1][self.item]) for bound in bounds]
-            blank = np.ones((len(row[0]), 2, 3)) if blank is None else blank
-            rows.append(np.concatenate([part for picture in row for part in (picture, blank)], axis=1))
-        axis = axes[0][-1]
-        axis.imshow(np.concatenate(rows, axis=0), interpolation="nearest")
-        size = rows[0].shape[0]
-        axis.set_xticks([size / 2 + i * (size + 2) for i in range(len(names) + 1)], ["DDIM", *names], fontsize=8)
-        axis.set_yticks([size / 2 + i * size for i in range(len(widths))], [f"width {width:g}" for width in widths], fontsize=8)
-        axis.set_title(
-            f"DDIM (dotted on the left), and SDI by t_min: {place['ddim', widths[0], None].images[0][self.item].prompt}",
-            fontsize=9,
-        )
-        axis.set_xlabel("t_min of the inversion")
+            axis.set_title(titled(measure), fontsize=9)
+            axis.set_xlabel("lowest time the inversion asks at, t_min (dotted: DDIM)", fontsize=8)
+            axis.tick_params(labelsize=8)
+        legend(figure, axes)
+        save(figure, path)
+
+    def draw_pictures(self, runs: Runs, path: Path) -> None:
+        """One item: a row a width, a column a bound, DDIM first."""
+        made = {(run.listed.row, *settings(run).values()): run for run in runs.tier(self.tier)}
+        widths = sorted({width for _, width, _ in made if width is not None})
+        bounds = [None, *sorted({bound for _, _, bound in made if bound is not None})]
+        figure, axes = panels(len(widths), 1 + len(bounds), width=1.1, height=1.1)
+        for line, width in zip(axes, widths, strict=True):
+            cells = [("DDIM", made["ddim", width, None])]
+            cells += [(f"SDI, t_min\n{'none' if bound is None else bound}", made["sdi", width, bound]) for bound in bounds]
+            for axis, (title, run) in zip(line, cells, strict=True):
+                name = f"width {width:g}" if axis is line[0] else ""
+                tile(axis, run.images[1][self.item], name, title if line is axes[0] else "")
+        figure.suptitle(str(made["ddim", widths[0], None].images[0][self.item].prompt), fontsize=9)
         save(figure, path)
 
 

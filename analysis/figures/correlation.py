@@ -11,6 +11,7 @@ from sdi_bench.plotting.correlation import over_pixels, over_seeds
 from sdi_bench.plotting.style import panels, save
 
 from ..runs import Run, Runs
+from ..text import prior_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Correlation:
 
     def draw(self, table: pd.DataFrame, runs: Runs, path: Path) -> None:
         """Matrices, noisiest level first; blue is against, red is along."""
-        figure, axes = panels(len(self.tiers), len(self.rows), width=2.0, height=2.2)
+        figure, axes = panels(len(self.tiers), len(self.rows), width=2.0, height=1.8)
         image = None
         for line, tier in zip(axes, self.tiers, strict=True):
             for axis, row in zip(line, self.rows, strict=True):
@@ -51,9 +52,12 @@ class Correlation:
                 axis.set_xticks(ticks, [f"{sigmas[k]:.2g}" for k in ticks], fontsize=7)
                 axis.set_yticks(ticks, [f"{sigmas[k]:.2g}" for k in ticks], fontsize=7)
                 axis.set_title(row if tier == self.tiers[0] else "", fontsize=9)
-            line[0].set_ylabel(f"{tier.split()[-1]}\nnoise level σ", fontsize=8)
+                axis.set_xlabel("noise level σ" if tier == self.tiers[-1] else "", fontsize=8)
+            line[0].set_ylabel(f"{prior_of(tier)}\nnoise level σ", fontsize=8)
         assert image is not None
-        figure.colorbar(image, ax=[axis for line in axes for axis in line], label=f"correlation {self.shown}", shrink=0.7)
+        bar = figure.colorbar(image, ax=[axis for line in axes for axis in line], shrink=0.8, aspect=15)
+        bar.set_label(f"correlation of κ\n{self.shown}", fontsize=8)
+        bar.ax.tick_params(labelsize=7)
         save(figure, path)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sdi_bench.plotting.style import look, panels, save
+from sdi_bench.plotting.style import legend, ordered, panels, save, whiskers
 
 from ..runs import Run, Runs
+from ..text import prior_of, titled
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Doses:
         """A row a tier, a column a measure: left of the gap lam from DDIM (0) over DDPM (1) to SDS, right of it K from 1 up."""
         n_columns = max(len(measures) for measures in self.measures.values())
         figure, axes = panels(len(self.measures), n_columns, width=3.2, height=2.8)
+        levels = sorted(table["n_levels"].unique())
+        styles = ordered([f"{n:g}" for n in levels])
         for row, (tier, measures) in zip(axes, self.measures.items(), strict=True):
             some = table[table["tier"] == tier]
             doses = [("mixed", lam) for lam in sorted(some[some["kind"] == "mixed"]["dose"].unique())]
@@ -40,23 +43,23 @@ class Doses:
             places = {key: i + (0.6 if key in draws else 0) for i, key in enumerate([*doses, *draws])}
             named = {0.0: "0\nDDIM", 1.0: "1\nDDPM", np.inf: "∞\nSDS"}
             ticks = [named.get(lam, f"{lam:g}") for _, lam in doses] + [f"{k:g}" for _, k in draws]
-            styles = look([f"{n:g}" for n in sorted(some["n_levels"].unique())])
             for axis, measure in zip(row, measures, strict=False):
                 for n_levels, line in some[some["measure"] == measure].groupby("n_levels"):
                     keys = list(zip(line["kind"], line["dose"], strict=True))
                     for kind in (doses, draws):
                         chosen = line[[key in kind for key in keys]].sort_values("dose")
-                        at = [places[key] for key in zip(chosen["kind"], chosen["dose"], strict=True)]
-                        reach = [chosen["point"] - chosen["low"], chosen["high"] - chosen["point"]]
-                        label = f"{n_levels:g} levels" if kind is doses else None
-                        axis.errorbar(at, chosen["point"], reach, label=label, capsize=1.5, **styles[f"{n_levels:g}"])
+                        aside = 0.06 * (levels.index(n_levels) - (len(levels) - 1) / 2)
+                        at = [places[key] + aside for key in zip(chosen["kind"], chosen["dose"], strict=True)]
+                        style = styles[f"{n_levels:g}"] | {"label": f"{n_levels:g} levels" if kind is doses else None}
+                        axis.errorbar(at, chosen["point"], whiskers(chosen), capsize=1.5, **style)
                 axis.set_xticks(list(places.values()), ticks, fontsize=7)
                 axis.axvline(len(doses) - 0.2, color="gray", linewidth=0.7)
                 axis.set_xlabel("λ of mixed κ    |    K draws averaged", fontsize=8)
-                axis.set_title(f"{tier.split()[-1]}: {measure}", fontsize=9)
+                axis.set_title(f"{prior_of(tier)}: {titled(measure)}", fontsize=8)
+                axis.tick_params(axis="y", labelsize=8)
             for axis in row[len(measures) :]:
                 axis.set_axis_off()
-            row[0].legend(fontsize=7)
+        legend(figure, axes[0])
         save(figure, path)
 
 

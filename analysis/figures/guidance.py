@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from sdi_bench.plotting.style import look, save, tile, told, whiskers
+from sdi_bench.plotting.style import legend, look, panels, save, tile, told, whiskers
 
 from ..runs import Runs
+from ..text import prior_of, titled
 from .tiles import picture
 
 KEPT = ["tier", "run", "gamma", "measure", "point", "low", "high", "n", "diverged"]
@@ -31,45 +32,41 @@ class Guidance:
         return found.loc[kept, KEPT].reset_index(drop=True)
 
     def draw(self, table: pd.DataFrame, runs: Runs, path: Path) -> None:
-        """Pictures above, measures over gamma below."""
-        figure = plt.figure(figsize=(12, 5.1 * len(self.tiers)), layout="constrained")
+        """A row of panels a tier: measures over gamma, a line a sampler."""
+        columns = max(map(len, self.measures.values()))
+        figure, axes = panels(len(self.tiers), columns, width=3.0, height=2.5)
         styles = look(list(dict.fromkeys(table["run"])))
-        for block, tier in zip(figure.subfigures(len(self.tiers), 1, squeeze=False)[:, 0], self.tiers, strict=True):
-            block.suptitle(tier.split()[-1], fontsize=10, fontweight="bold")
-            above, below = block.subfigures(2, 1, height_ratios=[1.15, 1])
-            self.pictures(above, runs, tier)
+        for line, tier in zip(axes, self.tiers, strict=True):
             some = table[table["tier"] == tier]
-            axes = below.subplots(1, len(self.measures[tier]), squeeze=False)[0]
-            for axis, measure in zip(axes, self.measures[tier], strict=True):
+            gammas = sorted(set(some["gamma"]))
+            for axis, measure in zip(line, self.measures[tier], strict=False):
                 for k, (run, rows) in enumerate(some[some["measure"] == measure].groupby("run", sort=False)):
-                    axis.errorbar(
-                        rows["gamma"] * 1.06 ** (k - 1),
-                        rows["point"],
-                        yerr=whiskers(rows),
-                        capsize=2,
-                        label=told(run),
-                        **styles[str(run)],
-                    )
-                gammas = sorted(set(some["gamma"]))
+                    at = rows["gamma"] * 1.06 ** (k - 1)
+                    axis.errorbar(at, rows["point"], yerr=whiskers(rows), capsize=2, label=told(run), **styles[str(run)])
                 axis.set(xscale="log", xticks=gammas, xticklabels=[f"{gamma:g}" for gamma in gammas])
-                axis.set_title(measure, fontsize=9)
+                axis.set_title(f"{prior_of(tier)}: {titled(measure)}", fontsize=8)
                 axis.set_xlabel("guidance γ", fontsize=8)
                 axis.minorticks_off()
                 axis.tick_params(labelsize=8)
                 if measure in ("contrast", "sharpness", "saturation"):
                     axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
-            named = axes[0].get_legend_handles_labels()
-            below.legend(*named, loc="outside lower center", ncols=len(styles), fontsize=9, frameon=False)
+            for axis in line[len(self.measures[tier]) :]:
+                axis.set_axis_off()
+        legend(figure, [axis for line in axes for axis in line])
         save(figure, path)
 
-    def pictures(self, block: plt.Figure, runs: Runs, tier: str) -> None:
-        """Samplers down, guidance across, prompts side by side."""
-        made = runs.tier(tier)
-        rows, gammas = list(dict.fromkeys(run.row for run in made)), sorted({run.gamma for run in made})
-        prompts = self.prompts[tier]
-        axes = block.subplots(len(rows), len(prompts) * len(gammas), squeeze=False)
-        for run in made:
-            for k, prompt in enumerate(prompts):
-                i, j = rows.index(run.row), k * len(gammas) + gammas.index(run.gamma)
-                title = f"γ = {run.gamma:g}" if i == 0 else ""
-                tile(axes[i][j], picture(run, prompt, self.seed), run.row if j == 0 else "", title)
+    def draw_pictures(self, runs: Runs, path: Path) -> None:
+        """A block a tier: samplers down, guidance across, prompts side by side."""
+        figure = plt.figure(figsize=(12, 2.7 * len(self.tiers)), layout="constrained")
+        for block, tier in zip(figure.subfigures(len(self.tiers), 1, squeeze=False)[:, 0], self.tiers, strict=True):
+            block.suptitle(prior_of(tier), fontsize=10, fontweight="bold")
+            made = runs.tier(tier)
+            rows, gammas = list(dict.fromkeys(run.row for run in made)), sorted({run.gamma for run in made})
+            prompts = self.prompts[tier]
+            axes = block.subplots(len(rows), len(prompts) * len(gammas), squeeze=False)
+            for run in made:
+                for k, prompt in enumerate(prompts):
+                    i, j = rows.index(run.row), k * len(gammas) + gammas.index(run.gamma)
+                    title = f"γ = {run.gamma:g}" if i == 0 else ""
+                    tile(axes[i][j], picture(run, prompt, self.seed), run.row if j == 0 else "", title)
+        save(figure, path)

@@ -7,11 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
-from sdi_bench.plotting.style import save, tile
+from sdi_bench.plotting.style import panels, save, tile
 
 from ..runs import Runs
+from ..text import prior_of, titled
 from .tiles import picture
+
+FRAME = "#e07a00"
+"""Around what is as near as the best: a colour of no sampler."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +51,25 @@ class GuidancePairs:
         return made.assign(near=held["point"].between(held["low_least"], held["high_least"]))
 
     def draw(self, table: pd.DataFrame, runs: Runs, path: Path) -> None:
-        """Per tier: an item's pictures, and a map per measure, shaded by how far it is off; a frame is around what is near."""
-        columns = 3
-        cells = [(tier, name) for tier in self.tiers for name in ("", *self.measures[tier])]
-        n_rows = -(-len(cells) // columns)
-        figure = plt.figure(figsize=(12.2, 2.75 * n_rows), layout="constrained")
-        blocks = figure.subfigures(n_rows, columns, squeeze=False).ravel()
-        for block, (tier, measure) in zip(blocks, cells, strict=False):
-            if measure:
+        """A row of maps a tier, a map a measure, shaded by how far it is off; a frame is around what is near."""
+        figure, axes = panels(len(self.tiers), max(map(len, self.measures.values())), width=3.3, height=2.6)
+        for line, tier in zip(axes, self.tiers, strict=True):
+            for axis, measure in zip(line, self.measures[tier], strict=False):
                 rows = table[(table["tier"] == tier) & (table["measure"] == measure)]
-                self.map(block, rows, f"{tier.split()[-1]}: {measure}")
-            else:
-                self.pictures(block, runs, tier)
+                self.map(axis, rows, f"{prior_of(tier)}: {titled(measure)}")
+            for axis in line[len(self.measures[tier]) :]:
+                axis.set_axis_off()
         save(figure, path)
 
-    def map(self, block: plt.Figure, rows: pd.DataFrame, title: str) -> None:
+    def draw_pictures(self, runs: Runs, path: Path) -> None:
+        """A block a tier: one item, gamma of the inversion across and of the sampler down."""
+        figure = plt.figure(figsize=(6.0 * len(self.tiers), 4.4), layout="constrained")
+        for block, tier in zip(figure.subfigures(1, len(self.tiers), squeeze=False)[0], self.tiers, strict=True):
+            self.pictures(block, runs, tier)
+        save(figure, path)
+
+    def map(self, axis: Axes, rows: pd.DataFrame, title: str) -> None:
         """Values with gamma_inv across and gamma_fwd down."""
-        axis = block.subplots()
         points = rows.pivot(index="gamma_fwd", columns="gamma_inv", values="point")
         off = rows.pivot(index="gamma_fwd", columns="gamma_inv", values="off").to_numpy()
         near = rows.pivot(index="gamma_fwd", columns="gamma_inv", values="near").to_numpy()
@@ -74,7 +81,7 @@ class GuidancePairs:
                 j, i, f"{value:.2f}", ha="center", va="center", fontsize=7.5, color="white" if shade[i, j] > 0.55 else "black"
             )
             if near[i, j]:
-                axis.add_patch(plt.Rectangle((j - 0.47, i - 0.45), 0.94, 0.9, fill=False, edgecolor="#d1495b", linewidth=1.4))
+                axis.add_patch(plt.Rectangle((j - 0.47, i - 0.45), 0.94, 0.9, fill=False, edgecolor=FRAME, linewidth=1.6))
         axis.set_xticks(range(points.shape[1]), [f"{value:g}" for value in points.columns], fontsize=8)
         axis.set_yticks(range(points.shape[0]), [f"{value:g}" for value in points.index], fontsize=8)
         axis.set_xlabel("γ of the inversion", fontsize=8)
@@ -86,7 +93,9 @@ class GuidancePairs:
         made = {(float(run.config["sampler"]["noise"]["guidance_scale"]), run.gamma): run for run in runs.tier(tier)}
         across, down = (sorted({pair[k] for pair in made}) for k in (0, 1))
         axes = block.subplots(len(down), len(across), squeeze=False)
-        block.suptitle(f"{tier.split()[-1]}: “{self.prompts[tier]}”, the same item", fontsize=9)
+        block.suptitle(f"{prior_of(tier)}: “{self.prompts[tier]}”, the same item", fontsize=9)
+        block.supxlabel("γ of the inversion", fontsize=8)
+        block.supylabel("γ of the sampler", fontsize=8)
         for (inverse, forward), run in made.items():
             i, j = down.index(forward), across.index(inverse)
             image = picture(run, self.prompts[tier], self.seed)

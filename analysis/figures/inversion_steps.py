@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from sdi_bench.plotting.style import panels, save, whiskers
+from sdi_bench.plotting.style import look, panels, save, whiskers
 
 from ..runs import Runs
+from ..text import prior_of, titled
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,16 @@ class InversionSteps:
         """A panel a measure; the last is the cost."""
         columns = 1 + max(len(names) for names in self.measures.values())
         figure, axes = panels(len(self.tiers), columns, width=12.2 / columns, height=2.5)
+        style = look(["sdi"])["sdi"]
         for line, tier in zip(axes, self.tiers, strict=True):
             some = table[table["tier"] == tier]
             for axis, measure in zip(line, self.measures[tier], strict=False):
                 rows = some[some["measure"] == measure]
-                axis.errorbar(
-                    rows["n_steps"], rows["point"], yerr=whiskers(rows), marker="o", markersize=4, capsize=2, color="#0b3c5d"
-                )
-                axis.set_title(f"{tier.split()[-1]}: {measure}", fontsize=8)
+                axis.errorbar(rows["n_steps"], rows["point"], yerr=whiskers(rows), capsize=2, **style)
+                axis.set_title(f"{prior_of(tier)}:\n{titled(measure)}", fontsize=8)
             cost = some.drop_duplicates("n_steps")
-            line[-1].plot(cost["n_steps"], cost["rows"], marker="s", markersize=4, color="#d1495b")
-            line[-1].set_title("network rows an image", fontsize=8)
+            line[-1].plot(cost["n_steps"], cost["rows"], **style)
+            line[-1].set_title(f"{prior_of(tier)}:\nnetwork rows an image", fontsize=8)
             line[-1].set_ylim(bottom=0)
             for axis in line[len(self.measures[tier]) : -1]:
                 axis.axis("off")

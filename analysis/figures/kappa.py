@@ -6,19 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator
 
-from sdi_bench.plotting.style import look, panels, save, told
+from sdi_bench.plotting.style import legend, look, over_sigma, panels, save, told
 
 from ..runs import Runs, interval
+from ..text import prior_of
 
 SHOWN = {
-    "to DDIM's noise": "cosine to DDIM's noise, same item",
-    "to x0": "cosine to x0 before, less its mean",
-    "in the object": "energy in the object / its share of pixels",
-    "size": "rms",
+    "to DDIM's noise": "cosine to DDIM's noise",
+    "to x0": "cosine to x0, less its mean",
+    "in the object": "energy in the object\nover its share of pixels",
+    "size": "rms (white: 1)",
     "neighbours": "correlation of\nneighbouring pixels",
     "kurtosis": "excess kurtosis",
-    "tilt": "low- over high-frequency\npower, log2",
+    "tilt": "low- over high-frequency\npower (log2)",
 }
 """measure -> how it is headed."""
 
@@ -56,7 +58,7 @@ class Kappa:
     def draw(self, table: pd.DataFrame, runs: Runs, path: Path) -> None:
         """A column a measure, lines over the noise level."""
         shown = [name for name in SHOWN if name in set(table["measure"])]
-        figure, axes = panels(len(self.tiers), len(shown), width=2.0, height=2.4)
+        figure, axes = panels(len(self.tiers), len(shown), width=2.0, height=2.5)
         styles = look(self.rows)
         for line, tier in zip(axes, self.tiers, strict=True):
             for axis, measure in zip(line, shown, strict=True):
@@ -66,17 +68,17 @@ class Kappa:
                     continue
                 for row, rows in some.groupby("row", sort=False):
                     axis.plot(rows["sigma"], rows["point"], label=told(row), **styles[str(row)])
-                axis.set_xscale("log")
-                axis.invert_xaxis()
+                over_sigma(axis.xaxis)
+                if tier != self.tiers[-1]:
+                    axis.set_xlabel("")
+                axis.xaxis.set_major_locator(LogLocator())
                 if measure == "size":
                     axis.set_yscale("log")
                     axis.set_yticks([0.1, 1, 10, 100, 1000], ["0.1", "1", "10", "100", "1000"])
                     axis.minorticks_off()
                 axis.tick_params(labelsize=7)
-                axis.set_title(f"{tier.split()[-1]}: {SHOWN[measure]}".replace(" / ", "\n/ ").replace(", ", ",\n"), fontsize=7)
-        for axis in axes[-1]:
-            axis.set_xlabel("noise level σ", fontsize=8)
-        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=8, fontsize=8, frameon=False)
+                axis.set_title(f"{prior_of(tier)}:\n{SHOWN[measure]}", fontsize=7)
+        legend(figure, axes[0])
         save(figure, path)
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sdi_bench.plotting.style import look, panels, save
+from sdi_bench.plotting.style import look, panels, save, whiskers
 
 from ..runs import Runs, interval
+from ..text import prior_of
+
+SAID = {"length": "length of x0's path (rms)", "straightness": "straightness of the path (1: a line)"}
 
 
 @dataclass(frozen=True)
@@ -50,17 +53,18 @@ class Paths:
             for axis, what in zip(line, ("length", "straightness"), strict=False):
                 rows = some[some["what"] == what].set_index("row").loc[names]
                 for i, (row, value) in enumerate(rows.iterrows()):
-                    reach = [[value["point"] - value["low"]], [value["high"] - value["point"]]]
-                    axis.errorbar([value["point"]], [i], xerr=reach, capsize=2, **styles[str(row)])
+                    axis.errorbar([value["point"]], [i], xerr=whiskers(value.to_frame().T), capsize=2, **styles[str(row)])
                 axis.set_yticks(range(len(names)), names if what == "length" else [], fontsize=8)
                 axis.set_ylim(len(names) - 0.5, -0.5)
-                axis.set_title(f"{tier.split()[-1]}: {what} of x0(t)" + (" (rms)" if what == "length" else ""), fontsize=9)
+                axis.set_title(f"{prior_of(tier)}: {SAID[what]}", fontsize=9)
+                axis.tick_params(axis="x", labelsize=8, labelbottom=True)
             line[0].set_xscale("log")
             line[0].set_xticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
             line[0].minorticks_off()
             for name, rows in some[some["what"] == "turn"].groupby("row", sort=False):
                 line[2].plot(rows["state"], rows["point"], markevery=8, **styles[str(name)])
             line[2].axhline(0, color="gray", linewidth=0.7)
-            line[2].set_title(f"{tier.split()[-1]}: cosine between successive changes", fontsize=9)
-        axes[-1][2].set_xlabel("step")
+            line[2].set_title(f"{prior_of(tier)}: cosine between successive changes of x0", fontsize=9)
+            line[2].set_xlabel("step", fontsize=8)
+            line[2].tick_params(labelsize=8, labelbottom=True)
         save(figure, path)

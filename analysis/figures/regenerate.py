@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 
-from sdi_bench.plotting.style import look, plain, save, tile, whiskers
+from sdi_bench.plotting.style import legend, ordered, panels, plain, save, tile, whiskers
 
 from ..runs import Run, Runs, interval
+from ..text import prior_of
 from .tiles import place_of
 
 
@@ -44,43 +44,40 @@ class Regenerate:
         return pd.DataFrame(found)
 
     def draw(self, table: pd.DataFrame, runs: Runs, path: Path) -> None:
-        """Errors and noise sizes per pair above, pictures below."""
-        made = runs.tier(self.pictured)
-        n_rows = len(self.prompts) * len(made)
-        figure = plt.figure(figsize=(12.2, 5.2 + 1.25 * n_rows), layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=[5.0, 1.25 * n_rows])
-        panels = above.subplots(2, len(self.tiers), squeeze=False, sharex="col")
-        styles = look([str(levels) for levels in dict.fromkeys(table["levels"])])
+        """Errors above and noise sizes below, for each pair."""
+        figure, axes = panels(2, len(self.tiers), width=12.2 / len(self.tiers), height=2.5, sharex="col")
+        styles = ordered([str(levels) for levels in sorted(set(table["levels"]))])
         for j, tier in enumerate(self.tiers):
             some = table[table["tier"] == tier]
             names = list(dict.fromkeys(some["pair"]))
             for k, (levels, rows) in enumerate(some.groupby("levels", sort=False)):
                 style = styles[str(levels)] | {"linestyle": "none", "markersize": 6}
                 place = np.arange(len(names)) + 0.12 * k
-                panels[0][j].errorbar(place, rows["point"], yerr=whiskers(rows), capsize=3, label=f"{levels} levels", **style)
-                panels[1][j].plot(place, rows["noise_size"], **style)
-            panels[0][j].set_title(f"{tier.split()[-1]}: sampled at γ = {some['source_gamma'].iloc[0]:g}", fontsize=9)
-            panels[1][j].set_xticks(range(len(names)), names)
-            panels[1][j].set_xlabel("(γ up, γ down)", fontsize=8)
-            panels[1][j].axhline(1, color="0.6", linewidth=0.8, zorder=0)
-            panels[1][j].set_ylim(0, 1.1 * some["noise_size"].max())
-            panels[0][j].set_yscale("log")
-            plain(panels[0][j].yaxis)
-            for axis in (panels[0][j], panels[1][j]):
+                axes[0][j].errorbar(place, rows["point"], yerr=whiskers(rows), capsize=3, label=f"{levels} levels", **style)
+                axes[1][j].plot(place, rows["noise_size"], **style)
+            axes[0][j].set_title(f"{prior_of(tier)}: sampled at γ = {some['source_gamma'].iloc[0]:g}", fontsize=9)
+            axes[1][j].set_xticks(range(len(names)), names)
+            axes[1][j].set_xlabel("(γ up, γ down)", fontsize=8)
+            axes[1][j].axhline(1, color="0.6", linewidth=0.8, zorder=0)
+            axes[1][j].set_ylim(0, 1.1 * some["noise_size"].max())
+            axes[0][j].set_yscale("log")
+            plain(axes[0][j].yaxis)
+            for axis in (axes[0][j], axes[1][j]):
                 axis.tick_params(labelsize=8)
-        panels[0][0].set_ylabel("rms error of the image", fontsize=8)
-        panels[1][0].set_ylabel("rms of the noise (white: 1)", fontsize=8)
-        panels[0][0].legend(fontsize=8, frameon=False)
-        self.pictures(below, made)
+        axes[0][0].set_ylabel("rms error of the image", fontsize=8)
+        axes[1][0].set_ylabel("rms of the noise (white: 1)", fontsize=8)
+        legend(figure, axes[0])
         save(figure, path)
 
-    def pictures(self, block: plt.Figure, made: Sequence[Run]) -> None:
+    def draw_pictures(self, runs: Runs, path: Path) -> None:
         """The source, then what comes back per pair; an item and a number of levels each row."""
+        made = runs.tier(self.pictured)
         pairs = pairs_of(made[0])
-        axes = block.subplots(len(self.prompts) * len(made), 1 + len(pairs), squeeze=False)
+        figure, axes = panels(len(self.prompts) * len(made), 1 + len(pairs), width=12.2 / (1 + len(pairs)), height=1.25)
         for i, (prompt, run) in enumerate((prompt, run) for prompt in self.prompts for run in made):
             items, arrays = run.probed
             at = place_of(items, prompt, self.seed)
             tile(axes[i][0], arrays["source"][at], run.row.replace(" ", "\n"), "source" if i == 0 else "")
             for k, pair in enumerate(pairs):
                 tile(axes[i][k + 1], arrays["back"][at, k], title=pair if i == 0 else "")
+        save(figure, path)

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sdi_bench.plotting.style import look, panels, plain, save, told
+from sdi_bench.plotting.style import legend, look, panels, plain, save, told
 
 from ..runs import Runs, interval
+from ..text import prior_of
 
 FLOOR = 1e-3
 """Residuals below this are shown at it: roots to rounding."""
@@ -70,7 +71,7 @@ class Residual:
                     )
                     size.plot(rows["sigma"], rows["size"].clip(lower=SMALL), **style)
                 size.axhline(1, color="0.6", linewidth=0.8, zorder=0)
-                error.set_title(f"{tier.split()[-1]}: x0 {at}", fontsize=9)
+                error.set_title(f"{prior_of(tier)}: x0 {at}", fontsize=9)
                 for axis in (error, size):
                     axis.set(xscale="log", yscale="log")
                     axis.tick_params(labelsize=8)
@@ -82,6 +83,5 @@ class Residual:
             axis.set_xlabel("noise level σ", fontsize=8)
             plain(axis.xaxis)
         axes[0][0].invert_xaxis()
-        handles, labels = axes[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+        legend(figure, axes[0])
         save(figure, path)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from sdi_bench.plotting.style import look, panels, plain, save, told
+from sdi_bench.plotting.style import ordered, over_sigma, panels, save, told, upright
 
 from ..runs import Runs, interval
+from ..text import prior_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Roots:
         """Over sigma, a line a guidance scale; 1 is where Picard's iteration stops to converge, and a single root."""
         tiers = [*self.steepness, self.roots]
         figure, axes = panels(1, len(tiers), width=12.2 / len(tiers), height=3.4)
-        styles = look([f"γ = {gamma:g}" for gamma in sorted(set(table["gamma"]))])
+        styles = ordered([f"γ = {gamma:g}" for gamma in sorted(set(table["gamma"]))])
         for axis, tier in zip(axes[0], tiers, strict=True):
             for gamma, rows in table[table["tier"] == tier].groupby("gamma"):
                 name = f"γ = {gamma:g}"
@@ -46,15 +47,11 @@ class Roots:
                     rows["sigma"], rows["low"].clip(lower=1e-3), rows["high"], alpha=0.15, color=styles[name]["color"]
                 )
             axis.axhline(1, color="0.4", linewidth=0.8, zorder=0)
-            axis.set(xscale="log", xlabel="noise level σ")
-            plain(axis.xaxis)
-            axis.invert_xaxis()
-            axis.tick_params(labelsize=8)
+            over_sigma(axis.xaxis)
             axis.legend(fontsize=7, frameon=False)
             if tier != self.roots:
-                axis.set(yscale="log")
-                plain(axis.yaxis)
-                axis.set_title(f"{tier.split()[-1]}: spectral radius of κ → ε", fontsize=9)
+                upright(axis.yaxis, table[table["tier"] == tier]["point"])
+                axis.set_title(f"{prior_of(tier)}: spectral radius of κ → ε", fontsize=9)
         axes[0][-1].yaxis.set_major_locator(MaxNLocator(integer=True))
         axes[0][-1].set_title("on the line: roots of eq. 8 found, mean over items", fontsize=9)
         save(figure, path)

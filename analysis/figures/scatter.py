@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sdi_bench.plotting.style import look, panels, save, told
+from sdi_bench.plotting.style import legend, look, over_sigma, panels, save, told
 
 from ..runs import Run, Runs, interval
+from ..text import prior_of
 
 FAINTEST = 1e-9
 """A variance below this is none: rounding, or a kappa without draws. It has no place on a logarithmic axis."""
@@ -46,19 +47,19 @@ class Scatter:
     def draw(self, table: pd.DataFrame, runs: Runs, path: Path) -> None:
         """A row of panels a model; columns: over draws, signal to noise, over seeds."""
         whats = ["over draws", "signal to noise", "over seeds"]
-        titles = ["Var[update | x0] over draws of κ", "squared mean of the update / variance", "Var[update] over seeds"]
+        titles = ["variance of the update over draws", "squared mean over that variance", "variance of the update over seeds"]
         figure, axes = panels(len(self.scatter), 3, width=4.0, height=3.0)
         styles = look(list(dict.fromkeys(table["row"])))
         for i, tiers in enumerate(zip(self.scatter, self.paths, strict=True)):
+            axes[i][0].set_ylabel("squared pixel values", fontsize=8)
             for axis, what, title in zip(axes[i], whats, titles, strict=True):
                 some = table[table["tier"].isin(tiers) & (table["what"] == what) & (table["point"] > FAINTEST)]
                 for row, line in some.groupby("row", sort=False):
                     axis.plot(line["sigma"], line["point"], label=told(row), **styles[str(row)])
-                axis.set(xscale="log", yscale="log", xlabel="noise level σ")
-                axis.invert_xaxis()
-                axis.set_title(f"{tiers[0].split()[-1]}: {title}", fontsize=9)
-        known = {label: line for axis in axes[0] for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+                over_sigma(axis.xaxis)
+                axis.set_yscale("log")
+                axis.set_title(f"{prior_of(tiers[0])}: {title}", fontsize=9)
+        legend(figure, axes[0])
         save(figure, path)
 
 

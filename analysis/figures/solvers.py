@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sdi_bench.plotting.style import look, panels, save, told, whiskers
+from sdi_bench.plotting.style import legend, look, panels, plain, save, told, whiskers
 
 from ..runs import Runs, interval
+from ..text import prior_of
 
 MEASURES = {
     "residual": "residual of eq. 8 (rms)",
@@ -58,13 +59,13 @@ class Solvers:
                 for name, rows in some.groupby("family", sort=False):
                     axis.errorbar(rows["rows"], rows["point"], yerr=whiskers(rows), label=told(name), **styles[str(name)])
                 axis.set(xscale="log")
+                plain(axis.xaxis)
                 if measure != "to_path":
                     axis.set(yscale="log")
                 axis.tick_params(labelsize=7)
                 if j == 0:
                     axis.set_ylabel(label, fontsize=8)
-            axes[0][j].set_title(f"{tier.split()[-1]}, γ = {gamma:g}", fontsize=9)
+            axes[0][j].set_title(f"{prior_of(tier)}, γ = {gamma:g}", fontsize=9)
             axes[-1][j].set_xlabel("network rows an image", fontsize=8)
-        handles, labels = axes[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+        legend(figure, axes[0])
         save(figure, path)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..stats import spread_of
 from .rows import Row, Rows
@@ -125,6 +126,7 @@ def dress(axis: Axes, over: str, runs: list[str], title: str) -> None:
     axis.set_title(title, fontsize=8)
     axis.tick_params(labelsize=7)
     if over == "run":
+        axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.set_yticks(range(len(runs)), runs, fontsize=8)
         axis.set_ylim(len(runs) - 0.5, -0.5)
         return

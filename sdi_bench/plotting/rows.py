@@ -219,7 +219,8 @@ def prompts_of(items: Sequence[Item]) -> np.ndarray:
 
 
 def listed(values: Mapping[str, float], unit: str = "", most: int = 5) -> str:
-    """`sds 0.51, ddim 0.02`, from the largest down."""
+    """`sds 0.51, ddim 0.02`, from the largest down; `sds γ 1: 0.51` where names hold a guidance scale."""
     ranked = sorted(values.items(), key=lambda pair: -pair[1])
-    told = [f"{name} {value:.2g}{unit}" for name, value in ranked]
+    colon = ":" if any(" γ " in name for name in values) else ""
+    told = [f"{name}{colon} {value:.2g}{unit}" for name, value in ranked]
     return ", ".join(told if len(told) <= most else [*told[: most - 2], "…", *told[-2:]])

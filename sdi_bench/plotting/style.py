@@ -1,16 +1,20 @@
 """What all figures share: a colour and marker for each sampler and kappa, the same everywhere; axes; sizes; captions."""
 
+import itertools
 import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -18,6 +22,9 @@ from .. import texts
 from ..pictures import shown
 
 COLOURS = ["#0b3c5d", "#d1495b", "#edae49", "#00798c", "#66a182", "#7d5ba6", "#8d6a4f", "#4f4f4f", "#b5838d", "#2e4057"]
+NAMES = ["navy", "red", "gold", "teal", "green", "purple", "brown", "grey", "pink", "slate"]
+"""What the colours are called; a page gives each its tone for light and for dark ground."""
+
 MARKERS = ["o", "s", "^", "v", "D", "P", "X", "*", "<", ">"]
 LINES = ["-", "--", "-.", ":"]
 
@@ -35,8 +42,8 @@ FIXED = {
     **{"rfds": (PINK, "<"), "rfds_rev": (PINK, ">"), "cfd": (PINK, "s"), "consistent": (PINK, "s"), "coupled": (PINK, "D")},
     **{"surface": (PINK, "o")},
     **{"zero": (GREY, "x"), "fixed": (GREY, "s"), "data": (GREY, "*"), "train data": (GREY, "*")},
-    **{"gradient": (SLATE, "<"), "fixed_point": (SLATE, ">"), "fixed point": (SLATE, ">"), "unrolled": (SLATE, "v")},
-    **{"exact_root": (NAVY, "*"), "Anderson": (SLATE, "*")},
+    **{"gradient": (BROWN, "<"), "fixed_point": (PURPLE, ">"), "fixed point": (PURPLE, ">"), "unrolled": (BROWN, "v")},
+    **{"exact_root": (NAVY, "*"), "Anderson": (GOLD, "*"), "Picard": (PURPLE, ">"), "damped": (PURPLE, "<")},
 }
 """The samplers of conf/sampler and the kappas of conf/noise. A sampler and the kappa that makes it share theirs."""
 
@@ -47,25 +54,61 @@ def kind_of(name: str) -> str | None:
     return next((word for word in words if word in FIXED), None)
 
 
-def look(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """name -> colour, marker and line: FIXED of what it begins with; a second of the same kind has another line and is hollow.
+@dataclass(frozen=True)
+class Mark:
+    """How a name is shown: one of COLOURS, a marker of matplotlib's, and how many of this look have come before it."""
+
+    colour: str
+    marker: str
+    again: int
+
+
+def marks(names: Sequence[str]) -> dict[str, Mark]:
+    """name -> its mark: FIXED of what it begins with. Of several with one look that one is first which bears its name alone.
 
     Names that begin with neither a sampler nor a kappa have what is left, in turn.
     """
-    found: dict[str, dict[str, Any]] = {}
-    met: dict[str, int] = {}
+    kinds = {name: kind_of(name) for name in dict.fromkeys(map(str, names))}
+    met: dict[tuple[str, str], int] = {}
+    found: dict[str, Mark] = {}
     spare = 0
-    for name in dict.fromkeys(map(str, names)):
-        kind = kind_of(name)
+    for name, kind in sorted(kinds.items(), key=lambda pair: pair[0] != pair[1]):
         if kind is None:
-            colour, marker, again = COLOURS[spare % 10], MARKERS[spare % 10], spare // 10
-            line, spare = LINES[spare % 4], spare + 1
+            found[name], spare = Mark(COLOURS[spare % 10], MARKERS[spare % 10], spare // 10), spare + 1
         else:
-            (colour, marker), again = FIXED[kind], met.get(kind, 0)
-            line, met[kind] = LINES[again % 4], again + 1
-        found[name] = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4, "linewidth": 1.3}
-        found[name]["markerfacecolor"] = "none" if again else None
+            found[name] = Mark(*FIXED[kind], met.get(FIXED[kind], 0))
+            met[FIXED[kind]] = found[name].again + 1
+    return {name: found[name] for name in kinds}
+
+
+def look(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """name -> its mark as lines are drawn: a second of one look has another line and is hollow, more are paler besides."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, mark in marks(names).items():
+        colour = paler(mark.colour, 0.3 * min(max(mark.again - 1, 0), 2))
+        found[name] = {"color": colour, "marker": mark.marker, "linestyle": LINES[mark.again % 4], "markersize": 4}
+        found[name] |= {"linewidth": 1.3, "markerfacecolor": "none" if mark.again else None}
     return found
+
+
+def paler(colour: str, share: float) -> str:
+    """A colour mixed with white; share of white in [0, 1]."""
+    rgb = np.array(to_rgb(colour))
+    return to_hex(rgb + share * (1 - rgb))
+
+
+def ordered(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """name -> colour, marker and line of what is more or less of one thing (guidance, levels, widths), from the least to the
+    most: from pale to dark, in shades that no sampler has.
+    """
+    shades = colormaps["magma_r"](np.linspace(0.22, 0.9, max(len(names), 2)))
+    return {
+        str(name): {
+            **{"color": to_hex(shade), "marker": marker, "linestyle": "-", "markersize": 4, "linewidth": 1.3},
+            "markerfacecolor": None,
+        }
+        for name, shade, marker in zip(names, shades, itertools.cycle("hodpH8"))
+    }
 
 
 def told(name: object) -> str:

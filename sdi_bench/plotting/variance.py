@@ -44,12 +44,13 @@ def prepare(rows: Rows) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, rows: Rows) -> Figure:
-    """Above the variance, below the size, a column a guidance scale; bands are 95 % intervals."""
+    """Above the variance, if a prompt has two seeds, below the size, a column a guidance scale; bands are 95 % intervals."""
+    whats = [what for what in WHATS if (table.loc[table["what"] == what, "point"] > FAINTEST).any()] or ["rms"]
     gammas = sorted(table["gamma"].unique())
-    figure, axes = panels(2, len(gammas), width=max(3.4, 6.8 / len(gammas)), sharex=True, sharey="row")
+    figure, axes = panels(len(whats), len(gammas), width=max(3.4, 6.8 / len(gammas)), sharex=True, sharey="row")
     styles = look(list(dict.fromkeys(table["run"])))
     for j, gamma in enumerate(gammas):
-        for i, (what, unit) in enumerate(WHATS.items()):
+        for i, what in enumerate(whats):
             axis = axes[i][j]
             known = table[(table["what"] == what) & (table["point"] > FAINTEST)]["point"]
             some = table[(table["gamma"] == gamma) & (table["what"] == what) & (table["point"] > FAINTEST)]
@@ -57,8 +58,8 @@ def draw(table: pd.DataFrame, rows: Rows) -> Figure:
             upright(axis.yaxis, known)
             over_sigma(axis.xaxis)
             axis.set_title(f"γ {gamma:g}" if i == 0 else "", fontsize=9)
-            axis.set_xlabel("noise level σ = b/a" if i else "", fontsize=8)
-            axis.set_ylabel(f"gradient on x0: {unit}" if j == 0 else "", fontsize=8)
+            axis.set_xlabel("noise level σ = b/a" if what == whats[-1] else "", fontsize=8)
+            axis.set_ylabel(f"gradient on x0: {WHATS[what]}" if j == 0 else "", fontsize=8)
     legend(figure, [axis for line in axes for axis in line])
     return figure
 

@@ -12,7 +12,7 @@ from ..reading import MEASURED, Place, Run, groups_of, places_of, read_table, ru
 from .figures import Figure, figures_of
 from .films import Film, films_of
 from .grids import Grid, grids_of
-from .plots import LETTERS, MARKS, RIGHT, TOP, WIDTH, Plot, plot_of
+from .plots import LETTERS, RIGHT, SHAPES, TOP, WIDTH, Plot, plot_of
 from .tables import Table, pairs_of, table_of, tabled, words_of
 
 
@@ -154,5 +154,5 @@ def draw(page: Page) -> str:
         lstrip_blocks=True,
     )
     films = [{"items": film.items, "runs": film.runs} for film in page.films]
-    geometry = {"width": WIDTH, "right": WIDTH - RIGHT, "top": TOP, "letters": LETTERS, "marks": MARKS}
+    geometry = {"width": WIDTH, "right": WIDTH - RIGHT, "top": TOP, "letters": LETTERS, "shapes": list(SHAPES.values())}
     return env.get_template("page.html.j2").render(page=page, at=geometry, film_data=films)
