@@ -9,6 +9,7 @@ What needs the runs (--runs) stays as it is without them: kappa.csv and samples.
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -177,15 +178,18 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("results/deviations"), help="where the runs are")
     options = parser.parse_args()
     measures, differences, claims = (read_table(options.folder / f"{name}.csv") for name in TABLES)
+    kappas = read_table(options.folder / "kappa.csv")
     if (options.runs / "index.json").exists():
         runs = Runs(options.runs)
         found = prepare_kappas(runs)
         if len(found):
-            write_whole(options.folder / "kappa.csv", found.to_csv(index=False, float_format="%.6g").encode())
+            kappas = pd.concat([kappas[~kappas["tier"].isin(found["tier"])], found] if len(kappas) else [found])
+            write_whole(options.folder / "kappa.csv", kappas.to_csv(index=False, float_format="%.6g").encode())
         whole = set(measures.get("results", ()))
-        trained = [run for run in runs.tier("trained") if run.listed.folder.path.name in whole]
-        draw_samples(trained, options.folder / "samples.png")
-    text = tables(measures, differences, claims, read_table(options.folder / "kappa.csv"))
+        with suppress(MissingRunError):
+            trained = [run for run in runs.tier("trained") if run.listed.folder.path.name in whole]
+            draw_samples(trained, options.folder / "samples.png")
+    text = tables(measures, differences, claims, kappas)
     write_whole(options.folder / "tables.txt", text.encode())
     print(text)
 
