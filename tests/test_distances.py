@@ -304,6 +304,7 @@ def test_the_interval_of_a_frechet_distance_covers() -> None:
     assert abs(Normals(400, 3, 0.5).covered(jackknife) - 0.95) < 0.02
 
 
+@pytest.mark.slow
 def test_near_equal_sets_need_the_corrected_point() -> None:
     """A bias of 0.13 on 0.39, with a standard error of 0.08."""
     near = Normals(200, 8, 0.1)
@@ -337,7 +338,7 @@ def gaussian_kernel(y: np.ndarray, mean: float) -> np.ndarray:
     return c**3 + 3 * c * v
 
 
-@pytest.mark.parametrize(("shift", "least", "most"), [(0.4, 0.93, 0.97), (0.0, 0.93, 0.99)])
+@pytest.mark.parametrize(("shift", "least", "most"), [(0.4, 0.93, 0.97), pytest.param(0.0, 0.93, 0.99, marks=pytest.mark.slow)])
 def test_the_interval_of_a_kernel_distance_covers_the_known_one(shift: float, least: float, most: float) -> None:
     """Samples of N(shift, 1) in 16 dimensions, to one reference of N(0, 1). Equal laws: wider than need be (docstring)."""
     rng, d = np.random.default_rng(1), 16
@@ -351,6 +352,7 @@ def test_the_interval_of_a_kernel_distance_covers_the_known_one(shift: float, le
     assert least <= covered(estimate, float(truth)) <= most
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_difference_of_frechet_distances_covers() -> None:
     """Two samplers of the same items, whose bias cancels: each alone would be 0.3 of a standard error off."""
     d, known = 4, frechet.Moments(2, np.zeros(4), np.eye(4))

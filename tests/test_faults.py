@@ -75,7 +75,7 @@ def full(after: int):
     return sync
 
 
-@pytest.mark.parametrize("after", range(1, 10))
+@pytest.mark.parametrize("after", [pytest.param(k, marks=[] if k in (1, 4, 8) else pytest.mark.slow) for k in range(1, 10)])
 def test_a_full_disk_is_told_by_name_and_costs_nothing_that_was_finished(sweep, tmp_path, monkeypatch, capsys, after) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full(after))
@@ -212,7 +212,9 @@ def test_a_shard_of_earlier_versions_has_no_digest_and_is_read(sweep, tmp_path) 
     assert sweep("seeds=0..3") == 0
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"asked": 1}'])
+@pytest.mark.parametrize(
+    "content", [b"", *(pytest.param(c, marks=pytest.mark.slow) for c in (b"{", b"[]", b"\xff\xfe")), b'{"asked": 1}']
+)
 def test_measures_that_cannot_be_read_are_taken_again(sweep, tmp_path, content) -> None:
     assert sweep("seeds=0..3") == 0
     was = contrast(tmp_path)

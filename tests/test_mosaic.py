@@ -95,7 +95,7 @@ def brute(model: Mosaic, x: np.ndarray, a: float, b: float, prompt: str | None, 
     return mean + a * model.width**2 / v * (x - a * mean)
 
 
-@pytest.mark.parametrize("size", [8, 16, 32])
+@pytest.mark.parametrize("size", [8, 16, pytest.param(32, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("a", "b"), [(1.0, 0.3), (0.8, 0.6), (0.5, 2.0), (0.1, 3.0)])
 def test_it_is_the_posterior_by_brute_force(size: int, a: float, b: float) -> None:
     model, x = prior(size), noisy(size)
@@ -107,7 +107,7 @@ def test_it_is_the_posterior_by_brute_force(size: int, a: float, b: float) -> No
         assert np.abs(found.eps[0, row].numpy() - (x[row].numpy() - a * want) / b).max() < 1e-9
 
 
-@pytest.mark.parametrize("size", [8, 32, pytest.param(64, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [8, 16, *(pytest.param(size, marks=pytest.mark.slow) for size in (32, 64))])
 @pytest.mark.parametrize(("a", "b"), [(1.0, 0.3), (0.8, 0.6), (0.5, 2.0), (0.1, 3.0)])
 @pytest.mark.parametrize("n_detail", [1, 4, N])
 def test_more_pictures_than_are_kept_go_by_parts(monkeypatch, size: int, a: float, b: float, n_detail: int) -> None:

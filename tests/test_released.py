@@ -260,7 +260,11 @@ def test_the_whole_notebook(model) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"n": 4}, pytest.param({"n_iters": 1000}, marks=pytest.mark.slow), {"n_iters": 250, "cached": True}],
+    [
+        {"n": 4},
+        pytest.param({"n_iters": 1000}, marks=pytest.mark.slow),
+        pytest.param({"n_iters": 250, "cached": True}, marks=pytest.mark.slow),
+    ],
     ids=["two targets", "whole", "cached"],
 )
 def test_all_in_single_precision_it_differs_by_its_own_rounding(fields: dict[str, Any], folder) -> None:

@@ -55,8 +55,8 @@ MUTANTS = [
     Mutant(
         row="V10g",
         file="update.py",
-        old="return seen.pull_image(target, image * share)",
-        new="return seen.pull_image(seen.x0, image * share)",
+        old="of_image = seen.pull_image(target, image * share)",
+        new="of_image = seen.pull_image(seen.x0, image * share)",
         why="pictures are compared with what their own latent decodes to, not the target's",
     ),
 ]

@@ -50,7 +50,7 @@ def test_notebooks_define_nothing(path: Path) -> None:
     assert not defined(path.read_text())
 
 
-IN_EVERY_RUN = ("00_tour", "01_equivalence", "04_benchmark")
+IN_EVERY_RUN = ("00_tour", "04_benchmark")
 """The others with -m slow."""
 
 
