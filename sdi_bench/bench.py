@@ -268,15 +268,20 @@ def drawn(found: Mapping[str, Any], path: Path) -> None:
     """Cost over batch size, and over the items of a run by each sampler, with the model asked at its own guidance of 1."""
     from matplotlib.figure import Figure
 
+    from .plotting.style import look, plain
+
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
+    models, samplers = look(list(found["rows a second"])), look(list(found["loops"]))
     for name, by_batch in found["rows a second"].items():
-        left.plot([int(b) for b in by_batch], [1000 / rate for rate in by_batch.values()], marker="o", label=name)
+        left.plot([int(b) for b in by_batch], [1000 / rate for rate in by_batch.values()], label=name, **models[name])
     left.set(xscale="log", yscale="log", xlabel="rows at once", ylabel="ms a row, one core")
+    for axis in (left.xaxis, left.yaxis):
+        plain(axis)
     left.legend(fontsize=7)
     rate, n = max(found["rows a second"]["builtin, prompt"].values()), np.array([1, 4096])
     for name, of in found["loops"].items():
-        right.plot(n, n * of["rows"] / rate, label=name)
+        right.plot(n, n * of["rows"] / rate, label=name, **{**samplers[name], "linestyle": "--" if name == "sds" else "-"})
     right.set(xscale="log", yscale="log", xlabel="items, n", ylabel="seconds with the built-in prior, one core")
     right.legend(fontsize=7)
     save(figure, path, 150)
