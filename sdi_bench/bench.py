@@ -58,8 +58,8 @@ TURNS = 4
 DEFAULTS = {"batches": "1,8,64", "size": "64", "ms": "5", "processes": "2", "main": "false", "out": "", "against": ""}
 MAIN = ("-m", "sdi_bench.run", "-m", "sampler=sds,sdi,ddim")
 """The main job, as Python is told."""
-CALLS, AT_ONCE = 8, 32
-"""Of the built-in prior by each of some processes, and the rows of each."""
+CALLS, AT_ONCE, ROUNDS = 80, 32, 3
+"""Of the built-in prior by each of some processes, and the rows of each: some seconds; so often alone and together, in turn."""
 
 
 def captions_of(model: Denoiser) -> tuple[str, ...]:
@@ -179,7 +179,7 @@ def rate_of(processes: int, size: int) -> float:
     workers = [context.Process(target=working, args=(size, together, told)) for _ in range(processes)]
     for worker in workers:
         worker.start()
-    slowest = max(told.get() for _ in workers)
+    slowest = max(told.get(timeout=600) for _ in workers)  # one that died tells nothing
     for worker in workers:
         worker.join()
     return processes * CALLS * AT_ONCE / slowest
@@ -222,8 +222,9 @@ def measured(batches: Sequence[int], size: int, milliseconds: float, processes: 
         "loops": loops,
     }
     if processes:
-        one = rate_of(1, size)
-        found["processes"] = {"number": processes, "rate of one": one, "times one": rate_of(processes, size) / one}
+        rates = [(rate_of(1, size), rate_of(processes, size)) for _ in range(ROUNDS)]
+        times = sorted(all_of / one for one, all_of in rates)
+        found["processes"] = {"number": processes, "times one": float(np.median(times)), "least": times[0], "most": times[-1]}
     if main:
         found["main job, seconds"] = main_job()
     return found | {"where": where}
@@ -258,7 +259,8 @@ def shown(found: Mapping[str, Any], beside: Mapping[str, float]) -> str:
     if "error of bfloat16" in found:
         text += ["", f"bfloat16 changes the trained prior's noise estimate by {found['error of bfloat16']:.4f} of its rms"]
     if together := found.get("processes"):
-        text += ["", f"{together['number']} processes together sample at {together['times one']:.2f} times the rate of one"]
+        said = "{number} processes together sample at {times one:.2f} times the rate of one ({least:.2f} to {most:.2f})"
+        text += ["", said.format_map(together)]
     if seconds := found.get("main job, seconds"):
         text += ["", f"the main job takes {seconds:.0f} s of wall time"]
     return "\n".join(text)
