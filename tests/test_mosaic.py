@@ -119,6 +119,45 @@ def test_more_pictures_than_are_kept_go_by_parts(monkeypatch, size: int, a: floa
         assert np.abs(found[row].numpy() - brute(model, x[row].numpy(), a, b, prompt, few=True)).max() < 1e-10
 
 
+@pytest.mark.parametrize("size", [8, 16, *(pytest.param(size, marks=pytest.mark.slow) for size in (32, 64))])
+@pytest.mark.parametrize(("a", "b"), [(1.0, 0.3), (0.8, 0.6), (0.5, 2.0), (0.1, 3.0)])
+@pytest.mark.parametrize("kept", [0, 64])
+def test_what_is_compiled_for_float32_is_the_posterior_by_brute_force(
+    monkeypatch, size: int, a: float, b: float, kept: int
+) -> None:
+    """Of prompts that mean few pictures and, by parts, many. At 64 pixels they stay bytes; radius 0 to all."""
+    monkeypatch.setattr(mosaic, "KEPT", kept)
+    model, x = replace(prior(size), dtype=torch.float32), noisy(size)
+    found = model.predict(x, at(a, b), [PROMPTS]).x0[0]
+    # exponents are sums of up to 3e3, of terms as large, which float32 keeps to 2e-4 a rounding
+    for row, prompt in enumerate(PROMPTS):
+        want = brute(model, x[row].numpy(), a, b, prompt, few=kept == 0)
+        assert np.abs(found[row].numpy() - want).max() < 1e-3
+        assert np.sqrt(np.square(found[row].numpy() - want).mean()) < 1e-4
+
+
+@pytest.mark.parametrize("size", [8, 32, pytest.param(64, marks=pytest.mark.slow)])
+def test_what_is_compiled_agrees_with_products_of_matrices_in_float64(size: int) -> None:
+    """The built-in prior, of whose 11,000 pictures there are many groups; in all of its windows, with and without a prompt."""
+    model = builtin.mosaic(size=size)
+    exact, prompts = replace(model, dtype=torch.float64), ["owl, twemoji emoji", "a chair"]
+    clean = torch.stack([model.seen(model.images[k : k + 1])[0] for k in (7, 7000)])
+    for sigma in (0.2, 0.7, 2.3, 5.0, 12.0):
+        x = clean + sigma * noisy(size, 2)
+        found, want = (of.predict(x, at(1.0, sigma), [prompts, [None] * 2]).x0 for of in (model, exact))
+        # exponents of 1e3 and their roundings of 1e-4; where two pictures weigh alike, detail is of one or the other
+        assert (found - want).abs().max() < 5e-3 and (found - want).square().mean().sqrt() < 1e-4
+
+
+def test_a_gradient_is_never_lost_to_what_is_compiled() -> None:
+    model = replace(prior(16), dtype=torch.float32)
+    asked = noisy(16).requires_grad_()
+    (slope,) = torch.autograd.grad(model.predict(asked, at(0.8, 0.6), [PROMPTS]).x0.square().sum(), asked)
+    exact = noisy(16).requires_grad_()
+    (want,) = torch.autograd.grad(prior(16).predict(exact, at(0.8, 0.6), [PROMPTS]).x0.square().sum(), exact)
+    assert (slope - want).abs().max() < 1e-3 * want.abs().max()
+
+
 def test_a_guided_picture_is_cut_off_and_its_noise_found_anew() -> None:
     model, x, level = prior(8), noisy(8), at(0.8, 0.6)
     guided = {

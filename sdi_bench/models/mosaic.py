@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Float32, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,11 +20,9 @@ from .. import require
 from ..guidance import Prompt
 from ..levels import Level, expand
 from .base import NO_RULES, Conds, Prediction, Rules
+from .compiled import BLOCKS, LANES, detail, weigh
 from .local import LEAST, Prior, by_row, check_windows, window_at
 from .patch_mixture import PatchPyramid, ramp
-
-BLOCKS = 8
-"""Along a side of the picture."""
 
 CELLS = 16
 """Along a side of a reduced picture, at most: two in a block."""
@@ -39,7 +37,7 @@ COLUMNS = 16
 """Matrix products of a few rows are fastest where they have a multiple of so many columns."""
 
 KEPT = 64
-"""A prompt that means no more pictures than this has their details kept: 50 kB each at 64 pixels."""
+"""A prompt that means no more pictures than this has the details of all of them, 50 kB each at 64 pixels if kept."""
 
 
 def squares(images: Shaped[Tensor, "n c rows columns"], height: int, width: int) -> Shaped[Tensor, "squares pixels"]:
@@ -68,20 +66,85 @@ def heaviest(fit: Float[Tensor, "*rest n"]) -> Int[Tensor, "*rest 1"]:
     return those.argmax(-1, keepdim=True) * SPANS + best
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Part:
     """Some of the pictures that a prompt means, reduced; n is a multiple of `SPANS`, some of no weight make it up.
 
     images: which of the model's, [n]. cells: less the mean of all pictures, by block, and their square, [blocks, d + 1, n],
-    d = channels·cells of a block; turned: the cells as products read them, [blocks, n, d and blank columns]. log_weights: [n];
-    the weights of all parts sum to 1. details: what a reduced picture leaves out of each, [height, n, channels·width]; None
-    where it is only asked of the one that weighs most.
+    d = channels·cells of a block. log_weights: [n]; the weights of all parts sum to 1.
     """
 
     images: Tensor
     cells: Tensor
-    turned: Tensor
     log_weights: Tensor
-    details: Tensor | None
+
+    @cached_property
+    def turned(self) -> Float[Tensor, "blocks n columns"]:
+        """The cells as products of matrices read them, with blank columns."""
+        d = self.cells.shape[1] - 1
+        return functional.pad(self.cells[:, :d].transpose(1, 2), (0, -d % COLUMNS)).contiguous()
+
+    @cached_property
+    def packed(self) -> tuple[Float32[np.ndarray, "groups blocks e lanes"], Float32[np.ndarray, "groups lanes"]]:
+        """Cells and log weights as compiled.py reads them: blanks before the square, and pictures of no weight at the end."""
+        more = -len(self.images) % LANES
+        *cells, square = functional.pad(self.cells, (0, more)).split([self.cells.shape[1] - 1, 1], 1)
+        cells = torch.cat([functional.pad(cells[0], (0, 0, 0, -cells[0].shape[1] % 4)), square], 1)
+        log_weights = functional.pad(self.log_weights, (0, more), value=-np.inf)
+        grouped = cells.unflatten(2, (-1, LANES)).permute(2, 0, 1, 3).contiguous()
+        return grouped.numpy(), log_weights.unflatten(0, (-1, LANES)).numpy()
+
+
+class Sums(NamedTuple):
+    """Of each part, for rows and windows: the log of all weights, mean cells, the share of the heaviest, and which that is."""
+
+    logs: Float[Tensor, "parts windows rows"]
+    cells: Float[Tensor, "parts blocks rows d"]
+    tops: Float[Tensor, "parts windows rows"]
+    which: Int[Tensor, "parts windows rows"]
+
+
+def can_be_compiled(x: Tensor) -> bool:
+    """Is this what compiled.py is for: float32, on a CPU, and no gradient asked for?"""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not (torch.is_grad_enabled() and x.requires_grad)
+
+
+def packed(own: Float[Tensor, "blocks rows e"]) -> Float32[Tensor, "rows blocks padded"]:
+    """What rows are multiplied with, as compiled.py reads it: blank numbers before the last."""
+    *first, last = own.transpose(0, 1).split([own.shape[2] - 1, 1], 2)
+    return torch.cat([functional.pad(first[0], (0, -first[0].shape[2] % 4)), last], 2).contiguous()
+
+
+class Found(NamedTuple):
+    """What compiled.py finds of some rows in a part of the pictures."""
+
+    peaks: Float32[Tensor, "rows windows"]
+    totals: Float32[Tensor, "rows windows"]
+    cells: Float32[Tensor, "rows blocks e"]
+    which: Int[Tensor, "rows windows"]
+    weights: Float32[Tensor, "rows windows lanes"]
+
+    @staticmethod
+    def of(own: Float32[Tensor, "rows blocks e"], part: Part, radius: int) -> "Found":
+        """Mean cells, the largest log weight and whose it is, all weights over that; the weights of a few pictures."""
+        n, windows = len(own), 1 if radius >= BLOCKS - 1 else BLOCKS**2
+        peaks, totals, cells = own.new_full((n, windows), -np.inf), own.new_zeros(n, windows), torch.zeros_like(own)
+        kept = own.new_empty(n, windows, LANES if len(part.packed[0]) == 1 else 0)
+        found = Found(peaks, totals, cells, torch.zeros(n, windows, dtype=torch.int64), kept)
+        weigh(own.numpy(), *part.packed, radius, *(of.numpy() for of in found))
+        cells /= totals[..., None]
+        return found
+
+
+def compiled_sums(own: Float[Tensor, "blocks rows e"], parts: Sequence[Part], radius: int) -> Sums:
+    """As Mosaic._sums."""
+    d, rows = own.shape[2] - 1, packed(own).split(FEW)
+    found = []
+    for part in parts:
+        these = [Found.of(few, part, radius) for few in rows]
+        peaks, totals, cells, which = (torch.cat(of) for of in list(zip(*these, strict=True))[:4])
+        found.append(((peaks + totals.log()).T, cells[..., :d].transpose(0, 1), totals.reciprocal().T, part.images[which].T))
+    return Sums(*(torch.stack(of) for of in zip(*found, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -205,24 +268,29 @@ class Mosaic(Prior):
         @lru_cache(maxsize=128)
         def parts(prompt: Prompt, device: torch.device) -> list[Part]:
             index, log_weights = self.words.weigh(prompt)
-            few = len(index) <= KEPT
-            n = 1 if few else min(self.n_detail, len(index))
-            return [part(index[k::n], log_weights[k::n], few, device) for k in range(n)]
+            n = 1 if len(index) <= KEPT else min(self.n_detail, len(index))
+            return [part(index[k::n], log_weights[k::n], device) for k in range(n)]
 
-        def part(index: np.ndarray, log_weights: np.ndarray, detailed: bool, device: torch.device) -> Part:
+        def part(index: np.ndarray, log_weights: np.ndarray, device: torch.device) -> Part:
             more = -len(index) % SPANS
             index, log_weights = np.pad(index, (0, more), "edge"), np.pad(log_weights, (0, more), constant_values=-np.inf)
-            small, details = self._small[index], None
-            if detailed and self.cell > 1:
-                details = self.seen(self.images[index]) - self._grown(small)
-                details = details.permute(2, 0, 1, 3).flatten(2).to(device, self.dtype).contiguous()
-            cells = (self._blocks(small) - self._middle(torch.device("cpu"))).transpose(1, 2)
-            turned = functional.pad(cells.transpose(1, 2), (0, -cells.shape[1] % COLUMNS)).to(device, self.dtype).contiguous()
+            cells = (self._blocks(self._small[index]) - self._middle(torch.device("cpu"))).transpose(1, 2)
             cells = torch.cat([cells, cells.square().sum(1, keepdim=True)], 1).to(device, self.dtype).contiguous()
             weights = torch.from_numpy(log_weights).to(device, self.dtype)
-            return Part(torch.from_numpy(index).to(device), cells, turned, weights, details)
+            return Part(torch.from_numpy(index).to(device), cells, weights)
 
         return parts
+
+    @cached_property
+    def _details(self) -> Callable[[Prompt, torch.device], Float[Tensor, "height n channels_width"]]:
+        @lru_cache(maxsize=128)
+        def details(prompt: Prompt, device: torch.device) -> Tensor:
+            """What reduced pictures leave out of the few that a prompt means."""
+            index = self._parts(prompt, device)[0].images.cpu().numpy()
+            left = self.seen(self.images[index]) - self._grown(self._small[index])
+            return left.permute(2, 0, 1, 3).flatten(2).to(device, self.dtype).contiguous()
+
+        return details
 
     @cached_property
     def _hats(self) -> Callable[[torch.device], Float[Tensor, "blocks size"]]:
@@ -248,15 +316,14 @@ class Mosaic(Prior):
         """`FEW` rows at a time of prompts that mean few pictures; as many as there are of another one, for each thread."""
         alike: dict[tuple[int, int, Prompt], list[int]] = {}
         for place, (row, prompt) in enumerate(rows):
-            parts = self._parts(prompt, x.device)  # here, and not in several threads at once
+            parts = self._parts(prompt, x.device)
             n = len(parts[0].images)
             few = len(parts) == 1 and n <= KEPT
             radius = self.radius(b[row] / a[row] if a[row] > 0 else np.inf)
+            self._ready(parts, few, x)
             alike.setdefault((radius, n if few else 0, None if few else prompt), []).append(place)
         work: list[tuple[int, bool, list[int]]] = []
         for (radius, n_few, _), places in alike.items():
-            if not n_few and self.cell > 1:
-                _ = self._tiles, self.shrink > 1 or self._around
             size = FEW if n_few else -(-len(places) // (FEW * torch.get_num_threads())) * FEW
             work += [(radius, n_few > 0, places[k : k + size]) for k in range(0, len(places), size)]
 
@@ -267,6 +334,15 @@ class Mosaic(Prior):
 
         found = torch.cat(by_row(some, work, x.device))
         return found[torch.argsort(torch.tensor([place for *_, places in work for place in places], device=x.device))]
+
+    def _ready(self, parts: Sequence[Part], few: bool, x: Tensor) -> None:
+        """Make what these pictures are asked for, here and not in several threads at once."""
+        compiled = can_be_compiled(x)
+        if compiled:
+            for part in parts:
+                _ = part.packed
+        if self.cell > 1 and (compiled or not few):
+            _ = self._tiles, self.shrink > 1 or self._around
 
     def _asked(
         self, x: Float[Tensor, "rows *shape"], a: Float[Tensor, " rows"], b: Float[Tensor, " rows"]
@@ -318,9 +394,18 @@ class Mosaic(Prior):
     def _of_few(
         self, x: Float[Tensor, "rows *shape"], a: Tensor, b: Tensor, prompts: Sequence[Prompt], radius: int
     ) -> Float[Tensor, "rows *shape"]:
-        """m(x) where each row's prompt means few pictures, as many as the others'. Each is a product by itself."""
+        """m(x) where each row's prompt means few pictures, as many as the others'. Each is worked out by itself."""
         parts = [self._parts(prompt, x.device)[0] for prompt in prompts]
-        own = self._asked(x, a, b).transpose(0, 1).unsqueeze(2)
+        own = self._asked(x, a, b)
+        if can_be_compiled(x):
+            found = [Found.of(one, part, radius) for one, part in zip(packed(own).split(1), parts, strict=True)]
+            low = self._low(torch.cat([each.cells[..., : own.shape[2] - 1] for each in found]).transpose(0, 1), x.device)
+            if self.cell == 1:
+                return low
+            n = len(parts[0].images)
+            shares = torch.cat([each.weights[..., :n] / each.totals[..., None] for each in found]).expand(-1, BLOCKS**2, -1)
+            return low + self._detail_of(shares, torch.stack([part.images for part in parts])[:, None].expand_as(shares))
+        own = own.transpose(0, 1).unsqueeze(2)
         cells, turned, logs = (torch.stack(of) for of in zip(*[(p.cells, p.turned, p.log_weights) for p in parts], strict=True))
         _, weights, means = self._weighed(own, cells, turned, logs, radius)
         low = self._low(means[:, :, 0].transpose(0, 1), x.device)
@@ -330,53 +415,59 @@ class Mosaic(Prior):
         shares = weights[:, :, 0].expand(-1, BLOCKS**2, -1).unflatten(1, (BLOCKS, BLOCKS))  # [rows, blocks, blocks, n]
         shares = (hats.T @ shares.flatten(2)).unflatten(2, (BLOCKS, -1))  # at each pixel's height
         details = []
-        for share, part in zip(shares, parts, strict=True):
-            assert part.details is not None
-            of_blocks = torch.bmm(share, part.details).unflatten(2, (self.shape[0], -1))
+        for share, prompt in zip(shares, prompts, strict=True):
+            of_blocks = torch.bmm(share, self._details(prompt, x.device)).unflatten(2, (self.shape[0], -1))
             details.append((of_blocks * hats[:, None]).sum(1).transpose(0, 1))
         return low + torch.stack(details)
 
     def _of_many(
         self, x: Float[Tensor, "rows *shape"], a: Tensor, b: Tensor, prompts: Sequence[Prompt], radius: int
     ) -> Float[Tensor, "rows *shape"]:
-        """m(x) of rows of one prompt, a part of the pictures at a time.
+        """m(x) of rows of one prompt, a part of the pictures at a time."""
+        sums = (compiled_sums if can_be_compiled(x) else self._sums)(
+            self._asked(x, a, b), self._parts(prompts[0], x.device), radius
+        )
+        odds = sums.logs.movedim(0, -1).softmax(-1).movedim(-1, 0)  # over what lies together: the same bits in any batch
+        low = self._low((odds[..., None] * sums.cells).sum(0), x.device)
+        if self.cell == 1:
+            return low
+        shares, them = (of.permute(2, 1, 0).expand(-1, BLOCKS**2, -1).split(FEW) for of in (odds * sums.tops, sums.which))
+        return low + torch.cat([self._detail_of(*few) for few in zip(shares, them, strict=True)])
 
-        The products are of `FEW` rows, some of them blank, so that on a CPU a row has the same bits in any batch.
-        """
-        parts, blank = self._parts(prompts[0], x.device), -len(x) % FEW
-        own = functional.pad(self._asked(x, a, b), (0, 0, 0, blank))[None].split(FEW, dim=2)
-        logs, coarse, tops, which = [], [], [], []
+    def _sums(self, own: Float[Tensor, "blocks rows e"], parts: Sequence[Part], radius: int) -> Sums:
+        """The products are of `FEW` rows, some of them blank, so that on a CPU a row has the same bits in any batch."""
+        blank = -own.shape[1] % FEW
+        rows = functional.pad(own, (0, 0, 0, blank))[None].split(FEW, dim=2)
+        found = []
         for part in parts:
-            for few, left in zip(own, [0] * (len(own) - 1) + [blank], strict=True):  # a part's cells stay in a core's cache
+            of_rows = []
+            for few, left in zip(rows, [0] * (len(rows) - 1) + [blank], strict=True):  # a part's cells stay in a core's cache
                 fit, weights, means = self._weighed(
                     few, part.cells[None], part.turned[None], part.log_weights[None], radius, left
                 )
                 best = heaviest(fit)
                 top = weights.gather(3, best)
-                logs.append((fit.gather(3, best) - top.log())[0, ..., 0])
-                coarse.append(means[0])
-                tops.append(top[0, ..., 0])
-                which.append(part.images[best[0, ..., 0]])
-
-        def by_part(found: list[Tensor]) -> Tensor:
-            """[parts, windows or blocks, rows, ...]"""
-            groups = len(found) // len(parts)
-            return torch.stack([torch.cat(found[k : k + groups], 1) for k in range(0, len(found), groups)])
-
-        odds = by_part(logs).movedim(0, -1).softmax(-1).movedim(-1, 0)  # over what lies together: the same bits in any batch
-        low = self._low((odds[..., None] * by_part(coarse)).sum(0), x.device)
-        if self.cell == 1:
-            return low
-        shares, them = odds * by_part(tops), by_part(which)
-        shares, them = (of.permute(2, 1, 0).expand(-1, BLOCKS**2, -1).split(FEW) for of in (shares, them))
-        return low + torch.cat([self._detail_of(*few) for few in zip(shares, them, strict=True)])
+                of_rows.append(
+                    ((fit.gather(3, best) - top.log())[0, ..., 0], means[0], top[0, ..., 0], part.images[best[0, ..., 0]])
+                )
+            found.append([torch.cat(of, 1) for of in zip(*of_rows, strict=True)])
+        return Sums(*(torch.stack(of) for of in zip(*found, strict=True)))
 
     def _detail_of(
         self, shares: Float[Tensor, "rows blocks k"], which: Int[Tensor, "rows blocks k"]
     ) -> Float[Tensor, "rows *shape"]:
         """Details of a few pictures in each block, interpolated between the blocks."""
         rows, (channels, size), k = len(shares), self.shape[:2], shares.shape[2]
-        side, which = size // BLOCKS, which.flatten(0, 1).cpu()
+        side, hats, grow = size // BLOCKS, self._hats(shares.device), self._grow(shares.device)
+        inside = slice(side // 2, side // 2 + size)
+        if can_be_compiled(shares):
+            joined = shares.new_zeros(rows, channels, size + side, size + side)
+            around = self._around.numpy() if self.shrink == 1 else np.empty((0, 0), np.float32)
+            wide, grown = functional.pad(hats, (side // 2, side // 2)).numpy(), grow.T.contiguous().numpy()
+            for share, them, of in zip(shares.contiguous().numpy(), which.contiguous().numpy(), joined.numpy(), strict=True):
+                detail(share, them, self._tiles.numpy(), around, wide, grown, of)
+            return joined[:, :, inside, inside]
+        which = which.flatten(0, 1).cpu()
         place = torch.arange(BLOCKS**2).repeat(rows)[:, None]
 
         def weighed(of_all: Tensor, n: int) -> Float[Tensor, "n n rows_blocks pixels"]:
@@ -388,7 +479,6 @@ class Mosaic(Prior):
             mean = torch.bmm(shares.reshape(-1, 1, k).repeat(n * n, 1, 1), these.unflatten(0, (-1, k)))
             return mean.reshape(n, n, rows * BLOCKS**2, -1)
 
-        hats, grow = self._hats(shares.device), self._grow(shares.device)
         quarters = weighed(self._tiles, 2).reshape(2, 2, rows, BLOCKS, BLOCKS, channels, side, side)
         if self.shrink == 1:
             per = side // self.cell
@@ -404,7 +494,6 @@ class Mosaic(Prior):
             for right in (0, 1):
                 here = joined[:, :, down : down + BLOCKS, :, right : right + BLOCKS]
                 here += quarters[down, right].permute(0, 3, 1, 4, 2, 5)
-        inside = slice(side // 2, side // 2 + size)
         return joined.flatten(4).flatten(2, 3)[:, :, inside, inside]
 
     def predict(self, x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:

@@ -3,6 +3,8 @@
 from mutants import Planted
 
 MOSAIC, PATCHES, TESTS = "models/mosaic.py", "models/patch_mixture.py", "test_mosaic.py::"
+COMPILED, BRUTE = "models/compiled.py", TESTS + "test_what_is_compiled_for_float32_is_the_posterior_by_brute_force"
+AGREES = TESTS + "test_what_is_compiled_agrees_with_products_of_matrices_in_float64"
 
 PLANTED = [
     Planted(
@@ -36,9 +38,35 @@ PLANTED = [
     Planted(
         TESTS + "test_more_pictures_than_are_kept_go_by_parts",
         MOSAIC,
-        "odds * by_part(tops)",
-        "by_part(tops) / len(parts)",
+        "(odds * sums.tops, sums.which)",
+        "(sums.tops / len(odds), sums.which)",
         "the parts of the pictures weigh the same",
+    ),
+    Planted(
+        BRUTE,
+        COMPILED,
+        "line[low, w] + line[low + 1, w] + line[low + 2, w]",
+        "line[low, w] + line[low + 1, w]",
+        "a window without one of its columns",
+    ),
+    Planted(
+        BRUTE, COMPILED, "fit[w] = log_weights[g, w]\n", "fit[w] = NOUGHT\n", "what a prompt means weighs nothing at the edges"
+    ),
+    Planted(BRUTE, COMPILED, "if share < SLIGHT", "if share < HALF", "details of the heaviest picture alone"),
+    Planted(BRUTE, COMPILED, "k // 2 * 3, c * 4 + k % 2 * 2", "k // 2 * 3, c * 4", "each block's upper cells twice"),
+    Planted(
+        AGREES, COMPILED, "totals[r, window] *= less", "totals[r, window] *= 1", "a heavier picture leaves the sum as it was"
+    ),
+    Planted(
+        AGREES, COMPILED, "means[r, q, e] *= less", "means[r, q, e] *= 1", "a heavier picture leaves the means as they were"
+    ),
+    Planted(AGREES, COMPILED, "which[r, window] = g * LANES + w", "which[r, window] = w", "a picture of the first group"),
+    Planted(
+        TESTS + "test_a_gradient_is_never_lost_to_what_is_compiled",
+        MOSAIC,
+        " and not (torch.is_grad_enabled() and x.requires_grad)",
+        "",
+        "no gradient reaches the picture",
     ),
     Planted(
         TESTS + "test_a_guided_picture_is_cut_off_and_its_noise_found_anew",
