@@ -17,6 +17,7 @@ from sdi_bench.levels import Level
 from sdi_bench.models.base import Conds, Prediction
 from sdi_bench.noise import FixedPoint, Held, Inversion, Kappa, Surface
 from sdi_bench.predictor import Cost, Use
+from sdi_bench.probes import Spread
 from sdi_bench.samplers import Annealed, Distillation, RandomT, State
 from sdi_bench.sampling import Job
 from sdi_bench.scenes import Around, Pixels, View, Voxel, Wording
@@ -214,5 +215,8 @@ def test_what_cannot_be_held_is_said_before_anything_is_computed() -> None:
     sampler(Held(INVERSION, 1), scene=moving).check(Pictures(), SCHEDULE)
     with pytest.raises(ValueError, match=r"noise=Held: would hold .* noise@sampler.noise=surface"):
         sampler(Held(Surface(resolution=8))).check(Pictures(), SCHEDULE)
+    with pytest.raises(ValueError, match=r"probe=spread: noise=Held is kept for each camera"):
+        Spread().check(Job(Pictures(), sampler(Held(INVERSION)), SCHEDULE))
+    Spread().check(Job(Pictures(), sampler(Held(INVERSION), scene=Pixels()), SCHEDULE))
     with pytest.raises(ValueError, match=r"sec\. 4"):
         sampler(Held(sb.Previous(), 1)).check(Pictures(), SCHEDULE)
