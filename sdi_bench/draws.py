@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from . import require
@@ -132,3 +132,18 @@ class PhiloxDraws:
         for row, generator in zip(rows, self._generators(purpose, step), strict=True):
             generator.standard_normal(out=row)
         return rows
+
+
+@dataclass(frozen=True)
+class SomeRows:
+    """The draws of some rows of a batch; rows: their numbers, on the host."""
+
+    draws: Draws
+    rows: Int[Tensor, " rows"]
+
+    def normal(self, purpose: Purpose, step: int, shape: tuple[int, ...]) -> Float[Tensor, "rows *shape"]:
+        drawn = self.draws.normal(purpose, step, shape)
+        return drawn[self.rows.to(drawn.device)]
+
+    def uniform(self, purpose: Purpose, step: int) -> Float[Tensor, " rows"]:
+        return self.draws.uniform(purpose, step)[self.rows]

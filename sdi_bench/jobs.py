@@ -29,6 +29,7 @@ from .levels import Level
 from .measuring import N_TRUTH, Samples, clustered, diverged, fresh_data, measure, packed, rounded, samples_of
 from .metrics import MEASURES_VERSION, Metric, Sights
 from .models.base import Denoiser, HasData, HasOutput, images_of
+from .noise import Noises
 from .predictor import Cost, Use
 from .probes import Probe
 from .provenance import keep, provenance
@@ -285,6 +286,10 @@ def save(plan: Plan, batch: Sequence[Item], state: State, cost: Cost, seconds: f
     if state.memory is not None:
         arrays |= {name: getattr(state.memory, name).cpu().numpy() for name in ("first", "second")}
         arrays["n"] = np.array(state.memory.n)
+    if state.kappa is not None:
+        arrays["kappa"] = state.kappa.cpu().numpy()
+    if state.noises is not None:
+        arrays |= {f"{NOISES}{name}": rows.cpu().numpy() for name, rows in state.noises._asdict().items()}
     arrays |= {f"{LEARNT}{name}": rows.cpu().numpy() for name, rows in (state.learnt or {}).items()}
     arrays |= {"index": np.array(state.index), "seconds": np.array(seconds), "rows": np.array([cost.rows[use] for use in Use])}
     arrays |= {f"{TRACE}{name}": array for name, array in trace.arrays().items()}
@@ -295,8 +300,8 @@ def save(plan: Plan, batch: Sequence[Item], state: State, cost: Cost, seconds: f
         pictures.strip(plan.folder.path / "now.png", images_of(plan.job.model, state.x0).cpu().numpy())
 
 
-LEARNT, PATH = "learnt_", "path_"
-"""How the arrays of what was learnt, and of a batch's path, are called in what is kept of it unfinished."""
+LEARNT, NOISES, PATH = "learnt_", "noises_", "path_"
+"""How arrays of what was learnt, of held noises and of a batch's path are called in what is kept of it unfinished."""
 
 
 def load(plan: Plan, batch: Sequence[Item]) -> tuple[State | None, Cost, float, Kept, Trace]:
@@ -311,7 +316,18 @@ def load(plan: Plan, batch: Sequence[Item]) -> tuple[State | None, Cost, float, 
     memory = Moments(int(found["n"]), found["first"], found["second"]) if "n" in found else None
     level = Level(found["a"], found["b"], found["t"])
     learnt = {name.removeprefix(LEARNT): rows for name, rows in found.items() if name.startswith(LEARNT)} or None
-    state = State(int(found["index"]), level, found["x0"], found["eps"], None, found["params"], memory, learnt)
+    noises = {name.removeprefix(NOISES): rows for name, rows in found.items() if name.startswith(NOISES)}
+    state = State(
+        index=int(found["index"]),
+        level=level,
+        x0=found["x0"],
+        eps=found["eps"],
+        kappa=found.get("kappa"),
+        params=found["params"],
+        memory=memory,
+        learnt=learnt,
+        noises=Noises(noises["kappa"], noises["visits"].cpu()) if noises else None,
+    )
     cost = Cost()
     cost.rows.update(zip(Use, arrays["rows"].tolist(), strict=False))  # uses may have been added since
     return state, cost, float(arrays["seconds"]), kept, trace

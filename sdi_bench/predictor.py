@@ -1,7 +1,7 @@
 """A model bound to a schedule, a guidance and a batch of prompts: what samplers and kappa ask. It counts what it costs."""
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache, cached_property
 from typing import Any, NamedTuple
@@ -111,6 +111,11 @@ class Predictor:
         asked = conds if self._embeds else parts_of(conds)
         base = [guidance.gamma == 0 or (len(asked) > 1 and i == 0) for i in range(len(asked))]
         return Asking(guidance, conds, asked, [Use.UNCONDITIONAL if each else Use.CONDITIONAL for each in base])
+
+    def rows(self, index: Sequence[int]) -> "Predictor":
+        """The same for some rows of the batch; what they cost is counted with the rest."""
+        prompts, plain = (tuple(each[i] for i in index) for each in (self.prompts, self.plain))
+        return replace(self, prompts=prompts, plain=plain, guidance=self.guidance.rows(index), once={})
 
     def level(self, t: Float[Tensor, " rows"] | float) -> Level:
         """The schedule's level at t, for a batch on this predictor's device."""

@@ -138,7 +138,7 @@ def test_guidance_costs_two_rows_only_where_it_needs_two(gamma: float) -> None:
 
 def test_kappa_that_needs_the_path_says_so() -> None:
     needing = {name for name in names("noise") if sampler("sampler=sds", f"noise@sampler.noise={name}").noise.needs_path}
-    assert needing == {"previous", "mixed", "held"}
+    assert needing == {"previous", "mixed"}
     warm = sampler("sampler=sds", "noise@sampler.noise=fixed_point", "sampler.noise.init._target_=sdi_bench.noise.Previous")
     assert warm.noise.needs_path
 

@@ -57,9 +57,6 @@ def made(*words: str) -> Sampler:
 
 IN_3D = ["update@sampler.update=adam_step", "scene.n_samples=6", "scene.n_views=4"]
 SMALLER = {"voxel": ["scene.resolutions=[6]"], "factorised": ["scene.resolution=6"], "image": []}
-FREE = ("fresh", "fixed", "inversion", "interval", "zero", "fixed_point", "gradient")
-"""Kappas that a camera may move under."""
-
 FLAT = {
     **{
         name: [f"sampler={name}"]
@@ -80,7 +77,7 @@ FLAT = {
 SOLID = {
     f"{scene} {noise}": ["sampler=sds", f"scene={scene}", f"noise@sampler.noise={noise}", *IN_3D, *SMALLER[scene]]
     for scene in ("voxel", "factorised")
-    for noise in ("fresh", "inversion", "interval")
+    for noise in ("fresh", "inversion", "interval", "held")
 }
 
 

@@ -1,6 +1,6 @@
 """The noise choices; one file, one yaml, one oracle each."""
 
-from .base import Kappa, Last, Proposal
+from .base import Kappa, Last, Noises, Proposal
 from .consistent import Consistent
 from .coupled import Coupled
 from .exact_root import ExactRoot
@@ -32,6 +32,7 @@ __all__ = [
     "Kappa",
     "Last",
     "Mixed",
+    "Noises",
     "Previous",
     "Proposal",
     "ReleasedInversion",

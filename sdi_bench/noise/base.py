@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..draws import Draws, Purpose
@@ -29,10 +30,46 @@ class Proposal(NamedTuple):
 
 
 class Last(NamedTuple):
-    """What a step leaves to the next, [batch, *shape] each: the guided eps of its network call; its kappa, if it has one."""
+    """What a step leaves to the next, [batch, *shape] each: the guided eps of its network call; its kappa, if it has one.
+
+    visits: [batch], on the host, of a scene for which `Noises` are kept: how many steps saw each row from where this one does,
+    and kappa is of the last of them (0 where there was none).
+    """
 
     eps: Tensor
     kappa: Tensor | None = None
+    visits: Int[Tensor, " batch"] | None = None
+
+
+class Noises(NamedTuple):
+    """What is kept of every camera of a scene: the last kappa seen from there, and how many steps looked from there.
+
+    Never changed in place. visits is on the host, and so is camera, the number of a row's own: 0 ... cameras - 1.
+    """
+
+    kappa: Float[Tensor, "cameras batch *shape"]
+    visits: Int[Tensor, "cameras batch"]
+
+    @staticmethod
+    def none(cameras: int, like: Image) -> "Noises":
+        """Nothing yet, of images like these."""
+        return Noises(like.new_zeros(cameras, *like.shape), torch.zeros(cameras, len(like), dtype=torch.int64))
+
+    def last(self, camera: Int[Tensor, " batch"], eps: Image) -> Last:
+        """What a step that sees each row from its camera knows; eps: of the step before."""
+        at = self.at(camera)
+        return Last(eps, self.kappa.flatten(0, 1)[at.to(eps.device)], self.visits.flatten()[at])
+
+    def after(self, camera: Int[Tensor, " batch"], kappa: Image) -> "Noises":
+        """The same after a step with this kappa."""
+        at = self.at(camera)
+        flat = self.kappa.flatten(0, 1).index_copy(0, at.to(kappa.device), kappa)
+        visits = self.visits.flatten().index_add(0, at, torch.ones_like(at))
+        return Noises(flat.view_as(self.kappa), visits.view_as(self.visits))
+
+    def at(self, camera: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        """Where each row of its camera is, of cameras and rows in one line."""
+        return camera * len(camera) + torch.arange(len(camera))
 
 
 class Kappa(ABC):
@@ -47,6 +84,16 @@ class Kappa(ABC):
     def needs_plane(self) -> bool:
         """True of a noise meant to stay where the picture stays: an object's is to lie on it (arXiv 2501.05445, sec. 3)."""
         return False
+
+    @property
+    def holds(self) -> bool:
+        """True where a noise found in one step is added in later ones that show the same: a scene's cameras have to recur."""
+        return any(part.holds for part in vars(self).values() if isinstance(part, Kappa))
+
+    @property
+    def looks(self) -> bool:
+        """True where what a step sees of an object has a say in it (`over`)."""
+        return any(part.looks for part in vars(self).values() if isinstance(part, Kappa))
 
     def over(self, ends: Ends | None) -> "Kappa":
         """This kappa for what a step sees of an object; None: of a picture. Itself, unless it, or one in it, looks there."""

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from .. import require
-from ..draws import Draws
+from ..draws import Draws, SomeRows
 from ..guidance import Guidance
 from ..levels import Level, Step
 from ..models.base import Denoiser
@@ -18,7 +20,9 @@ class Held(Kappa):
 
     Between two of them x0 moves and the level falls, and the noise found for the earlier x0 stays: an inversion costs
     1 / every of what it costs in each step. Ours; the released code of SDI holds a target in this way, for 25 steps of Adam.
-    A held kappa belongs to an image that is still there: not to a scene that is seen from elsewhere in the next step.
+    A held kappa belongs to an image that is still there. An object's is kept for each of its cameras, and the steps that count
+    are those that see this item from there: of a batch, only the rows whose kappa is due are asked for. Cameras that do not
+    recur are refused.
     noise: any that leaves no prediction of its own to a direction (Interval subtracts one). every >= 1; 1 is `noise` itself.
     Raises ValueError, naming the field, otherwise.
     """
@@ -31,12 +35,33 @@ class Held(Kappa):
 
     @property
     def needs_path(self) -> bool:
-        return self.every > 1 or self.noise.needs_path
+        return self.noise.needs_path
+
+    @property
+    def holds(self) -> bool:
+        return self.every > 1 or self.noise.holds
 
     def check(self, model: Denoiser, guidance: Guidance, noisiest: Level) -> None:
         self.noise.check(model, guidance, noisiest)
 
     def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
-        if last.kappa is None or (step.index - 1) % self.every == 0:
+        due = self.due(len(x0), step, last)
+        if last.kappa is None or len(due) == len(x0):
             return self.noise.propose(x0, step, last, net, draws)
-        return Proposal(last.kappa)
+        if not due:
+            return Proposal(last.kappa)
+        rows = torch.tensor(due)
+        here = rows.to(x0.device)
+
+        def of(level: Level) -> Level:
+            return level if len(level.t) == 1 else net.placed([level.host.rows(rows)])[0]
+
+        known = Last(last.eps[here], last.kappa[here], None if last.visits is None else last.visits[rows])
+        some = Step(of(step.src), of(step.dst), step.index)
+        found = self.noise.propose(x0[here], some, known, net.rows(due), SomeRows(draws, rows))
+        return Proposal(last.kappa.index_copy(0, here, found.kappa))
+
+    def due(self, n: int, step: Step, last: Last) -> list[int]:
+        """The rows, of n, for which kappa is to be found anew."""
+        steps = [step.index - 1] * n if last.visits is None else last.visits.tolist()
+        return [row for row, before in enumerate(steps) if before % self.every == 0]

@@ -51,6 +51,10 @@ class Surface(Consistent):
     def needs_plane(self) -> bool:
         return False
 
+    @property
+    def looks(self) -> bool:
+        return True
+
     def over(self, ends: Ends | None) -> Kappa:
         return self if ends is None else Painted(self, ends)
 

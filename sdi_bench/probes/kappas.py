@@ -45,7 +45,7 @@ class Kappas:
         if self.at not in ("path", "data"):
             raise ValueError(f"probe.at={self.at!r}: must be path or data")
         for name, kappa in self.kappas.items():
-            if self.at == "data" and kappa.needs_path:
+            if self.at == "data" and (kappa.needs_path or kappa.holds):
                 raise ValueError(f"probe.kappas.{name}: needs the path's last prediction, and probe.at=data has none")
 
     def check(self, job: Job) -> None:

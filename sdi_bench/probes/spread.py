@@ -29,7 +29,8 @@ class Spread:
     `variance` [items, places]: its variance, the mean over pixels, unbiased. `signal`: the mean over pixels of its squared
     expectation, unbiased (so it can come out below 0). `sigma`: the level, where kappa is sought.
 
-    n_draws >= 2, n_levels >= 1 places. Raises ValueError for a sampler that is no distillation.
+    n_draws >= 2, n_levels >= 1 places. Raises ValueError for a sampler that is no distillation, and for a noise that is held
+    for each camera.
     """
 
     n_draws: int = 16
@@ -42,6 +43,11 @@ class Spread:
     def check(self, job: Job) -> None:
         if not isinstance(job.sampler, Distillation):
             raise ValueError("probe=spread: needs a sampler that adds noise to x0 (sds, sdi, ism)")
+        if job.sampler.noise.holds and job.scene.n_cameras != 0:
+            raise ValueError(
+                f"probe=spread: noise={type(job.sampler.noise).__name__} is kept for each camera, and a place of the path is "
+                "looked at from none; use scene=image, or noise@sampler.noise=inversion"
+            )
 
     def measure(self, job: Job, items: Sequence[Item], cost: Cost) -> Mapping[str, np.ndarray]:
         sampler = cast(Distillation, job.sampler)

@@ -10,6 +10,7 @@ from ..draws import Draws, Purpose
 from ..guidance import Guidance
 from ..levels import Level, expand
 from ..models.base import Denoiser
+from ..noise import Noises
 from ..predictor import Guided, Predictor
 from ..schedules import Schedule
 from ..students import Learnt
@@ -25,7 +26,7 @@ class State:
     All [batch, *shape], float64. The last state's x0 is the sample.
     params, memory: of score distillation, what its scene and its update carry on; of a scene with cameras the sample is
     params, and x0 is what the next step looks at. learnt: what its direction has learnt. gradient: the picture that the step
-    looked at less the target of eq. 10.
+    looked at less the target of eq. 10. noises: of a noise that is held for each camera of the scene, what it found.
     """
 
     index: int
@@ -37,6 +38,7 @@ class State:
     memory: Moments | None = None
     learnt: Learnt | None = None
     gradient: Tensor | None = None
+    noises: Noises | None = None
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from ..grids import Grid, steps_of
 from ..guidance import Guidance
 from ..levels import Level, Step, expand
 from ..models.base import Denoiser, check_askable
-from ..noise import Fresh, Kappa, Last
+from ..noise import Fresh, Kappa, Last, Noises
 from ..predictor import Predictor
 from ..scenes import Image, Scene, Solid
 from ..schedules import Schedule
@@ -213,6 +213,17 @@ class Distillation:
                 f"noise={type(self.noise).__name__}: would look the same from all sides, and CFD's lies on the object "
                 "(arXiv 2501.05445, sec. 3); use noise@sampler.noise=surface, or fixed"
             )
+        if self.noise.holds and self.noise.looks and isinstance(self.scene, Solid):
+            raise ValueError(
+                f"noise={type(self.noise).__name__}: would hold a noise that lies on the object, and costs no network row to "
+                "find; use noise@sampler.noise=surface"
+            )
+        if self.noise.holds and self.scene.n_cameras is None:
+            raise ValueError(
+                f"scene.cameras={type(getattr(self.scene, 'cameras', None)).__name__}: noise={type(self.noise).__name__} keeps "
+                "what was found for a view until that comes again, and of these none does; use "
+                "scene.cameras._target_=sdi_bench.scenes.Rendered, or noise@sampler.noise=inversion"
+            )
         kind = type(self.direction).__name__.lower()
         if self.direction.needs_views and len(self.scene.asked("")) == 1:
             raise ValueError(
@@ -245,12 +256,14 @@ class Distillation:
         params = made.to(net.device)
         x0 = self.scene.see(params, self.scene.view(draws, 1), net.model).x0
         first = self.timeline.first(net)
-        return State(0, first, x0, noise, None, params, self.update.init(params), self.direction.begin(net, draws, first))
+        learnt, n = self.direction.begin(net, draws, first), self.scene.n_cameras
+        noises = Noises.none(n, noise) if self.noise.holds and n else None
+        return State(0, first, x0, noise, None, params, self.update.init(params), learnt, noises=noises)
 
     def resume(self, net: Predictor, draws: Draws, state: State) -> Iterator[State]:
         """The states after one of this sampler's on the same items."""
         model, scene, params, memory = net.model, self.scene, state.params, state.memory
-        last, learnt = Last(state.eps, state.kappa), state.learnt
+        last, learnt, noises = Last(state.eps, state.kappa), state.learnt, state.noises
         assert params is not None
         source = None if self.source is None else Edited(self.source.x0(net, draws), self.source.prompt)
         view = scene.view(draws, state.index + 1)
@@ -265,12 +278,17 @@ class Distillation:
                 guidance = net.guidance.against(scene.sides(net.prompts, view))
                 asked = replace(net, prompts=scene.prompts(net.prompts, view), guidance=guidance, plain=net.prompts)
             x0 = scene.projected(seen.x0, model, draws, step.index) if isinstance(scene, Image) else seen.x0
+            camera = None if view is None else view.which
+            if noises is not None and camera is not None:
+                last = noises.last(camera, last.eps)
             noise = self.noise.over(seen.ends)
             found = evaluate(x0, step, last, noise, self.direction, asked, draws, learnt, source)
             see = partial(scene.see, view=view, model=model)
             params, memory = self.update.apply(params, memory, seen, see, found.target, step.dst)
             last, learnt = Last(found.eps, found.kappa), found.learnt
+            if noises is not None and camera is not None:
+                noises = noises.after(camera, found.kappa)
             view = scene.view(draws, step.index + 1)
             seen = scene.see(params, view, model)
             gradient = x0 - found.target
-            yield State(step.index, step.dst, seen.x0, found.eps, found.kappa, params, memory, learnt, gradient)
+            yield State(step.index, step.dst, seen.x0, found.eps, found.kappa, params, memory, learnt, gradient, noises)

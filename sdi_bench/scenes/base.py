@@ -36,6 +36,10 @@ class Scene(Protocol):
     def is_x0(self) -> bool:
         """True where the parameters are x0 itself: it is carried from step to step, and can be set to any target."""
 
+    @property
+    def n_cameras(self) -> int | None:
+        """Of how many it is looked at from, each of which comes again; None: none does; 0: it is a picture and has none."""
+
     def check(self, model: Denoiser) -> None:
         """Raise ValueError, naming the field, if this model cannot look at it."""
 
@@ -97,6 +101,10 @@ def surface(scene: Solid, params: Float[Tensor, "1 n"], size: int = 64) -> Float
 
 class Flat:
     """What scenes without a camera share."""
+
+    @property
+    def n_cameras(self) -> int:
+        return 0
 
     def check(self, model: Denoiser) -> None:
         """Any model will do."""

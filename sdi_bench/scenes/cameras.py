@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from .. import require
@@ -21,10 +21,11 @@ STEP = 45
 
 @dataclass(frozen=True)
 class View:
-    """A camera a row: azimuth and elevation in degrees, [batch]."""
+    """A camera a row: azimuth and elevation in degrees, [batch]. which: of `Cameras.n`, where that is a number."""
 
     azimuth: Float[Tensor, " batch"]
     elevation: Float[Tensor, " batch"]
+    which: Int[Tensor, " batch"] | None = None
 
     @cached_property
     def cameras(self) -> list[Camera]:
@@ -56,6 +57,10 @@ class View:
 class Cameras(Protocol):
     """How views are drawn."""
 
+    @property
+    def n(self) -> int | None:
+        """How many views there are, each of which comes again; None: none does."""
+
     def draw(self, draws: Draws, step: int) -> View:
         """A view for each row."""
 
@@ -64,9 +69,13 @@ class Cameras(Protocol):
 class Rendered:
     """The angles that the built-in world's pictures were taken from: azimuths 45 degrees apart at elevation 20."""
 
+    @property
+    def n(self) -> int:
+        return 360 // STEP
+
     def draw(self, draws: Draws, step: int) -> View:
-        azimuth = STEP * (draws.uniform(Purpose.CAMERA, 2 * step) * (360 // STEP)).floor()
-        return View(azimuth, torch.full_like(azimuth, VIEWS[0].elevation))
+        which = (draws.uniform(Purpose.CAMERA, 2 * step) * self.n).floor()
+        return View(STEP * which, torch.full_like(which, VIEWS[0].elevation), which.long())
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,10 @@ class Around:
         for name, bounds, most in (("azimuths", self.azimuths, 360), ("elevations", self.elevations, 90)):
             if len(bounds) != 2 or not -most <= bounds[0] <= bounds[1] <= most:
                 raise ValueError(f"scene.cameras.{name}={bounds!r}: must be two angles from -{most} to {most}, rising")
+
+    @property
+    def n(self) -> None:
+        return None
 
     def draw(self, draws: Draws, step: int) -> View:
         parts = (

@@ -115,6 +115,10 @@ class Volume(ABC):
         return False
 
     @property
+    def n_cameras(self) -> int | None:
+        return self.cameras.n
+
+    @property
     @abstractmethod
     def n_params(self) -> int:
         """Of one field."""

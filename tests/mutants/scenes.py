@@ -4,6 +4,8 @@ from mutants import Planted
 
 VOLUME, SCENES, FIELDS = "scenes/volume.py", "test_scenes.py::", "test_fields.py::"
 SURFACE, ON_SURFACE = "noise/surface.py", "test_surface.py::"
+BY_HAND = "test_held.py::test_it_is_kept_for_each_camera_and_item_as_a_walk_by_hand_does"
+GOES_ON = "test_held.py::test_what_is_kept_of_an_unfinished_batch_goes_on_with_the_same_bits"
 
 PLANTED = [
     Planted(
@@ -194,5 +196,54 @@ PLANTED = [
         "(directions / -directions[..., 2:])",
         "directions",
         "depth along the ray for depth along the axis: right in the middle of the picture",
+    ),
+    Planted(
+        BY_HAND,
+        "noise/base.py",
+        "return camera * len(camera) + torch.arange(len(camera))",
+        "return camera[:1] * len(camera) + torch.arange(len(camera))",
+        "every row's noise is that of the first row's camera: right for a batch of one",
+    ),
+    Planted(
+        BY_HAND,
+        "noise/base.py",
+        "self.visits.flatten().index_add(0, at, torch.ones_like(at))",
+        "(self.visits.flatten() + 1)",
+        "steps are counted, not those that look from a camera: noises are kept for fewer of them",
+    ),
+    Planted(
+        BY_HAND,
+        "noise/base.py",
+        "return Last(eps, self.kappa.flatten(0, 1)[at.to(eps.device)]",
+        "return Last(eps, self.kappa.flatten(0, 1)[self.at(0 * camera).to(eps.device)]",
+        "what was kept of the front is added from all sides: of unit variance, and at no other cost",
+    ),
+    Planted(
+        BY_HAND,
+        "draws.py",
+        "return drawn[self.rows.to(drawn.device)]",
+        "return drawn[: len(self.rows)]",
+        "noise of the first items for those whose turn it is: as good a noise, and another in another batch",
+    ),
+    Planted(
+        BY_HAND,
+        "predictor.py",
+        "(tuple(each[i] for i in index) for each in (self.prompts, self.plain))",
+        "(tuple(each[: len(index)]) for each in (self.prompts, self.plain))",
+        "rows whose turn it is are inverted under the prompts of the first ones",
+    ),
+    Planted(
+        GOES_ON + "[object]",
+        "jobs.py",
+        "if noises else None,",
+        "if noises is None else None,",
+        "an object that was killed and goes on holds its last noise from whatever side",
+    ),
+    Planted(
+        GOES_ON + "[picture]",
+        "jobs.py",
+        'kappa=found.get("kappa"),',
+        "kappa=None,",
+        "a picture that was killed and goes on is inverted at once: as good, and not the same bits",
     ),
 ]

@@ -146,8 +146,8 @@ MUTANTS = [
     Mutant(
         row="V8a",
         file="noise/held.py",
-        old="(step.index - 1) % self.every",
-        new="step.index % self.every",
+        old="[step.index - 1] * n",
+        new="[step.index] * n",
         why="found anew one step early: as many inversions, the first is right",
     ),
     Mutant(
