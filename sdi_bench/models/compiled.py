@@ -12,10 +12,8 @@ import numpy as np
 from jaxtyping import Float32, Int64, Shaped
 from numba import njit
 
-BLOCKS = 8
-"""Along a side of the picture."""
-LANES = 128
-"""Pictures that are compared at once."""
+from .mosaic import BLOCKS, LANES
+
 FAINT = np.float32(-25.0)
 """The log of a weight, that of the heaviest being 0, below which all 10,000 together are less than rounding."""
 C0, C1, C2, C3, C4, C5, C6, C7 = (np.float32(np.log(2) ** k / np.prod(np.arange(1.0, k + 1))) for k in range(8))

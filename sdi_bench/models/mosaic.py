@@ -20,9 +20,14 @@ from .. import require
 from ..guidance import Prompt
 from ..levels import Level, expand
 from .base import NO_RULES, Conds, Prediction, Rules
-from .compiled import BLOCKS, LANES, detail, weigh
 from .local import LEAST, Prior, by_row, check_windows, window_at
 from .patch_mixture import PatchPyramid, ramp
+
+BLOCKS = 8
+"""Along a side of the picture."""
+
+LANES = 128
+"""Pictures that are compared at once by what is compiled."""
 
 CELLS = 16
 """Along a side of a reduced picture, at most: two in a block."""
@@ -131,6 +136,8 @@ class Found(NamedTuple):
         peaks, totals, cells = own.new_full((n, windows), -np.inf), own.new_zeros(n, windows), torch.zeros_like(own)
         kept = own.new_empty(n, windows, LANES if len(part.packed[0]) == 1 else 0)
         found = Found(peaks, totals, cells, torch.zeros(n, windows, dtype=torch.int64), kept)
+        from .compiled import weigh  # which takes a third of a second to import
+
         weigh(own.numpy(), *part.packed, radius, *(of.numpy() for of in found))
         cells /= totals[..., None]
         return found
@@ -461,6 +468,8 @@ class Mosaic(Prior):
         side, hats, grow = size // BLOCKS, self._hats(shares.device), self._grow(shares.device)
         inside = slice(side // 2, side // 2 + size)
         if can_be_compiled(shares):
+            from .compiled import detail
+
             joined = shares.new_zeros(rows, channels, size + side, size + side)
             around = self._around.numpy() if self.shrink == 1 else np.empty((0, 0), np.float32)
             wide, grown = functional.pad(hats, (side // 2, side // 2)).numpy(), grow.T.contiguous().numpy()
