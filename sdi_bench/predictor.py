@@ -13,7 +13,7 @@ from torch import Tensor
 from .guidance import Blend, Guidance, Prompt, Stack
 from .levels import Level, expand, joined, placed
 from .models.base import Conds, Denoiser, EmbedsText, HasOutput, IsTold, Prediction, Rules, rules_of
-from .schedules import Schedule
+from .schedules import Schedule, last_finite
 
 
 class Use(StrEnum):
@@ -89,6 +89,11 @@ class Predictor:
     def rules(self) -> Rules:
         """Those that the model comes with."""
         return rules_of(self.model)
+
+    @cached_property
+    def last_finite(self) -> float:
+        """The latest time at which sigma is finite, of those that the training table has."""
+        return last_finite(self.schedule)
 
     @cached_property
     def _told(self) -> Callable[[Level], Tensor] | None:
