@@ -37,17 +37,23 @@ class Cost:
         self.rows[use] += rows
 
 
-class Guided(NamedTuple):
+@dataclass
+class Guided:
     """The guided prediction (x0, eps), each [batch, *shape], and the raw ones behind it, [conds, batch, *shape].
 
     moved: how far the model's rules moved x0 while eps stayed as it was predicted, so that the pair belongs to x + a·moved:
     whatever goes on from x and eps must go on from there, `shifted`. None where no rule applies, or eps has moved along.
     """
 
-    x0: Tensor
     eps: Tensor
     raw: Prediction
+    guidance: Guidance
     moved: Tensor | None = None
+
+    @cached_property
+    def x0(self) -> Tensor:
+        """It is combined once it is asked for: an inversion, and eq. 10, go by eps alone."""
+        return self.guidance.combine(self.raw.x0)
 
     def shifted(self, x: Tensor, by: Float[Tensor, " rows"] | None = None) -> Tensor:
         """x + by·moved (by: 1 unless it is given), x itself where nothing has moved."""
@@ -152,18 +158,21 @@ class Predictor:
         raw = self.model.predict(x, level, asked)
         if asked is not conds:
             raw = Prediction(*(blended(half, asked, conds) for half in raw))
-        x0, eps = guidance.combine(raw.x0), guidance.combine(raw.eps)
+        found = Guided(guidance.combine(raw.eps), raw, guidance)
         if self.rules.guided is not None and len(conds) > 1 and isinstance(self.model, HasOutput):
             output = self.model.parametrisation
             told = output.encode(raw.x0[1], raw.eps[1], level)
-            x0, eps = output.decode(self.rules.guided(output.encode(x0, eps, level), told), x, level)
-        if self.rules.bound is None:
-            return Guided(x0, eps, raw)
-        bounded = self.rules.bound(x0)
-        moved = bounded - x0
-        if self.rules.keeps_eps:
-            return Guided(bounded, eps, raw, moved)
-        return Guided(bounded, eps - moved / expand(level.sigma, x), raw)
+            guided = self.rules.guided(output.encode(found.x0, found.eps, level), told)
+            found.x0, found.eps = output.decode(guided, x, level)
+        if self.rules.bound is not None:
+            bounded = self.rules.bound(found.x0)
+            moved = bounded - found.x0
+            if self.rules.keeps_eps:
+                found.moved = moved
+            else:
+                found.eps = found.eps - moved / expand(level.sigma, x)
+            found.x0 = bounded
+        return found
 
 
 def ends_of(prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
