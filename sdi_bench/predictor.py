@@ -52,7 +52,7 @@ class Guided:
 
     @cached_property
     def x0(self) -> Tensor:
-        """It is combined once it is asked for: an inversion, and eq. 10, go by eps alone."""
+        """The guided clean images, which are combined once they are asked for, as `Prediction.x0`."""
         return self.guidance.combine(self.raw.x0)
 
     def shifted(self, x: Tensor, by: Float[Tensor, " rows"] | None = None) -> Tensor:

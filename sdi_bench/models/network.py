@@ -348,6 +348,8 @@ class Network:
         else:
             flat = [prompt for prompts in conds for prompt in prompts]
             out = self.output(x.expand(n, *x.shape).flatten(0, 1), t, flat).reshape(n, *x.shape)
+        if isinstance(self.parametrisation, Epsilon):
+            return Prediction(lambda: self.parametrisation.decode(out, x, at)[0], out)
         if isinstance(self.parametrisation, Anywhere):  # ours
             return Prediction(*self.parametrisation.decode(out, x, at))
         halves = [self.parametrisation.decode(row, x, at) for row in out]

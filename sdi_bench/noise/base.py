@@ -49,7 +49,9 @@ class Kappa(ABC):
 
     def over(self, ends: Ends | None) -> "Kappa":
         """This kappa for what a step sees of an object; None: of a picture. Itself, unless it, or one in it, looks there."""
-        inner = {name: part.over(ends) for name, part in vars(self).items() if ends and isinstance(part, Kappa)}
+        if ends is None:
+            return self
+        inner = {name: part.over(ends) for name, part in vars(self).items() if isinstance(part, Kappa)}
         return cast(Kappa, replace(cast(Any, self), **inner)) if inner else self
 
     def check(self, model: Denoiser, guidance: Guidance, noisiest: Level) -> None:
