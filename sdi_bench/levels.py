@@ -27,7 +27,7 @@ def spread(value: Float[Tensor, " rows"], n: int, like: Tensor, dtype: torch.dty
     """A number per row as a tensor [n] on the device of `like`; one for all rows is filled in there, not copied."""
     if value.shape[0] == 1 and value.device != like.device:
         return torch.full((n,), float(value), dtype=dtype, device=like.device)
-    return value.to(dtype).expand(n)
+    return value.to(dtype) if value.shape[0] == n else value.to(dtype).expand(n)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from .guidance import Blend, Guidance, Prompt, Stack
 from .levels import Level, expand, joined, placed
 from .models.base import Conds, Denoiser, EmbedsText, HasOutput, IsTold, Prediction, Rules, rules_of
-from .schedules import Schedule
+from .schedules import Schedule, last_finite
 
 
 class Use(StrEnum):
@@ -37,17 +37,23 @@ class Cost:
         self.rows[use] += rows
 
 
-class Guided(NamedTuple):
+@dataclass
+class Guided:
     """The guided prediction (x0, eps), each [batch, *shape], and the raw ones behind it, [conds, batch, *shape].
 
     moved: how far the model's rules moved x0 while eps stayed as it was predicted, so that the pair belongs to x + a·moved:
     whatever goes on from x and eps must go on from there, `shifted`. None where no rule applies, or eps has moved along.
     """
 
-    x0: Tensor
     eps: Tensor
     raw: Prediction
+    guidance: Guidance
     moved: Tensor | None = None
+
+    @cached_property
+    def x0(self) -> Tensor:
+        """The guided clean images, which are combined once they are asked for, as `Prediction.x0`."""
+        return self.guidance.combine(self.raw.x0)
 
     def shifted(self, x: Tensor, by: Float[Tensor, " rows"] | None = None) -> Tensor:
         """x + by·moved (by: 1 unless it is given), x itself where nothing has moved."""
@@ -89,6 +95,11 @@ class Predictor:
     def rules(self) -> Rules:
         """Those that the model comes with."""
         return rules_of(self.model)
+
+    @cached_property
+    def last_finite(self) -> float:
+        """The latest time at which sigma is finite, of those that the training table has."""
+        return last_finite(self.schedule)
 
     @cached_property
     def _told(self) -> Callable[[Level], Tensor] | None:
@@ -152,18 +163,21 @@ class Predictor:
         raw = self.model.predict(x, level, asked)
         if asked is not conds:
             raw = Prediction(*(blended(half, asked, conds) for half in raw))
-        x0, eps = guidance.combine(raw.x0), guidance.combine(raw.eps)
+        found = Guided(guidance.combine(raw.eps), raw, guidance)
         if self.rules.guided is not None and len(conds) > 1 and isinstance(self.model, HasOutput):
             output = self.model.parametrisation
             told = output.encode(raw.x0[1], raw.eps[1], level)
-            x0, eps = output.decode(self.rules.guided(output.encode(x0, eps, level), told), x, level)
-        if self.rules.bound is None:
-            return Guided(x0, eps, raw)
-        bounded = self.rules.bound(x0)
-        moved = bounded - x0
-        if self.rules.keeps_eps:
-            return Guided(bounded, eps, raw, moved)
-        return Guided(bounded, eps - moved / expand(level.sigma, x), raw)
+            guided = self.rules.guided(output.encode(found.x0, found.eps, level), told)
+            found.x0, found.eps = output.decode(guided, x, level)
+        if self.rules.bound is not None:
+            bounded = self.rules.bound(found.x0)
+            moved = bounded - found.x0
+            if self.rules.keeps_eps:
+                found.moved = moved
+            else:
+                found.eps = found.eps - moved / expand(level.sigma, x)
+            found.x0 = bounded
+        return found
 
 
 def ends_of(prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:

@@ -405,6 +405,57 @@ def test_one_level_for_all_rows_is_spread_over_the_rows() -> None:
     assert seen[0].tolist() == [0.25] * 6
 
 
+class Theirs:
+    """A parametrisation of somebody else's, which takes the outputs of one condition: out = eps / 2."""
+
+    needs_signal = True
+
+    def fits(self, level: Level) -> bool:
+        return True
+
+    def encode(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
+        return eps / 2
+
+    def decode(self, out: Tensor, x: Tensor, level: Level) -> tuple[Tensor, Tensor]:
+        assert out.shape == x.shape
+        return (x - 2 * level.b[:, None, None, None] * out) / level.a[:, None, None, None], 2 * out
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("how", [Epsilon(), Sample(), Velocity(), Score(), Theirs()], ids=lambda how: type(how).__name__)
+def test_outputs_of_all_conditions_are_read_row_by_row(how, n: int) -> None:
+    """Two levels in a batch of two, so that one put along the conditions would show; by the algebra of x = a·x0 + b·eps."""
+
+    def forward(x: Tensor, t: Tensor, prompts) -> Tensor:
+        return x * t[:, None, None, None] + torch.tensor([float(p) for p in prompts], dtype=x.dtype)[:, None, None, None]
+
+    at, x = scaled_linear().level(torch.tensor([0.3, 0.8], dtype=torch.float64)), points(2, 3, 2, 2)
+    conds = [["1", "2"], ["3", "4"]][:n]
+    found = Network(forward, (3, 2, 2), how, torch.float64).predict(x, at, conds)
+    assert found.x0.shape == found.eps.shape == (n, *x.shape)
+    for k, row in ((k, row) for k in range(n) for row in range(2)):
+        a, b, t = (float(each[row]) for each in (at.a, at.b, at.t))
+        out = t * x[row] + float(conds[k][row])
+        eps = {
+            Epsilon: out,
+            Sample: (x[row] - a * out) / b,
+            Velocity: b * x[row] + a * out,
+            Score: -b * out,
+            Theirs: 2 * out,
+        }[type(how)]
+        torch.testing.assert_close(found.eps[k, row], eps, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(found.x0[k, row], (x[row] - b * eps) / a, rtol=1e-9, atol=1e-12)
+
+
+def test_a_network_of_eps_has_its_x0_worked_out_once_and_only_if_it_is_asked_for(monkeypatch) -> None:
+    """An inversion goes by eps alone."""
+    decode, seen = Epsilon.decode, []
+    monkeypatch.setattr(Epsilon, "decode", lambda self, *given: seen.append(1) or decode(self, *given))
+    found = Network(lambda x, t, prompts: 0 * x, (2,)).predict(points(3, 2), linear().level(0.25), [[None] * 3])
+    assert not found.eps.any() and not seen
+    assert found.x0 is found.x0 and seen == [1]
+
+
 def test_a_network_checks_prompts_only_if_it_lists_them() -> None:
     Network(torch.add, (2,)).check_prompt("anything goes")
     with pytest.raises(ValueError, match="did you mean 'cat'"):

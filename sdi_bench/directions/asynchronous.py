@@ -7,7 +7,6 @@ from ..coordinates import noisy
 from ..draws import Purpose
 from ..guidance import Guidance
 from ..predictor import Use
-from ..schedules import last_finite
 from .base import At, Direction, Image
 
 
@@ -32,6 +31,6 @@ class Asynchronous(Direction):
         t = at.step.dst.host.t
         longest = self.ratio * (t - self.t_min).clamp(min=0)
         dt = longest * at.draws.uniform(Purpose.LATER, at.step.index) if self.random else longest
-        level = at.net.level((t + dt).clamp(max=last_finite(at.net.schedule)))
+        level = at.net.level((t + dt).clamp(max=at.net.last_finite))
         plain = replace(at.net, guidance=Guidance())
         return at.guided.eps - plain(noisy(at.x0, at.proposal.kappa, level), level, use=Use.OTHER).eps

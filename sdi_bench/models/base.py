@@ -1,10 +1,11 @@
 """What the library asks of a model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import NamedTuple, Protocol, runtime_checkable
+from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,11 +24,22 @@ N_PIXELS = 2**18
 """That a codec is given at once, a picture at least: a decoder's memory is large."""
 
 
-class Prediction(NamedTuple):
-    """A model's answer at x = a·x0 + b·eps, both halves: an x0 cannot be had from eps where a = 0."""
+class Prediction:
+    """A model's answer at x = a·x0 + b·eps, both halves: an x0 cannot be had from eps where a = 0.
 
-    x0: Stack
-    eps: Stack
+    x0: itself, or what gives it, called once it is asked for: an inversion, and eq. 10, go by eps alone.
+    """
+
+    def __init__(self, x0: Stack | Callable[[], Stack], eps: Stack) -> None:
+        self._x0, self.eps = x0, eps
+
+    def __iter__(self) -> Iterator[Stack]:
+        return iter((self.x0, self.eps))
+
+    @cached_property
+    def x0(self) -> Stack:
+        """The clean images."""
+        return self._x0 if isinstance(self._x0, Tensor) else self._x0()
 
 
 @runtime_checkable

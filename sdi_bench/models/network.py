@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .. import require
-from ..coordinates import Epsilon, Parametrisation
+from ..coordinates import Anywhere, Epsilon, Parametrisation
 from ..guidance import Prompt
 from ..levels import Level, expand, spread
 from ..schedules import Karras, RectifiedFlow, Schedule, TableSchedule, scaled_linear
@@ -317,12 +317,19 @@ class Network:
 
     def output(self, x: Tensor, t: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         """What `forward` gives, in float64, on the device of x, `max_rows` at a time."""
-        return self._rows(len(x), lambda rows: self.given(x[rows], t[rows], prompts[rows]), self.max_rows)
+
+        def given(rows: slice) -> Tensor:
+            whole = rows == slice(0, len(x))  # the usual case
+            return self.given(x, t, prompts) if whole else self.given(x[rows], t[rows], prompts[rows])
+
+        return self._rows(len(x), given, self.max_rows)
 
     def given(self, x: Tensor, t: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         """The same of rows that fit. Raises ValueError if it is no row for each of x."""
-        device = x.device if self.device is None else self.device
-        out = self.forward(x.to(self.dtype).to(device), t.to(device), prompts)  # float64 stays on the host: MPS has none
+        asked = x.to(self.dtype)  # before it goes there: MPS has no float64
+        if self.device is not None:
+            asked, t = asked.to(self.device), t.to(self.device)
+        out = self.forward(asked, t, prompts)
         if not isinstance(out, Tensor) or out.shape != x.shape:
             given = f"a tensor {list(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
             raise ValueError(f"network.forward: gave {given}, must give a tensor of the shape of x, {list(x.shape)}")
@@ -332,16 +339,19 @@ class Network:
         n = len(conds)
         told = self.told(level.host) if level.told is None else level.told
         if told.shape[0] > 1:
-            told = told.to(x.device)  # where it is, unless a level came without what is told
-        t = spread(told, len(x), x, self.time_dtype)
+            told = torch.cat([told.to(x.device)] * n)  # where it is, unless a level came without what is told
+        t = spread(told, n * len(x), x, self.time_dtype)
         ratio, at = self.handed(level)
         x = x if ratio is None else x / expand(ratio, x)
         if n == 1:  # the usual case: no copies
-            out = self.output(x, t, conds[0])
-            return Prediction(*(half[None] for half in self.parametrisation.decode(out, x, at)))
-        rows = x.expand(n, *x.shape).flatten(0, 1)
-        flat = [prompt for prompts in conds for prompt in prompts]
-        out = self.output(rows, t.repeat(n), flat).reshape(n, *x.shape)
+            out = self.output(x, t, conds[0])[None]
+        else:
+            flat = [prompt for prompts in conds for prompt in prompts]
+            out = self.output(x.expand(n, *x.shape).flatten(0, 1), t, flat).reshape(n, *x.shape)
+        if isinstance(self.parametrisation, Epsilon):
+            return Prediction(lambda: self.parametrisation.decode(out, x, at)[0], out)
+        if isinstance(self.parametrisation, Anywhere):  # ours
+            return Prediction(*self.parametrisation.decode(out, x, at))
         halves = [self.parametrisation.decode(row, x, at) for row in out]
         return Prediction(torch.stack([x0 for x0, _ in halves]), torch.stack([eps for _, eps in halves]))
 

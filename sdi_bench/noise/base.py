@@ -14,7 +14,6 @@ from ..guidance import Guidance
 from ..levels import Level, Step
 from ..models.base import Denoiser
 from ..predictor import Predictor
-from ..schedules import last_finite
 
 Image = Float[Tensor, "batch *shape"]
 
@@ -97,6 +96,8 @@ class Kappa(ABC):
 
     def over(self, ends: Ends | None) -> "Kappa":
         """This kappa for what a step sees of an object; None: of a picture. Itself, unless it, or one in it, looks there."""
+        if ends is None:
+            return self
         inner = {name: part.over(ends) for name, part in vars(self).items() if isinstance(part, Kappa)}
         return cast(Kappa, replace(cast(Any, self), **inner)) if inner else self
 
@@ -123,4 +124,4 @@ def time_sought(tau: float | None, step: Step, net: Predictor, draws: Draws) -> 
         return step.src.host.t
     if tau == 0:
         return step.dst.host.t
-    return (step.dst.host.t + tau * draws.uniform(Purpose.TAU, step.index)).clamp(max=last_finite(net.schedule))
+    return (step.dst.host.t + tau * draws.uniform(Purpose.TAU, step.index)).clamp(max=net.last_finite)

@@ -23,4 +23,4 @@ class Fresh(Kappa):
 
     def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         noise = draws.normal(Purpose.KAPPA, step.index, (self.n_avg, *x0.shape[1:]))
-        return Proposal(noise.mean(1) if self.n_avg > 1 else noise[:, 0])
+        return Proposal(noise.mean(1) if self.n_avg > 1 else noise.squeeze(1))

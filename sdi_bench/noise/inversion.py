@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from itertools import chain
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -75,10 +76,11 @@ class Inversion(Kappa):
         Each begins where the one before ends.
         """
         end = t if self.interval is None else (t - self.interval).clamp(min=start)
-        counts = (self.n_steps * end + 1e-9).floor().clamp(min=1)
-        k = torch.arange(int(max(counts.tolist())) + 1, dtype=t.dtype)[:, None]
-        times = (start + (end - start) * (k * counts.reciprocal()).clamp(max=1)).unbind()
-        taken = (k[:-1] < counts).unbind()
+        ends = end.numpy()  # a call of NumPy's costs less
+        counts = np.maximum(np.floor(self.n_steps * ends + 1e-9), 1)
+        k = np.arange(counts.max() + 1)[:, None]
+        times = torch.from_numpy(start + (ends - start) * np.minimum(k * (1 / counts), 1)).unbind()
+        taken = torch.from_numpy(k[:-1] < counts).unbind()
         if self.interval is not None:
             all_rows = torch.ones_like(t, dtype=torch.bool)
             times, taken = (*times, end, t), (*(each & (end > start) for each in taken), ~all_rows, all_rows)

@@ -12,7 +12,6 @@ from ..guidance import Guidance
 from ..levels import Level, Step, expand
 from ..models.base import Denoiser, HasInput, HasOutput
 from ..predictor import Predictor, Use
-from ..schedules import last_finite
 from .base import Image, Kappa, Last, Proposal, finite_source, time_sought
 
 
@@ -46,7 +45,7 @@ class Simulated(Kappa):
 
     def legs(self, t: Tensor, net: Predictor) -> list[tuple[Tensor, Tensor]]:
         """The levels of DDIM down to t [rows]: (times [rows], which rows go there), the first for all rows."""
-        last = last_finite(net.schedule) if needs_signal(net.model) else float(net.schedule.highest.t)
+        last = net.last_finite if needs_signal(net.model) else float(net.schedule.highest.t)
         top = min(self.t_max, last)
         counts = torch.where(t < top, ((self.t_max - t) * self.n_steps - 1e-9).ceil(), 0.0)
         times = [min(self.t_max - k / self.n_steps, top) for k in range(int(counts.max()) + 1)]

@@ -92,7 +92,13 @@ class Annealed:
         return self.grid.levels(schedule)[0]
 
     def first(self, net: Predictor) -> Level:
-        return net.placed(self.grid.levels(net.schedule)[:1])[0]
+        return self.levels(net)[0]
+
+    def levels(self, net: Predictor) -> list[Level]:
+        """All of them, as the batch needs them; worked out once for a batch."""
+        if self not in net.once:
+            net.once[self] = net.placed(self.grid.levels(net.schedule))
+        return net.once[self]
 
     def start(self, net: Predictor, draws: Draws) -> State:
         level = self.first(net)
@@ -100,7 +106,7 @@ class Annealed:
         return State(0, level, guided.x0, guided.eps)
 
     def steps(self, net: Predictor, draws: Draws) -> Iterator[Step]:
-        yield from steps_of(net.placed(self.grid.levels(net.schedule)))
+        yield from steps_of(self.levels(net))
 
 
 @dataclass(frozen=True)

@@ -204,8 +204,8 @@ class Residual(nn.Module):
     def predict(self, x: Image, level: Level, conds: Conds) -> Prediction:
         """As `Denoiser.predict`."""
         with torch.no_grad():
-            found = self.model.predict(x, level, conds)
+            x0, eps = self.model.predict(x, level, conds)
         flat, unit = x.flatten(1), torch.hypot(level.a, level.b)
         ends = [expand(value, flat) * torch.ones_like(flat[:, :1]) for value in (level.a / unit, level.b / unit)]
         more = (torch.cat([flat / expand(unit, flat), *ends], dim=1) @ self.lora_A.T @ self.lora_B.T).reshape(x.shape)
-        return Prediction(found.x0 - expand(level.sigma, x) * more, found.eps + more)
+        return Prediction(x0 - expand(level.sigma, x) * more, eps + more)

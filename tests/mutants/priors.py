@@ -1,4 +1,4 @@
-"""Planted bugs in the built-in priors: one line of the library changed; the test that must turn red."""
+"""Planted bugs in the built-in priors and around a network: one line of the library changed; the test that must turn red."""
 
 from mutants import Planted
 
@@ -116,5 +116,19 @@ PLANTED = [
         "return found[torch.argsort(",
         "return found[0 * torch.argsort(",
         "rows that go together are not put back where they were",
+    ),
+    Planted(
+        "test_models.py::test_outputs_of_all_conditions_are_read_row_by_row",
+        "models/network.py",
+        "torch.cat([told.to(x.device)] * n)",
+        "told.to(x.device).repeat_interleave(n)",
+        "several conditions are told the times of other rows: the same where all rows have one level",
+    ),
+    Planted(
+        "test_models.py::test_outputs_of_all_conditions_are_read_row_by_row",
+        "models/network.py",
+        "if isinstance(self.parametrisation, Anywhere):  # ours",
+        "if n > 1:  # ours",
+        "a parametrisation of somebody else's is handed the outputs of several conditions",
     ),
 ]
