@@ -2,22 +2,26 @@
 
 python -m sdi_bench.run experiment=cheap         # hours: samples
 python -m sdi_bench.evaluate experiment=cheap    # minutes: measures.csv, differences.csv, claims.csv
-python -m analysis.cheap                         # seconds: tables.txt, frontier.png
+python -m analysis.cheap                         # seconds: tables.txt, frontier.png; residual.csv, residual.png of its probes
 """
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 
-from sdi_bench.compare import ROW_USES
+from sdi_bench.compare import ROW_USES, value
 from sdi_bench.evaluate import TABLES, read_table
-from sdi_bench.plotting.style import FIXED, captioned, panels, save, whiskers
+from sdi_bench.plotting.style import FIXED, captioned, legend, look, panels, plain, save, whiskers
 from sdi_bench.store import write_whole
 
 from .benchmark2d import block, pairs
+from .runs import MissingRunError, Runs, interval
+from .text import lines
 
 matplotlib.use("Agg")
 
@@ -61,6 +65,63 @@ SHOWN = {"kd_effnet": "KD to real pictures", "rprec": "retrieval", "sharpness": 
 SHOWN_OF_OBJECTS = {"to_shape": "PSNR to the true shape, dB", "rprec": "retrieval", "sharpness": "sharpness"}
 
 
+PROBED = {"residual digits": "digits, exact", "residual built-in": "built-in prior", "residual trained": "trained prior"}
+"""The tiers that ask many kappas at the same x0."""
+
+
+def prepare_residuals(runs: Runs) -> pd.DataFrame:
+    """tier, way, n_steps (NaN: it has none), rows, and of each measure point, low, high: `residual` of eq. 8 in x0 units,
+    `next`, how far eq. 10's next x0 is from DDIM's, and `size` of kappa; means over levels and items.
+    """
+    found = []
+    for tier in PROBED:
+        with suppress(MissingRunError):
+            (run,) = runs.tier(tier)
+            items, arrays = run.probed
+            for k, name in enumerate(run.config["probe"]["kappas"]):
+                way, _, n = name.partition(", ")
+                about = {"tier": tier, "way": way, "n_steps": float(n or "nan"), "rows": arrays["rows"][:, :, k].mean()}
+                for measure in ("residual", "next", "size"):
+                    found.append(about | {"measure": measure} | interval(arrays[measure][:, :, k].mean(axis=1), items))
+    return pd.DataFrame(found)
+
+
+def residual_table(rows: pd.DataFrame) -> str:
+    """Of one tier: a line a way and number of steps."""
+    body = []
+    for name, some in rows.groupby(["way", "n_steps"], sort=False, dropna=False):
+        cells = {row["measure"]: value(row) for row in some.to_dict("records")}
+        text = ", ".join(f"{part}".removesuffix(".0") for part in name if part == part)
+        body.append([text, f"{some['rows'].iloc[0]:.1f}", *(cells[measure] for measure in ("residual", "next", "size"))])
+    return lines(["way, steps", "rows", "residual", "next x0 to DDIM's", "size"], body)
+
+
+def draw_residuals(table: pd.DataFrame, path: Path) -> None:
+    """The residual of eq. 8 over the rows that finding the noise costs, a panel a model."""
+    tiers = [tier for tier in PROBED if (table["tier"] == tier).any()]
+    figure, ((*axes,),) = panels(1, len(tiers), width=3.6, height=3.2)
+    shown = table[(table["measure"] == "residual") & np.isfinite(table["point"])]
+    styles = look(list(dict.fromkeys(shown["way"])))
+    for axis, tier in zip(axes, tiers, strict=True):
+        for way, some in shown[shown["tier"] == tier].groupby("way", sort=False):
+            if some["rows"].max() == 0:
+                axis.axhline(some["point"].iloc[0], color=styles[way]["color"], linestyle=":", linewidth=1.2, label=way)
+            else:
+                axis.errorbar(some["rows"], some["point"], yerr=whiskers(some), label=way, **styles[way])
+        axis.set(xscale="log", yscale="log", xlabel="network rows to find the noise")
+        axis.set_title(PROBED[tier], fontsize=9)
+        for each in (axis.xaxis, axis.yaxis):
+            plain(each)
+    axes[0].set_ylabel("residual of eq. 8 (x0 units)")
+    legend(figure, axes)
+    captioned(
+        figure,
+        "How well each way solves eq. 8 for how many network rows, at the x0 of DDIM's own path, guidance 1; the mean over ten "
+        "levels, bars are 95 % intervals. Dotted: no network row asked.",
+    )
+    save(figure, path)
+
+
 def prices(measures: pd.DataFrame) -> pd.DataFrame:
     """tier, run, price: network rows an image, of all uses, over those of sds."""
     uses = [f"rows_{use}" for use in ROW_USES if f"rows_{use}" in measures]
@@ -68,7 +129,7 @@ def prices(measures: pd.DataFrame) -> pd.DataFrame:
     return rows.div(rows.xs(UNIT, level="run"), level="tier").rename("price").reset_index()
 
 
-def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFrame) -> str:
+def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFrame, residuals: pd.DataFrame) -> str:
     """All tables as text."""
     parts = []
     for tier, rows in measures.groupby("tier", sort=False):
@@ -81,6 +142,8 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
     for title, frame in (("claims, written down before the runs", claims), (f"differences from {BASELINE}", differences)):
         for tier, rows in frame.groupby("tier", sort=False) if len(frame) else ():
             parts.append(f"{tier}: {title}\n\n{pairs(rows)}")
+    for tier, rows in residuals.groupby("tier", sort=False) if len(residuals) else ():
+        parts.append(f"{PROBED[str(tier)]}: how well eq. 8 is solved\n\n{residual_table(rows)}")
     return "\n\n\n".join(parts) + "\n"
 
 
@@ -120,9 +183,16 @@ def main() -> None:
         prog="python -m analysis.cheap", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
+    parser.add_argument("--runs", type=Path, default=Path("results/cheap"), help="where the runs with a probe are")
     options = parser.parse_args()
     measures, differences, claims = (read_table(options.folder / f"{name}.csv") for name in TABLES)
-    text = tables(measures, differences, claims)
+    residuals = read_table(options.folder / "residual.csv")
+    if (options.runs / "index.json").exists() and len(found := prepare_residuals(Runs(options.runs))):
+        residuals = pd.concat([residuals[~residuals["tier"].isin(found["tier"])], found] if len(residuals) else [found])
+        write_whole(options.folder / "residual.csv", residuals.to_csv(index=False, float_format="%.6g").encode())
+    if len(residuals):
+        draw_residuals(residuals, options.folder / "residual.png")
+    text = tables(measures, differences, claims, residuals)
     write_whole(options.folder / "tables.txt", text.encode())
     margins = differences.dropna(subset=["margin"]).drop_duplicates("measure").set_index("measure")["margin"]
     draw(measures, differences[differences["b"] == BASELINE], margins, options.folder / "frontier.png")

@@ -10,6 +10,8 @@ from .fresh import Fresh
 from .gradient import Gradient
 from .held import Held
 from .inversion import Inversion
+from .inversion_ahead import InversionAhead
+from .inversion_heun import InversionHeun
 from .mixed import Mixed
 from .previous import Previous
 from .released import ReleasedInversion
@@ -29,6 +31,8 @@ __all__ = [
     "Gradient",
     "Held",
     "Inversion",
+    "InversionAhead",
+    "InversionHeun",
     "Kappa",
     "Last",
     "Mixed",

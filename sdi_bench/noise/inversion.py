@@ -1,5 +1,6 @@
 """kappa by DDIM inversion of x0: SDI; without guidance and with the interval's end subtracted: ISM."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 
@@ -13,7 +14,7 @@ from ..draws import Draws, Purpose
 from ..guidance import Guidance
 from ..levels import Level, Step, expand
 from ..models.base import Denoiser
-from ..predictor import Predictor, Use
+from ..predictor import Guided, Predictor, Use
 from .base import Image, Kappa, Last, Proposal, finite_source, time_sought
 
 
@@ -90,6 +91,13 @@ class Inversion(Kappa):
         """x_bar - x0 where the inversion begins, at the schedule's lowest level."""
         return torch.zeros_like(x0)
 
+    def climb(
+        self, x_bar: Image, source: Level, target: Level, asked: Level, ask: Callable[[Image, Level], Guided]
+    ) -> tuple[Image, Image]:
+        """What a step adds to x_bar, and the noise that was seen; asked: its source, or the lowest level for the network."""
+        found = ask(x_bar, asked)
+        return found.shifted(expand(target.sigma - source.sigma, found.eps) * found.eps), found.eps
+
     def propose(self, x0: Image, step: Step, last: Last, net: Predictor, draws: Draws) -> Proposal:
         t, n, gamma = self.time_sought(step, net, draws), len(x0), net.guidance.gamma_of(self.guidance_scale)
         legs, times = [], {}  # times: of the ends of steps, by which one it is and how many rows take the step
@@ -114,10 +122,11 @@ class Inversion(Kappa):
             whole = len(rows) == n  # the usual case: no row mask, no copies
             here = None if whole else next(index)
             x_bar = x0 + added if here is None else x0[here] + added[here]
-            x = expand(asked.a, x_bar) * x_bar
-            found = net(x, asked, scale=gamma, rows=None if whole else rows, use=Use.INVERSION)
-            eps = found.eps
-            rise = found.shifted(expand(target.sigma - source.sigma, eps) * eps)
+
+            def ask(x_bar: Image, level: Level, rows: list[int] | None = None if whole else rows) -> Guided:
+                return net(expand(level.a, x_bar) * x_bar, level, scale=gamma, rows=rows, use=Use.INVERSION)
+
+            rise, eps = self.climb(x_bar, source, target, asked, ask)
             added = added + rise if here is None else added.index_add(0, here, rise)
             eps_s = eps if here is None else eps_s.index_copy(0, here, eps)
         kappa = added / expand(top.sigma, x0)

@@ -66,4 +66,18 @@ MUTANTS = [
         new="found = net(noisy(x0, kappa, step.src), step.src,",
         why="reversed at the level that the step comes from: the same where t is drawn at random",
     ),
+    Mutant(
+        row="V11i",
+        file="noise/inversion_heun.py",
+        old="ask(x_bar + rise, target)",
+        new="ask(x_bar, target)",
+        why="the second noise is seen where the step begins",
+    ),
+    Mutant(
+        row="V11i",
+        file="noise/inversion_ahead.py",
+        old="source, target, target, ask",
+        new="source, target, asked, ask",
+        why="asked at the source: plain inversion",
+    ),
 ]

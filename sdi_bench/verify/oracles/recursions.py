@@ -24,6 +24,8 @@ from ...noise import (
     Gradient,
     Held,
     Inversion,
+    InversionAhead,
+    InversionHeun,
     Mixed,
     Previous,
     ReleasedInversion,
@@ -211,12 +213,18 @@ class Inverted(NamedTuple):
 
 
 def inverted(
-    case: Case, t: float, gamma: float, n_steps: int, interval: float | None = None, t_min: float | None = None
+    case: Case,
+    t: float,
+    gamma: float,
+    n_steps: int,
+    interval: float | None = None,
+    t_min: float | None = None,
+    kind: type[Inversion] = Inversion,
 ) -> Inverted:
     """x_bar + (sigma_k+1 - sigma_k)·(A·x_bar - B), A and B at the source sigma_k, from x_bar = x0 at the lowest level.
 
     max(1, int(n_steps·t)) steps uniform in t; with `interval`, up to t - interval and then one step to t; with `t_min`, A and B
-    at no lower time.
+    at no lower time. InversionAhead: A and B at sigma_k+1; InversionHeun: the mean of A·x_bar - B at both ends.
     """
     start = float(case.schedule.lowest.t)
     end = t if interval is None else max(t - interval, start)
@@ -226,9 +234,14 @@ def inverted(
     slope, shift = np.ones_like(case.cond.mean), np.zeros_like(case.cond.mean)
     bound = 0.0 if t_min is None else float(case.schedule.level(t_min).sigma)
     for sigma, sigma_next in pairwise(sigmas):
-        A, B = case.eps(max(sigma, bound), gamma)
+        A, B = case.eps(sigma_next if kind is InversionAhead else max(sigma, bound), gamma)
         slope_s, shift_s = A * slope, A * shift - B
-        slope, shift = slope + (sigma_next - sigma) * slope_s, shift + (sigma_next - sigma) * shift_s
+        rise, shift_rise = slope_s, shift_s
+        if kind is InversionHeun:
+            A, B = case.eps(sigma_next, gamma)
+            rise = (slope_s + A * (slope + (sigma_next - sigma) * slope_s)) / 2
+            shift_rise = (shift_s + A * (shift + (sigma_next - sigma) * shift_s) - B) / 2
+        slope, shift = slope + (sigma_next - sigma) * rise, shift + (sigma_next - sigma) * shift_rise
     return Inverted(sigmas[-1], slope, shift, slope_s, shift_s)
 
 
@@ -242,7 +255,8 @@ def invert(case: Case, noise: Inversion) -> Transition:
     """x_bar' = x0 + sigma'·(x_bar - x0)/sigma + sigma'·h·z; h = entropy, times sqrt(1 - alpha_bar) as eq. 11 prints it."""
 
     def step(ends: Ends) -> tuple[Number, Number, Number]:
-        found = inverted(case, sought(case, ends, noise.tau), noise.guidance_scale, noise.n_steps, noise.interval, noise.t_min)
+        t = sought(case, ends, noise.tau)
+        found = inverted(case, t, noise.guidance_scale, noise.n_steps, noise.interval, noise.t_min, type(noise))
         ratio = ends.sigma_next / found.sigma
         h = noise.entropy * (found.sigma / math.sqrt(1 + found.sigma**2) if noise.literal_entropy else 1)
         return 1 + ratio * (found.slope - 1), ratio * found.shift, (ends.sigma_next * h) ** 2
@@ -264,6 +278,24 @@ def inversion(case: Case) -> Iterator[Claim]:
     for noise in noises:
         sampler = Distillation(Annealed(case.grid), noise, case.guidance)
         yield Affine(repr(noise), sampler, from_x0(case, invert(case, noise)))
+
+
+def stepped(case: Case, kind: type[Inversion]) -> Iterator[Claim]:
+    """As noise/inversion, by another rule."""
+    for noise in (kind(-1.0, n_steps=10, tau=None, entropy=0.0), kind(case.gamma, n_steps=3, tau=0.1, entropy=0.3)):
+        yield Affine(repr(noise), Distillation(Annealed(case.grid), noise, case.guidance), from_x0(case, invert(case, noise)))
+
+
+@oracle("noise/inversion_ahead")
+def inversion_ahead(case: Case) -> Iterator[Claim]:
+    """K = prod(1 + rise·A at the target)."""
+    yield from stepped(case, InversionAhead)
+
+
+@oracle("noise/inversion_heun")
+def inversion_heun(case: Case) -> Iterator[Claim]:
+    """K = prod(1 + rise·(A + A'·(1 + rise·A))/2), A at the source and A' at the target."""
+    yield from stepped(case, InversionHeun)
 
 
 @oracle("noise/interval")
