@@ -426,8 +426,8 @@ def experiment(
     """measures: of all rows; differences: from the tier's baseline at the same gamma, or at the one gamma that the tier
     says of it (at); claims. Unfinished rows are left out.
 
-    earlier: tables of the same experiment. A tier that is not asked for, or of which no run is here, keeps the rows that they
-    have of its runs as they would be made today (the same folder, the same number of items). p-values are by Holm over all.
+    earlier: tables of the same experiment. A tier that is not asked for, and a run that is not here, keep the rows that they
+    have of runs as they would be made today (the same folder, the same number of items). p-values are by Holm over all.
     """
     earlier = earlier or {table: pd.DataFrame() for table in TABLES}
     said = read_experiment(name)
@@ -446,9 +446,13 @@ def experiment(
                 tables[table].append(frame)
             continue
         rows = rows_of(words, tier, part, settings["uint8"])
-        lacking = [f"{plan.label} at gamma {plan.gamma:g}" for plan in plans if plan.missing]
-        if lacking:
-            print(f"{tier}: not finished, left out: {', '.join(lacking)}")
+        lacking = [plan for plan in plans if plan.missing]
+        kept = of_before(tier, plans, earlier, lacking)
+        known = {(row["run"], row["gamma"]) for row in kept["measures"].to_dict("records")}
+        for text, there in (("as measured before", True), ("not finished, left out", False)):
+            these = [plan for plan in lacking if ((plan.label, float(plan.gamma)) in known) is there]
+            if these:
+                print(f"{tier}: {text}: {', '.join(f'{plan.label} at gamma {plan.gamma:g}' for plan in these)}")
         metrics = chosen(part["metrics"])
         measures: list[dict[str, Any]] = []
         differences: list[dict[str, Any]] = []
@@ -465,9 +469,9 @@ def experiment(
                 found = judged(a, b, list(claim["expects"]), margins)
                 about = {"claim": claim["says"], "tier": tier, "later": claim.get("later", False)}
                 claims += [about | {"expected": claim["expects"][pair["measure"]]} | pair for pair in found]
-        tables["measures"].append(framed(measures))
-        tables["differences"].append(pd.DataFrame(differences))
-        tables["claims"].append(pd.DataFrame(claims))
+        made_now = (framed(measures), pd.DataFrame(differences), pd.DataFrame(claims))
+        for table, now in zip(TABLES, made_now, strict=True):
+            tables[table] += [now, kept[table]]
     whole = {table: joined(frames) for table, frames in tables.items()}
     return {
         "measures": whole["measures"] if len(whole["measures"]) else framed([]),
@@ -486,19 +490,25 @@ def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(some, ignore_index=True) if some else pd.DataFrame()
 
 
-def of_before(tier: str, plans: Sequence[Plan], earlier: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The rows of earlier tables that are about these runs of a tier, and the comparisons among them."""
+def of_before(
+    tier: str, plans: Sequence[Plan], earlier: Mapping[str, pd.DataFrame], wanted: Sequence[Plan] | None = None
+) -> dict[str, pd.DataFrame]:
+    """The rows of earlier tables that are about these runs of a tier, and the comparisons among them; of what has to do with
+    those that are wanted, all unless they are given.
+    """
     runs = {(plan.folder.path.name, len(plan.items)): (plan.label, float(plan.gamma)) for plan in plans}
     known = earlier["measures"]
     if known.empty:  # comparisons of runs that no table has are not believed
         return {table: pd.DataFrame() for table in TABLES}
     measures = known[[row["tier"] == tier and (row["results"], row["n"]) in runs for row in known.to_dict("records")]]
     there = {runs[pair] for pair in zip(measures["results"], measures["n"], strict=True)}
-    found = {"measures": measures}
+    asked = {(plan.label, float(plan.gamma)) for plan in (plans if wanted is None else wanted)}
+    rows = zip(measures["results"], measures["n"], strict=True)
+    found = {"measures": measures[[runs[pair] in asked for pair in rows]]}
     for table in ("differences", "claims"):
         frame = earlier[table]
-        about = frame.to_dict("records")
-        found[table] = frame[[row["tier"] == tier and set(both_of(row)) <= there for row in about]]
+        pairs = [(row["tier"], set(both_of(row))) for row in frame.to_dict("records")]
+        found[table] = frame[[where == tier and pair <= there and bool(pair & asked) for where, pair in pairs]]
     return found
 
 

@@ -4,6 +4,7 @@ import math
 import shlex
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from PIL import Image
 from sdi_bench import command_line, evaluate, run, sweeps
 from sdi_bench.data.world import World
 from sdi_bench.draws import Item
+from sdi_bench.jobs import Plan
 from sdi_bench.measuring import Samples, clustered, compared, diverged, measure, rounded
 from sdi_bench.metrics import Contrast, Rms
 from sdi_bench.metrics.base import Context, Hits, Metric, UndefinedError
@@ -222,6 +224,20 @@ def test_comparisons_of_runs_that_no_table_has_are_not_kept() -> None:
     row = {"tier": "test", "a": "sds", "b": "ddim", "gamma": 1.0, "point": 0.1}
     earlier = {"measures": pd.DataFrame(), "differences": pd.DataFrame([row]), "claims": pd.DataFrame([row])}
     assert all(frame.empty for frame in evaluate.of_before("test", [], earlier).values())
+
+
+def test_of_runs_that_are_not_here_what_was_measured_before_stays() -> None:
+    """And of it what has to do with them alone: the others are measured again."""
+    plans = [Mock(spec=Plan, folder=Mock(path=Path(name)), items=[0], label=name, gamma=1.0) for name in "abc"]
+    measures = pd.DataFrame([{"tier": "test", "results": name, "n": 1, "run": name, "gamma": 1.0} for name in "abz"])
+    pairs = pd.DataFrame([{"tier": "test", "a": a, "b": b, "gamma": 1.0} for a, b in ("ab", "bb", "az", "bc")])
+    earlier = {"measures": measures, "differences": pairs, "claims": pairs}
+    found = evaluate.of_before("test", plans, earlier, plans[:1])
+    assert list(found["measures"]["run"]) == ["a"]
+    for table in ("differences", "claims"):
+        assert found[table][["a", "b"]].values.tolist() == [["a", "b"]]
+    everything = evaluate.of_before("test", plans, earlier)
+    assert list(everything["measures"]["run"]) == ["a", "b"] and len(everything["claims"]) == 2
 
 
 @pytest.mark.slow
