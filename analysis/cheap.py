@@ -68,6 +68,9 @@ SHOWN_OF_OBJECTS = {"to_shape": "PSNR to the true shape, dB", "rprec": "retrieva
 PROBED = {"residual digits": "digits, exact", "residual built-in": "built-in prior", "residual trained": "trained prior"}
 """The tiers that ask many kappas at the same x0."""
 
+WAYS = {"ahead": "inversion, asked ahead", "Heun": "inversion, Heun"}
+"""What a way is called, where the probe has a shorter name."""
+
 
 def prepare_residuals(runs: Runs) -> pd.DataFrame:
     """tier, way, n_steps (NaN: it has none), rows, and of each measure point, low, high: `residual` of eq. 8 in x0 units,
@@ -80,7 +83,12 @@ def prepare_residuals(runs: Runs) -> pd.DataFrame:
             items, arrays = run.probed
             for k, name in enumerate(run.config["probe"]["kappas"]):
                 way, _, n = name.partition(", ")
-                about = {"tier": tier, "way": way, "n_steps": float(n or "nan"), "rows": arrays["rows"][:, :, k].mean()}
+                about = {
+                    "tier": tier,
+                    "way": WAYS.get(way, way),
+                    "n_steps": float(n or "nan"),
+                    "rows": arrays["rows"][:, :, k].mean(),
+                }
                 for measure in ("residual", "next", "size"):
                     found.append(about | {"measure": measure} | interval(arrays[measure][:, :, k].mean(axis=1), items))
     return pd.DataFrame(found)
