@@ -504,17 +504,23 @@ def against(given: Samples, reference: Entry) -> Samples:
     return replace(given, truth=rounded(reference.images[kept]), truth_prompts=told, same_law=False)
 
 
-def entry_of(plan: Plan, truth: Pictures | None, reference: Entry | None = None) -> Entry:
+def told_apart(pictures: Pictures | None) -> str | None:
+    """What tells these from other pictures."""
+    return None if pictures is None else hashlib.sha256(pictures.tobytes()).hexdigest()
+
+
+def entry_of(plan: Plan, truth: Pictures | None, reference: Entry | None = None, name: str | None = None) -> Entry:
     """A finished run as a row of the table; its measures are kept in metrics.json.
 
     reference: what it is held against where there is no truth; the units of what is a ratio to data then say so.
+    name: what tells the truth from other pictures, where that is known.
     """
     kept, cost, content = finished(plan.folder, plan.chunks)
     items, n_views, sights = every_view(plan.job.scene, plan.items, plan.folder, plan.chunks)
     images = kept if sights is None else kept.reshape(-1, *kept.shape[2:])
     clusters = clustered(plan.items, plan.job.model).repeat(n_views)
     other = truth if truth is not None else None if reference is None else reference.images
-    held_against = None if other is None else hashlib.sha256(other.tobytes()).hexdigest()
+    held_against = name or told_apart(other)
     listed = [[item.prompt, item.seed] for item in plan.items]
     asked = digest([listed, plan.config["metric"], MEASURES_VERSION, sums(), held_against, content])
     try:
@@ -683,9 +689,10 @@ def summarise(plans: Sequence[Sequence[Plan]], wanted: Wanted = Wanted()) -> boo
         first, plan = group.first, group.reference
         items, _, _ = every_view(first.job.scene, first.items)
         truth = fresh_data(first.job.model, items, N_TRUTH, seed=0)
-        found = None if plan is None else entry_of(plan, truth)
+        name = told_apart(truth)
+        found = None if plan is None else entry_of(plan, truth, name=name)
         reference = found and replace(found, label=found.label + end)
-        entries = [replace(entry_of(pair[0], truth, reference), about=columns_of(pair[0])) for _, pair in group.pairs]
+        entries = [replace(entry_of(pair[0], truth, reference, name), about=columns_of(pair[0])) for _, pair in group.pairs]
         order += [((0, place), entry.label) for (place, _), entry in zip(group.pairs, entries, strict=True)]
         if reference is not None and plan is not None:
             entries.append(replace(reference, about=plan.about))

@@ -27,7 +27,15 @@ SMALL = {
 
 def run(folder: Path, threads: int, *words: str) -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
-    job = ["sampler=sdi", "grid.n_levels=3", "sampler.noise.n_steps=2", "guidance.scale=3", "reference=null", "metric=[]", "keep=exact"]
+    job = [
+        "sampler=sdi",
+        "grid.n_levels=3",
+        "sampler.noise.n_steps=2",
+        "guidance.scale=3",
+        "reference=null",
+        "metric=[]",
+        "keep=exact",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "sdi_bench.run", *job, *words, f"results={folder}"],
         env=env,

@@ -14,6 +14,7 @@ from scipy.stats import norm
 
 from sdi_bench.metrics import Context, Contrast, Energy, Metric, Modes, Nearest, Sharpness, SlicedW2, UndefinedError
 from sdi_bench.models import Empirical, Gaussian, Mixture
+from sdi_bench.sizes import Packed, by_size, once_each
 from sdi_bench.stats import Estimate, clusters_of, jackknife
 
 FILES = sorted((Path(__file__).parent.parent / "conf" / "metric").glob("*.yaml"))
@@ -261,3 +262,21 @@ def test_modes_compares_with_the_number_that_fair_draws_would_meet(n: int) -> No
     assert value(Modes(), alone) == pytest.approx(min(n, 2) / expected[5], rel=1e-13)
     shared = Context(np.full((2 * n, 1), 0.4), [None] * n + ["a"] * n, model, truth, same_law=True)  # once for each prompt
     assert value(Modes(), shared) == pytest.approx(2 / (expected[5] + expected[3]), rel=1e-13)
+
+
+def test_pictures_that_come_again_are_worked_on_once() -> None:
+    """Of one size, of several, and packed: the values are those of all."""
+    some = np.random.default_rng(0).standard_normal((3, 1, 4, 4))
+    again = some[[0, 1, 0, 2, 2, 0]]
+    mixed = np.empty(3, dtype=object)
+    mixed[:] = [some[0], some[1][:, :2], some[0]]
+    packed = Packed(np.arange(4, dtype=np.uint8).repeat(16).reshape(4, 1, 4, 4)[[0, 1, 1]], np.zeros(3, bool), np.zeros(3))
+    for pictures, n in ((again, 3), (mixed, 2), (packed, 2)):
+        seen = []
+
+        def power(images: np.ndarray, seen: list[int] = seen) -> np.ndarray:
+            seen.append(len(images))
+            return np.square(images).mean((1, 2, 3))
+
+        assert np.array_equal(once_each(power, pictures), by_size(power, pictures))
+        assert sum(seen) == n + len(pictures)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ..sizes import by_size
+from ..sizes import by_size, once_each
 from ..stats import Statistic
 from .base import Context, Metric, blank, log_ratio
 
@@ -23,7 +23,7 @@ class Contrast(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         context.pictures()
-        data = context.expected(by_size(contrast, context.data()))
+        data = context.expected(once_each(contrast, context.data()))
         return log_ratio(by_size(contrast, context.images), data, "contrast")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ..sizes import Packed, by_size
+from ..sizes import Packed, by_size, once_each
 from ..stats import Statistic, mean_of
 from .base import Context, Metric, log_ratio
 
@@ -20,7 +20,7 @@ class Saturation(Metric):
 
     def statistic(self, context: Context) -> Statistic:
         context.rgb()
-        data = context.expected(by_size(chroma, context.data()))
+        data = context.expected(once_each(chroma, context.data()))
         return log_ratio(by_size(chroma, context.images), data, "colour")
 
 

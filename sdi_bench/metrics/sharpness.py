@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ..sizes import by_size
+from ..sizes import by_size, once_each
 from ..stats import Statistic
 from .base import Context, Metric, log_ratio
 
@@ -25,7 +25,7 @@ class Sharpness(Metric):
     streams = True
 
     def statistic(self, context: Context) -> Statistic:
-        data = context.expected(by_size(high_frequency_share, context.alike()))
+        data = context.expected(once_each(high_frequency_share, context.alike()))
         return log_ratio(by_size(high_frequency_share, context.images), data, "detail")
 
 

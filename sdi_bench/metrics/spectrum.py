@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..picture_files import LUMA
-from ..sizes import by_size
+from ..sizes import by_size, once_each
 from ..stats import Statistic
 from .base import Context, Metric, UndefinedError, log_ratio
 
@@ -28,7 +28,7 @@ class Spectrum(Metric):
     of_sets = True
 
     def statistic(self, context: Context) -> Statistic:
-        data = context.expected(by_size(bands, context.alike()))
+        data = context.expected(once_each(bands, context.alike()))
         power = by_size(bands, context.images)
 
         def distance(index: Int[np.ndarray, " m"]) -> float:
@@ -50,7 +50,7 @@ class Laplacian(Metric):
     streams = True
 
     def statistic(self, context: Context) -> Statistic:
-        data = context.expected(by_size(detail, context.alike()))
+        data = context.expected(once_each(detail, context.alike()))
         return log_ratio(by_size(detail, context.images), data, "detail")
 
 
