@@ -2,7 +2,7 @@
 
 python -m sdi_bench.run experiment=cheap         # hours: samples
 python -m sdi_bench.evaluate experiment=cheap    # minutes: measures.csv, differences.csv, claims.csv
-python -m analysis.cheap                         # seconds: tables.txt, frontier.png; residual.csv, residual.png of its probes
+python -m analysis.cheap                         # seconds: tables.txt, frontier.png; residual.csv, .txt and .png of its probes
 """
 
 import argparse
@@ -94,6 +94,12 @@ def prepare_residuals(runs: Runs) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def residual_tables(residuals: pd.DataFrame) -> str:
+    """All of them as text."""
+    parts = [f"{PROBED[str(tier)]}\n\n{residual_table(rows)}" for tier, rows in residuals.groupby("tier", sort=False)]
+    return "\n\n\n".join(parts) + "\n"
+
+
 def residual_table(rows: pd.DataFrame) -> str:
     """Of one tier: a line a way and number of steps."""
     body = []
@@ -137,7 +143,7 @@ def prices(measures: pd.DataFrame) -> pd.DataFrame:
     return rows.div(rows.xs(UNIT, level="run"), level="tier").rename("price").reset_index()
 
 
-def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFrame, residuals: pd.DataFrame) -> str:
+def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFrame) -> str:
     """All tables as text."""
     parts = []
     for tier, rows in measures.groupby("tier", sort=False):
@@ -150,8 +156,6 @@ def tables(measures: pd.DataFrame, differences: pd.DataFrame, claims: pd.DataFra
     for title, frame in (("claims, written down before the runs", claims), (f"differences from {BASELINE}", differences)):
         for tier, rows in frame.groupby("tier", sort=False) if len(frame) else ():
             parts.append(f"{tier}: {title}\n\n{pairs(rows)}")
-    for tier, rows in residuals.groupby("tier", sort=False) if len(residuals) else ():
-        parts.append(f"{PROBED[str(tier)]}: how well eq. 8 is solved\n\n{residual_table(rows)}")
     return "\n\n\n".join(parts) + "\n"
 
 
@@ -200,7 +204,8 @@ def main() -> None:
         write_whole(options.folder / "residual.csv", residuals.to_csv(index=False, float_format="%.6g").encode())
     if len(residuals):
         draw_residuals(residuals, options.folder / "residual.png")
-    text = tables(measures, differences, claims, residuals)
+        write_whole(options.folder / "residual.txt", residual_tables(residuals).encode())
+    text = tables(measures, differences, claims)
     write_whole(options.folder / "tables.txt", text.encode())
     margins = differences.dropna(subset=["margin"]).drop_duplicates("measure").set_index("measure")["margin"]
     draw(measures, differences[differences["b"] == BASELINE], margins, options.folder / "frontier.png")

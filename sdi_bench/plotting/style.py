@@ -34,7 +34,7 @@ FIXED = {
     **{"ddim": (NAVY, "o"), "previous": (NAVY, "o"), "cached": (NAVY, "o"), "heun": (NAVY, "D"), "exact root": (NAVY, "*")},
     **{"sds": (RED, "s"), "fresh": (RED, "s"), "sds_dreamfusion": (RED, "D"), "sjc": (RED, "v"), "lucid_dreamer": (RED, "P")},
     **{"sdi": (TEAL, "^"), "inversion": (TEAL, "^"), "sdi_released": (TEAL, "v"), "released": (TEAL, "v")},
-    **{"sdi_fast": (TEAL, "D"), "held": (TEAL, "D")},
+    **{"sdi_fast": (TEAL, "D"), "held": (TEAL, "D"), "inversion_heun": (TEAL, "P"), "inversion_ahead": (TEAL, "<")},
     **{"ism": (GOLD, "D"), "interval": (GOLD, "D"), "hifa": (GOLD, "P"), "asd": (GOLD, "<"), "ucm": (GOLD, ">")},
     **{"ddpm": (GREEN, "v"), "mixed": (GREEN, "v"), "simulated": (GREEN, "P"), "reversed": (GREEN, "<")},
     **{"vsd": (PURPLE, "P"), "esd": (PURPLE, "X"), "dsd": (PURPLE, "D"), "bridge": (PURPLE, "s"), "msd": (PURPLE, "v")},
