@@ -36,6 +36,9 @@ class Prediction:
     def __iter__(self) -> Iterator[Stack]:
         return iter((self.x0, self.eps))
 
+    def __getitem__(self, half: int) -> Stack:
+        return (self.x0, self.eps)[half]
+
     @cached_property
     def x0(self) -> Stack:
         """The clean images."""

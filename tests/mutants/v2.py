@@ -48,8 +48,8 @@ MUTANTS = [
     Mutant(
         row="V2d",
         file="noise/inversion.py",
-        old="found = net(x, asked, scale",
-        new="found = net(x, target, scale",
+        old="* x_bar, level, scale=gamma",
+        new="* x_bar, target, scale=gamma",
         why="the network asked at the destination with the source's image, as diffusers' pipelines do: the same limit",
     ),
     Mutant(
