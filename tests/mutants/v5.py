@@ -27,8 +27,8 @@ MUTANTS = [
     Mutant(
         row="V5b",
         file="noise/inversion.py",
-        old="found = net(x, asked, scale=gamma",
-        new="found = net(x, asked, scale=gamma if whole else 1.0",
+        old="* x_bar, level, scale=gamma",
+        new="* x_bar, level, scale=gamma if rows is None else 1.0",
         why="inversion under the prompt, but only in steps that some rows do not take",
     ),
     Mutant(
