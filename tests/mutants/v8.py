@@ -13,8 +13,8 @@ MUTANTS = [
     Mutant(
         row="V8a",
         file="noise/inversion.py",
-        old="rise = found.shifted(expand(target.sigma - source.sigma, eps)",
-        new="rise = found.shifted(expand(target.sigma - asked.sigma, eps)",
+        old="found.shifted(expand(target.sigma - source.sigma, found.eps)",
+        new="found.shifted(expand(target.sigma - asked.sigma, found.eps)",
         why="the bound on where the network is asked moves the start of the step as well: invisible without a bound",
     ),
     Mutant(
