@@ -92,21 +92,20 @@ class TableSchedule:
 
     def level(self, t: float | Tensor) -> Level:
         t = as_rows(t)
-        position = (t.cpu().numpy() * self.n_train).clip(0, self.n_train - 1)  # by NumPy: a call costs less
-        nearest = np.rint(position)
-        position = np.where(abs(position - nearest) < 1e-9, nearest, position)
-        low = position.astype(np.int64)
-        share, high = position - low, np.minimum(low + 1, self.n_train - 1)
-        entries, logsnrs = self.alphas_cumprod.numpy(), self._logsnr.numpy()
-        with np.errstate(invalid="ignore"):  # where the last entry has no signal
-            logsnr = torch.from_numpy(logsnrs[low] + share * (logsnrs[high] - logsnrs[low]))
+        position = (t.cpu() * self.n_train).clamp(0, self.n_train - 1)
+        nearest = position.round()
+        position = torch.where((position - nearest).abs() < 1e-9, nearest, position)
+        low = position.floor().long()
+        high = (low + 1).clamp(max=self.n_train - 1)
+        share = position - low
+        below = self._logsnr[low]
+        logsnr = below + share * (self._logsnr[high] - below)
         if self.linear:
-            logsnr = -2 * torch.lerp(self._sigma[low], self._sigma[high], torch.from_numpy(share)).log()
+            logsnr = -2 * torch.lerp(self._sigma[low], self._sigma[high], share).log()
         # the last bit of torch's sigmoid goes by where a number stands in its tensor
-        between = 1 / (1 + (-logsnr).exp().numpy())
-        alpha_bar = np.where(share == 0, entries[low], between)
-        signal, noise, time = map(torch.from_numpy, (alpha_bar, 1 - alpha_bar, position / self.n_train))
-        return Level(signal.sqrt(), noise.sqrt(), time).to(t.device)
+        between = (1 + (-logsnr).exp()).reciprocal()
+        alpha_bar = torch.where(share == 0, self.alphas_cumprod[low], between)
+        return Level(alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), position / self.n_train).to(t.device)
 
     @cached_property
     def _rising(self) -> tuple[np.ndarray, np.ndarray]:
