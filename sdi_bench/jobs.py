@@ -326,7 +326,7 @@ def load(plan: Plan, batch: Sequence[Item]) -> tuple[State | None, Cost, float, 
         params=found["params"],
         memory=memory,
         learnt=learnt,
-        noises=Noises(noises["kappa"], noises["visits"].cpu()) if noises else None,
+        noises=Noises(noises["kappa"], noises["seen"].cpu()) if noises else None,
     )
     cost = Cost()
     cost.rows.update(zip(Use, arrays["rows"].tolist(), strict=False))  # uses may have been added since

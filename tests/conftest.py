@@ -1,4 +1,4 @@
-"""Every shape in a signature is checked while the tests run; one thread per process, so that parallel tests do not crawl.
+"""Shapes in signatures are checked while the tests run; one thread per process, so that parallel tests do not crawl.
 
 Features are kept in a folder of this session, never in the user's.
 """
@@ -14,3 +14,10 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share the folder of the p
 from jaxtyping import install_import_hook
 
 install_import_hook("sdi_bench", "checker.check")
+
+
+def pytest_runtest_setup() -> None:
+    """Types are checked in the first calls of every test."""
+    import checker  # after what it names to the hook
+
+    checker.begin()

@@ -114,7 +114,7 @@ def by_hand(item: Item, every: int, n_levels: int = 61) -> Walked:
         with torch.enable_grad():
             picture = SCENE.look(leaf, view, SIZE, SIZE).image[0]
         x0 = picture.detach().numpy()
-        if seen.get(camera, 0) % every == 0:
+        if every == 1 or camera not in seen or (k - 1) // (8 * every) > (seen[camera] - 1) // (8 * every):
             until = float(t[k]) + TAU * float(draws.uniform(Purpose.TAU, k))
             n = max(1, math.floor(N_STEPS * until + 1e-9))
             times = [lowest + (until - lowest) * j / n for j in range(n + 1)]
@@ -126,7 +126,7 @@ def by_hand(item: Item, every: int, n_levels: int = 61) -> Walked:
             noises[camera] = (x_bar - x0) / (b / a) + ENTROPY * draws.normal(Purpose.ENTROPY, k, SHAPE)[0].numpy()
             sought.append(k)
             inversions += 2 * n
-        seen[camera] = seen.get(camera, 0) + 1
+        seen[camera] = k
         kappa, (a, b) = noises[camera], factors(float(t[k]))
         target = x0 - b / a * (guided(a * x0 + b * kappa, float(t[k]), prompt, GAMMA) - kappa)
         half = (picture - torch.from_numpy(target)).square().sum() / 2

@@ -31,23 +31,24 @@ class Proposal(NamedTuple):
 class Last(NamedTuple):
     """What a step leaves to the next, [batch, *shape] each: the guided eps of its network call; its kappa, if it has one.
 
-    visits: [batch], on the host, of a scene for which `Noises` are kept: how many steps saw each row from where this one does,
-    and kappa is of the last of them (0 where there was none).
+    seen: [batch], on the host, of a scene for which `Noises` are kept: the last step that saw each row from where this one does
+    (0: none did), and kappa is of that one. cameras: of such a scene.
     """
 
     eps: Tensor
     kappa: Tensor | None = None
-    visits: Int[Tensor, " batch"] | None = None
+    seen: Int[Tensor, " batch"] | None = None
+    cameras: int = 1
 
 
 class Noises(NamedTuple):
-    """What is kept of every camera of a scene: the last kappa seen from there, and how many steps looked from there.
+    """What is kept of every camera of a scene: the last kappa seen from there, and the step that looked from there (0: none).
 
-    Never changed in place. visits is on the host, and so is camera, the number of a row's own: 0 ... cameras - 1.
+    Never changed in place. seen is on the host, and so is camera, the number of a row's own: 0 ... cameras - 1.
     """
 
     kappa: Float[Tensor, "cameras batch *shape"]
-    visits: Int[Tensor, "cameras batch"]
+    seen: Int[Tensor, "cameras batch"]
 
     @staticmethod
     def none(cameras: int, like: Image) -> "Noises":
@@ -57,14 +58,14 @@ class Noises(NamedTuple):
     def last(self, camera: Int[Tensor, " batch"], eps: Image) -> Last:
         """What a step that sees each row from its camera knows; eps: of the step before."""
         at = self.at(camera)
-        return Last(eps, self.kappa.flatten(0, 1)[at.to(eps.device)], self.visits.flatten()[at])
+        return Last(eps, self.kappa.flatten(0, 1)[at.to(eps.device)], self.seen.flatten()[at], len(self.kappa))
 
-    def after(self, camera: Int[Tensor, " batch"], kappa: Image) -> "Noises":
-        """The same after a step with this kappa."""
+    def after(self, camera: Int[Tensor, " batch"], kappa: Image, index: int) -> "Noises":
+        """The same after step `index`, with this kappa."""
         at = self.at(camera)
         flat = self.kappa.flatten(0, 1).index_copy(0, at.to(kappa.device), kappa)
-        visits = self.visits.flatten().index_add(0, at, torch.ones_like(at))
-        return Noises(flat.view_as(self.kappa), visits.view_as(self.visits))
+        seen = self.seen.flatten().index_fill(0, at, index)
+        return Noises(flat.view_as(self.kappa), seen.view_as(self.seen))
 
     def at(self, camera: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """Where each row of its camera is, of cameras and rows in one line."""

@@ -20,9 +20,10 @@ class Held(Kappa):
 
     Between two of them x0 moves and the level falls, and the noise found for the earlier x0 stays: an inversion costs
     1 / every of what it costs in each step. Ours; the released code of SDI holds a target in this way, for 25 steps of Adam.
-    A held kappa belongs to an image that is still there. An object's is kept for each of its cameras, and the steps that count
-    are those that see this item from there: of a batch, only the rows whose kappa is due are asked for. Cameras that do not
-    recur are refused.
+    A held kappa belongs to an image that is still there. An object's is kept for each of its cameras, and for as many steps for
+    each of them: of eight cameras and `every` of 5, it is found anew where an item is first seen from there in each 40 steps.
+    These begin together for all, so that a network is asked for many rows of a batch at once, and only for those whose kappa is
+    due. Cameras that do not recur are refused.
     noise: any that leaves no prediction of its own to a direction (Interval subtracts one). every >= 1; 1 is `noise` itself.
     Raises ValueError, naming the field, otherwise.
     """
@@ -56,12 +57,13 @@ class Held(Kappa):
         def of(level: Level) -> Level:
             return level if len(level.t) == 1 else net.placed([level.host.rows(rows)])[0]
 
-        known = Last(last.eps[here], last.kappa[here], None if last.visits is None else last.visits[rows])
+        known = Last(last.eps[here], last.kappa[here], None if last.seen is None else last.seen[rows], last.cameras)
         some = Step(of(step.src), of(step.dst), step.index)
         found = self.noise.propose(x0[here], some, known, net.rows(due), SomeRows(draws, rows))
         return Proposal(last.kappa.index_copy(0, here, found.kappa))
 
     def due(self, n: int, step: Step, last: Last) -> list[int]:
         """The rows, of n, for which kappa is to be found anew."""
-        steps = [step.index - 1] * n if last.visits is None else last.visits.tolist()
-        return [row for row, before in enumerate(steps) if before % self.every == 0]
+        seen = [step.index - 1] * n if last.seen is None else last.seen.tolist()
+        steps = self.every * last.cameras if self.every > 1 else 1
+        return [row for row, before in enumerate(seen) if not before or (step.index - 1) // steps > (before - 1) // steps]

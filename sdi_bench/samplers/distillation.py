@@ -293,7 +293,7 @@ class Distillation:
             params, memory = self.update.apply(params, memory, seen, see, found.target, step.dst)
             last, learnt = Last(found.eps, found.kappa), found.learnt
             if noises is not None and camera is not None:
-                noises = noises.after(camera, found.kappa)
+                noises = noises.after(camera, found.kappa, step.index)
             view = scene.view(draws, step.index + 1)
             seen = scene.see(params, view, model)
             gradient = x0 - found.target

@@ -207,9 +207,16 @@ PLANTED = [
     Planted(
         BY_HAND,
         "noise/base.py",
-        "self.visits.flatten().index_add(0, at, torch.ones_like(at))",
-        "(self.visits.flatten() + 1)",
-        "steps are counted, not those that look from a camera: noises are kept for fewer of them",
+        "self.seen.flatten().index_fill(0, at, index)",
+        "self.seen.flatten().clamp(min=index)",
+        "a camera counts as looked from when another was: what is held there is no noise, until the next turn",
+    ),
+    Planted(
+        BY_HAND,
+        "noise/held.py",
+        "steps = self.every * last.cameras if",
+        "steps = self.every if",
+        "steps of all cameras are counted as one camera's: hardly a view recurs in time, and most are inverted each time",
     ),
     Planted(
         BY_HAND,
