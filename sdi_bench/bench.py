@@ -9,12 +9,13 @@ python -m sdi_bench.bench out=here against=before/bench.json
     ms=5             milliseconds of a bare call under the samplers' loops
     processes=2      so many processes sample together, each on one thread, and once one alone (0: not measured)
     main=false       true: also run the main job, in a folder that is deleted, and time it (minutes)
+    objects=0        so many 3D objects at once by each of `SOLID`, as in experiment=cheap (16: half an hour; 0: not measured)
     out=FOLDER       bench.json, bench.png: what was found; cost over batch size, and over the items of a run (none)
     against=FILE     a bench.json of another day: a ratio to each of its figures, above 1 where today is faster (none)
 
 A row is one picture through the model once. Rows and loops are CPU time of this process on one thread, the best of a few turns
-in which all that is timed comes up once: other load on the machine moves it little. Processes and the main job are wall time:
-let nothing run beside them. Exit status: 0, or 2 for bad input.
+in which all that is timed comes up once: other load on the machine moves it little. So are objects, which take their steps in
+turn. Processes and the main job are wall time: let nothing run beside them. Exit status: 0, or 2 for bad input.
 """
 
 import json
@@ -36,6 +37,7 @@ from torch import Tensor
 from . import require
 from .draws import items_of
 from .grids import UniformT
+from .jobs import Plan
 from .metrics.rprec import val_captions
 from .models import Network, builtin
 from .models.base import Denoiser
@@ -47,6 +49,7 @@ from .samplers import Annealed, Ddim, Distillation, Sampler
 from .sampling import Job
 from .schedules import scaled_linear
 from .store import write_whole
+from .sweeps import preflight
 from .texts import line, save
 
 TIMES = (0.02, 0.2, 0.5, 0.8, 1.0)
@@ -55,11 +58,22 @@ LEVELS = 50
 SHAPE = (4, 16, 16)
 """Of what the loops' network is given: a small latent."""
 TURNS = 4
-DEFAULTS = {"batches": "1,8,64", "size": "64", "ms": "5", "processes": "2", "main": "false", "out": "", "against": ""}
+DEFAULTS = {
+    "batches": "1,8,64",
+    "size": "64",
+    "ms": "5",
+    "processes": "2",
+    "main": "false",
+    "objects": "0",
+    "out": "",
+    "against": "",
+}
 MAIN = ("-m", "sdi_bench.run", "-m", "sampler=sds,sdi,ddim")
 """The main job, as Python is told."""
 CALLS, AT_ONCE, ROUNDS = 80, 32, 3
 """Of the built-in prior by each of some processes, and the rows of each: some seconds; so often alone and together, in turn."""
+SOLID = ("sds", "10 steps, held 5", "10 steps, held 10", "sdi")
+"""Rows of experiment=cheap, tier=objects; each is held against the first."""
 
 
 def captions_of(model: Denoiser) -> tuple[str, ...]:
@@ -193,7 +207,31 @@ def main_job() -> float:
         return time.perf_counter() - began
 
 
-def measured(batches: Sequence[int], size: int, milliseconds: float, processes: int = 0, main: bool = False) -> dict[str, Any]:
+def solid(n: int) -> list[Plan]:
+    """What makes n objects by each of `SOLID`."""
+    where = ["experiment=cheap", "tier=objects", f"n_items={n}", f"results={tempfile.gettempdir()}"]
+    return [plan for name in SOLID for (plan,) in preflight([*where, f"row='{name}'"])]
+
+
+def objects_of(plans: Sequence[Plan]) -> dict[str, dict[str, float]]:
+    """By plan: seconds of CPU time an object, these over the first one's, and rows an object; the plans take steps in turn."""
+    costs, spent = [Cost() for _ in plans], [0.0 for _ in plans]
+    walks = [plan.job.states(plan.items, cost) for plan, cost in zip(plans, costs, strict=True)]
+    for plan, walk in zip(plans, walks, strict=True):
+        plan.job.read(plan.items)
+        next(walk)
+    for _ in range(plans[0].job.sampler.n_states - 1):
+        for k, walk in enumerate(walks):
+            spent[k] += cpu(partial(next, walk))
+    return {
+        name: {"seconds": own / (n := len(plan.items)), "times": own / spent[0], "rows": sum(cost.rows.values()) / n}
+        for name, plan, cost, own in zip(SOLID, plans, costs, spent, strict=False)
+    }
+
+
+def measured(
+    batches: Sequence[int], size: int, milliseconds: float, processes: int = 0, main: bool = False, objects: int = 0
+) -> dict[str, Any]:
     """All figures, as bench.json has them."""
     mosaic, network, half = builtin.mosaic(size=size), trained(), trained(dtype="bfloat16")
     known, captions = captions_of(network), val_captions()
@@ -227,6 +265,8 @@ def measured(batches: Sequence[int], size: int, milliseconds: float, processes: 
         found["processes"] = {"number": processes, "times one": float(np.median(times)), "least": times[0], "most": times[-1]}
     if main:
         found["main job, seconds"] = main_job()
+    if objects:
+        found["objects"] = {"number": objects, "by": objects_of(solid(objects))}
     return found | {"where": where}
 
 
@@ -263,6 +303,12 @@ def shown(found: Mapping[str, Any], beside: Mapping[str, float]) -> str:
         text += ["", said.format_map(together)]
     if seconds := found.get("main job, seconds"):
         text += ["", f"the main job takes {seconds:.0f} s of wall time"]
+    if solids := found.get("objects"):
+        text += [
+            "",
+            f"{solids['number']} objects at once: seconds of CPU time an object, over those of SDS, and rows an object",
+        ]
+        text += [f"{name:20}{of['seconds']:8.1f}{of['times']:8.2f}{of['rows']:8.0f}" for name, of in solids["by"].items()]
     return "\n".join(text)
 
 
@@ -298,6 +344,7 @@ class Asked:
     milliseconds: float
     processes: int
     main: bool
+    objects: int
     out: str
     before: Mapping[str, Any] | None
 
@@ -312,14 +359,15 @@ def settings(argv: Sequence[str]) -> Asked:
         said[key] = value
     try:
         batches, size, milliseconds = [int(b) for b in said["batches"].split(",")], int(said["size"]), float(said["ms"])
-        processes = int(said["processes"])
+        processes, objects = int(said["processes"]), int(said["objects"])
     except ValueError as error:
-        names = ", ".join(f"{name}={said[name]}" for name in ("batches", "size", "processes", "ms"))
+        names = ", ".join(f"{name}={said[name]}" for name in ("batches", "size", "processes", "objects", "ms"))
         raise ValueError(f"{names}: must be numbers") from error
     for batch in batches:
         require.count("batches", batch)
     require.number("ms", milliseconds, above=0)
     require.count("processes", processes, least=0)
+    require.count("objects", objects, least=0)
     if said["main"] not in ("true", "false"):
         raise ValueError(f"main={said['main']!r}: must be true or false")
     before = None
@@ -329,7 +377,7 @@ def settings(argv: Sequence[str]) -> Asked:
             ratios({"size": before["size"], "rows a second": before["rows a second"]}, before)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"against={said['against']!r}: must be a bench.json that out= wrote") from error
-    return Asked(batches, size, milliseconds, processes, said["main"] == "true", said["out"], before)
+    return Asked(batches, size, milliseconds, processes, said["main"] == "true", objects, said["out"], before)
 
 
 def main() -> int:
@@ -340,7 +388,7 @@ def main() -> int:
     torch.set_num_threads(1)
     try:
         asked = settings(sys.argv[1:])
-        found = measured(asked.batches, asked.size, asked.milliseconds, asked.processes, asked.main)
+        found = measured(asked.batches, asked.size, asked.milliseconds, asked.processes, asked.main, asked.objects)
         print(shown(found, ratios(found, asked.before) if asked.before else {}))
     except ValueError as error:
         print(f"sdi_bench.bench: {error}", file=sys.stderr)

@@ -10,6 +10,7 @@ from sdi_bench import bench
 from sdi_bench.grids import UniformT
 from sdi_bench.models import Network
 from sdi_bench.samplers import Annealed, Ddim, Distillation
+from sdi_bench.sweeps import preflight
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +30,37 @@ def test_a_row_is_a_picture_once_and_a_run_takes_longer_than_its_calls(monkeypat
     # a run that asks n times looks 2n times between its ends: 2n + 1 seconds, n of them within the calls
     loops = bench.overheads({"ddim": Ddim(UniformT(4)), "sds": Distillation(Annealed(UniformT(3)))}, 0.001)
     assert [(of["rows"], of["overhead"]) for of in loops.values()] == [(4, 9 / 4), (3, 7 / 3)]
+
+
+def test_of_objects_each_step_counts_and_sds_is_one(monkeypatch, tmp_path) -> None:
+    """Two items of two samplers, a second a step: as long as each other, and SDI of twice the rows and more."""
+    words = [
+        "model=digits",
+        "prompt=[3,8]",
+        "seeds=[0]",
+        "guidance.scale=3",
+        "grid.n_levels=6",
+        "reference=null",
+        "metric=[]",
+        f"results={tmp_path}",
+    ]
+    plans = [plan for name in ("sds", "sdi") for (plan,) in preflight([*words, f"sampler={name}"])]
+    looks = iter(range(10**6))
+    monkeypatch.setattr(bench.time, "process_time", lambda: float(next(looks)))
+    found = bench.objects_of(plans)
+    assert list(found) == list(bench.SOLID[:2])
+    first, second = found.values()
+    assert first == {"seconds": 2.5, "times": 1.0, "rows": 12.0} and second["times"] == 1 and second["rows"] > 24
+    text = bench.shown(
+        {"size": 8, "ms": 1, "rows a second": {"a": {"1": 1.0}}, "loops": {}, "objects": {"number": 2, "by": found}}, {}
+    )
+    assert "2 objects at once" in text and "sds                      2.5    1.00      12" in text
+
+
+def test_objects_are_those_of_the_table() -> None:
+    plans = bench.solid(3)
+    assert [len(plan.items) for plan in plans] == [3] * len(bench.SOLID)
+    assert [plan.place for plan in plans] == [("objects", name) for name in bench.SOLID]
 
 
 def test_another_day_is_held_against_where_both_have_a_figure() -> None:
