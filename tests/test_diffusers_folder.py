@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny_pipelines
 import torch
+from cases import crossed, some
 from commands import exit_status
 from PIL import Image
 from rounding import rounding
@@ -125,8 +126,7 @@ TOLERANCE = 40.0
 GAMMAS = {"1": sb.Guidance(), "3": sb.Guidance(3.0), "3, negative": sb.Guidance(3.0, "a bird")}
 
 
-@each_name
-@pytest.mark.parametrize("guidance", GAMMAS.values(), ids=GAMMAS)
+@pytest.mark.parametrize(("name", "guidance"), crossed(NAMES, list(GAMMAS.values())))
 def test_ddim_is_the_pipeline_s_own_sampling(folders, name: str, guidance: sb.Guidance, monkeypatch) -> None:
     if name == "pixel" and guidance.negative:
         pytest.skip("it has no prompts")
@@ -161,7 +161,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("case", SCHEDULERS)
+@pytest.mark.parametrize("case", some(3, SCHEDULERS))
 def test_what_is_predicted_and_the_table_are_read_from_the_scheduler(case: str, tmp_path, monkeypatch) -> None:
     name, options, output = SCHEDULERS[case]
     model = DiffusersFolder.of(tiny_pipelines.save(name, tmp_path, **options))
@@ -201,7 +201,7 @@ BUGS: dict[str, tuple[str, Plant]] = {
 }
 
 
-@pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.parametrize("bug", some(3, BUGS))
 def test_a_planted_bug_is_seen(bug: str, folders, tmp_path, monkeypatch) -> None:
     name, plant = BUGS[bug]
     opening.opened.cache_clear()
@@ -257,8 +257,7 @@ def test_levels_of_the_table_have_its_whole_timesteps(folders, case: str, tmp_pa
     torch.testing.assert_close(halfway, entries[:-2].float() + 0.5)
 
 
-@each_name
-@pytest.mark.parametrize("other", [cosine(), Karras(0.05, 10.0), RectifiedFlow(0.02)], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(("name", "other"), crossed(NAMES, [cosine(), Karras(0.05, 10.0), RectifiedFlow(0.02)]))
 def test_the_same_sigma_is_the_same_question_on_any_schedule(folders, name: str, other: Any, monkeypatch) -> None:
     model = DiffusersFolder.of(folders[name], dtype="float64")
     prompts = [item.prompt for item in items_for(model)]
@@ -497,7 +496,7 @@ def test_random_weights_do_not_pass_where_the_libraries_are_silenced(how: str, f
             library.set_verbosity(level)
 
 
-@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize("how", some(3, BROKEN))
 def test_a_broken_folder_gets_one_line(how: str, folders, tmp_path) -> None:
     folder = shutil.copytree(folders["sd"], tmp_path / "mine")
     break_it, message = BROKEN[how]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from cases import crossed, some
 from commands import exit_status
 
 from sdi_bench import evaluate, export, jobs, ledger, run, status, store
@@ -154,13 +155,16 @@ def test_measures_of_shards_that_have_changed_are_taken_again(sweep, tmp_path) -
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
-    [
-        ("images", np.zeros((4, 1, 8, 8)), "was changed since it was written"),
-        ("items", np.array(json.dumps([["3", k] for k in range(4, 8)])), "was changed since it was written"),
-        ("items", np.array("x"), "was changed since it was written"),
-        ("run", np.array("another"), "is of another run, another"),
-        ("cost", np.array("{}"), "was changed since it was written"),
-    ],
+    some(
+        3,
+        [
+            ("images", np.zeros((4, 1, 8, 8)), "was changed since it was written"),
+            ("items", np.array(json.dumps([["3", k] for k in range(4, 8)])), "was changed since it was written"),
+            ("items", np.array("x"), "was changed since it was written"),
+            ("run", np.array("another"), "is of another run, another"),
+            ("cost", np.array("{}"), "was changed since it was written"),
+        ],
+    ),
 )
 def test_a_shard_that_was_tampered_with_is_named(sweep, tmp_path, capsys, name, value, said) -> None:
     assert sweep("seeds=0..3") == 0
@@ -242,8 +246,9 @@ def test_runs_of_another_results_version_are_not_measured(sweep, monkeypatch, tm
     assert f"is of version {store.RESULTS_VERSION - 1} of the results" in error and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"- 1", b"model: [", b"model: {}", b"\xff", None])
-@pytest.mark.parametrize("module", [evaluate, export])
+@pytest.mark.parametrize(
+    ("content", "module"), crossed([b"", b"- 1", b"model: [", b"model: {}", b"\xff", None], [evaluate, export])
+)
 def test_a_configuration_that_cannot_be_read_is_one_line(sweep, monkeypatch, tmp_path, capsys, content, module) -> None:
     assert sweep("seeds=0..3") == 0
     (path,) = tmp_path.glob("main/*/config.yaml")

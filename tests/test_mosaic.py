@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from cases import crossed, slow
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
@@ -25,6 +26,8 @@ CAPTIONS = [f"{('red', 'green', 'old blue')[i % 3]} {('cat', 'dog', 'chair', 'la
 WORDS = Words({"concept": CAPTIONS}, {"concept": 1.0}, temperature=0.2, n_most=9, n_null=N)
 PROMPTS = ["red cat", "an old lamp", None]
 WINDOWS = ((0.0, 0), (0.5, 1), (2.0, 3), (6.0, 8))
+LEVELS = [(1.0, 0.3), (0.8, 0.6), (0.5, 2.0), (0.1, 3.0)]
+"""a and b: one in each of the windows."""
 
 
 def prior(size: int, **more) -> Mosaic:
@@ -95,10 +98,9 @@ def brute(model: Mosaic, x: np.ndarray, a: float, b: float, prompt: str | None, 
     return mean + a * model.width**2 / v * (x - a * mean)
 
 
-@pytest.mark.parametrize("size", [8, 16, pytest.param(32, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("a", "b"), [(1.0, 0.3), (0.8, 0.6), (0.5, 2.0), (0.1, 3.0)])
-def test_it_is_the_posterior_by_brute_force(size: int, a: float, b: float) -> None:
-    model, x = prior(size), noisy(size)
+@pytest.mark.parametrize(("level", "size"), crossed(LEVELS, [8, 16, 32]))
+def test_it_is_the_posterior_by_brute_force(size: int, level: tuple[float, float]) -> None:
+    (a, b), model, x = level, prior(size), noisy(size)
     found = model.predict(x, at(a, b), [PROMPTS])
     # the exponents are differences of sums of up to 3e3, which float64 keeps to 4e-13 a rounding
     for row, prompt in enumerate(PROMPTS):
@@ -107,27 +109,23 @@ def test_it_is_the_posterior_by_brute_force(size: int, a: float, b: float) -> No
         assert np.abs(found.eps[0, row].numpy() - (x[row].numpy() - a * want) / b).max() < 1e-9
 
 
-@pytest.mark.parametrize("size", [8, 16, *(pytest.param(size, marks=pytest.mark.slow) for size in (32, 64))])
-@pytest.mark.parametrize(("a", "b"), [(1.0, 0.3), (0.8, 0.6), (0.5, 2.0), (0.1, 3.0)])
-@pytest.mark.parametrize("n_detail", [1, 4, N])
-def test_more_pictures_than_are_kept_go_by_parts(monkeypatch, size: int, a: float, b: float, n_detail: int) -> None:
+@pytest.mark.parametrize(("level", "n_detail", "size"), crossed(LEVELS, [1, 4, N], [8, 16, 32, 64]))
+def test_more_pictures_than_are_kept_go_by_parts(monkeypatch, size: int, level: tuple[float, float], n_detail: int) -> None:
     """Coarse as by brute force; detail of the heaviest in each part. Of 64 pixels the images stay bytes."""
     monkeypatch.setattr(mosaic, "KEPT", 0)
-    model, x = replace(prior(size), n_detail=n_detail), noisy(size)
+    (a, b), model, x = level, replace(prior(size), n_detail=n_detail), noisy(size)
     found = model.predict(x, at(a, b), [PROMPTS]).x0[0]
     for row, prompt in enumerate(PROMPTS):
         assert np.abs(found[row].numpy() - brute(model, x[row].numpy(), a, b, prompt, few=True)).max() < 1e-10
 
 
-@pytest.mark.parametrize("size", [8, 16, *(pytest.param(size, marks=pytest.mark.slow) for size in (32, 64))])
-@pytest.mark.parametrize(("a", "b"), [(1.0, 0.3), (0.8, 0.6), (0.5, 2.0), (0.1, 3.0)])
-@pytest.mark.parametrize("kept", [0, 64])
+@pytest.mark.parametrize(("level", "kept", "size"), crossed(LEVELS, [0, 64], [8, 16, 32, 64]))
 def test_what_is_compiled_for_float32_is_the_posterior_by_brute_force(
-    monkeypatch, size: int, a: float, b: float, kept: int
+    monkeypatch, size: int, level: tuple[float, float], kept: int
 ) -> None:
     """Of prompts that mean few pictures and, by parts, many. At 64 pixels they stay bytes; radius 0 to all."""
     monkeypatch.setattr(mosaic, "KEPT", kept)
-    model, x = replace(prior(size), dtype=torch.float32), noisy(size)
+    (a, b), model, x = level, replace(prior(size), dtype=torch.float32), noisy(size)
     found = model.predict(x, at(a, b), [PROMPTS]).x0[0]
     # exponents are sums of up to 3e3, of terms as large, which float32 keeps to 2e-4 a rounding
     for row, prompt in enumerate(PROMPTS):
@@ -136,7 +134,7 @@ def test_what_is_compiled_for_float32_is_the_posterior_by_brute_force(
         assert np.sqrt(np.square(found[row].numpy() - want).mean()) < 1e-4
 
 
-@pytest.mark.parametrize("size", [8, 32, pytest.param(64, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [8, 16, slow(32), slow(64)])
 def test_what_is_compiled_agrees_with_products_of_matrices_in_float64(size: int) -> None:
     """The built-in prior, of whose 11,000 pictures there are many groups; in all of its windows, with and without a prompt."""
     model = builtin.mosaic(size=size)
@@ -263,7 +261,7 @@ def test_a_coarse_scale_sees_the_mean_with_half_the_noise() -> None:
     assert ((x - b * eps) / a - want).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("size", [32, slow(64)])
 def test_a_row_has_the_same_bits_in_any_batch_and_with_any_threads(size: int) -> None:
     """Of a prompt, of another, and of none, of which there are more than go together."""
     model, n = builtin.mosaic(size=size), mosaic.FEW + 3

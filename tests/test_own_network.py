@@ -15,6 +15,7 @@ import pretend
 import pytest
 import test_pretend
 import torch
+from cases import some
 from commands import exit_status
 from torch import Tensor
 
@@ -126,7 +127,7 @@ in eps = (x_bar - x0) / sigma, by guidance (3), and from step to step. 500 is th
 
 @pytest.mark.parametrize(
     ("own", "times", "scaled", "output"),
-    [pytest.param(*each, marks=[pytest.mark.slow] if k % 3 else []) for k, each in enumerate(CASES)],
+    some(9, CASES),
 )
 def test_the_posterior_written_as_a_network_gives_the_exact_samples(own: str, times: str, scaled: bool, output: str) -> None:
     for k, schedule in enumerate(OTHER.values()):

@@ -92,7 +92,7 @@ def words_for(name: str, results: Path) -> list[str]:
     return [f"experiment={name}", f"results={results}", *here]
 
 
-MANY = ("cheap", "family", "deviations", "trained", "understanding")
+MANY = ("benchmark3d", "cheap", "family", "deviations", "trained", "understanding")
 """Of many kinds of jobs, or of networks: checked whole by the slow test below."""
 QUICK = [name for name in command_line.experiments() if name not in MANY]
 

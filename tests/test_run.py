@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from cases import crossed
 from commands import exit_status
 
 from sdi_bench import command_line, jobs, run, sweeps
@@ -311,9 +312,12 @@ def test_dreamfusion_and_its_reference_share_their_guidance(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", sorted({path.stem for path in (command_line.conf_dir() / "schedule").glob("*.yaml")} - {"diffusers", "own"})
+    ("schedule", "noise"),
+    crossed(
+        sorted({path.stem for path in (command_line.conf_dir() / "schedule").glob("*.yaml")} - {"diffusers", "own"}),
+        ["fresh", "fixed", "inversion", "interval", "mixed", "previous", "zero"],
+    ),
 )
-@pytest.mark.parametrize("noise", ["fresh", "fixed", "inversion", "interval", "mixed", "previous", "zero"])
 def test_no_noise_is_nan_on_any_schedule(tmp_path, schedule: str, noise: str) -> None:
     words = [
         "model=digits",
