@@ -53,26 +53,28 @@ def weigh(
     groups it is left as it is. Windows are of so many blocks on either side, or, where there is one, of all blocks.
     """
     n_rows, windows, last = len(own), peaks.shape[1], own.shape[2] - 1
-    line, sums = np.empty((BLOCKS, LANES), np.float32), np.empty((n_rows, BLOCKS * BLOCKS, LANES), np.float32)
+    lines, sums = np.empty((n_rows, BLOCKS, LANES), np.float32), np.empty((n_rows, BLOCKS * BLOCKS, LANES), np.float32)
     fit, bits = np.empty(LANES, np.float32), np.empty(LANES, np.int32)
     scale = bits.view(np.float32)
     for g in range(len(cells)):
         for i in range(BLOCKS):  # sums over each block and its neighbours in its line
-            for r in range(n_rows):
-                for j in range(BLOCKS):
-                    q = BLOCKS * i + j
+            for j in range(BLOCKS):  # a block's cells stay in the nearest cache while the rows go by
+                q = BLOCKS * i + j
+                for r in range(n_rows):
                     o = own[r, q, last]
                     for w in range(LANES):
-                        line[j, w] = o * cells[g, q, last, w]
+                        lines[r, j, w] = o * cells[g, q, last, w]
                     for e in range(0, last, 4):
                         o0, o1, o2, o3 = own[r, q, e], own[r, q, e + 1], own[r, q, e + 2], own[r, q, e + 3]
                         for w in range(LANES):
-                            line[j, w] += (
+                            lines[r, j, w] += (
                                 o0 * cells[g, q, e, w]
                                 + o1 * cells[g, q, e + 1, w]
                                 + o2 * cells[g, q, e + 2, w]
                                 + o3 * cells[g, q, e + 3, w]
                             )
+            for r in range(n_rows):
+                line = lines[r]
                 if windows == 1:
                     if i == 0:
                         sums[r, 0] = NOUGHT
@@ -91,11 +93,11 @@ def weigh(
                         for k in range(low + 1, high + 1):
                             for w in range(LANES):
                                 sums[r, q, w] += line[k, w]
-        for item in range(n_rows * windows):  # line by line, the rows in turn
+        for item in range(n_rows * windows):  # block by block, the rows in turn
             if windows == 1:
                 i, r, j, low, high = 0, item, 0, 0, 0
             else:
-                i, r, j = item // (BLOCKS * n_rows), item // BLOCKS % n_rows, item % BLOCKS
+                i, j, r = item // (BLOCKS * n_rows), item // n_rows % BLOCKS, item % n_rows
                 low, high = max(0, i - radius), min(BLOCKS - 1, i + radius)
             window = BLOCKS * i + j
             if high - low == 2:
