@@ -72,7 +72,7 @@ MAIN = ("-m", "sdi_bench.run", "-m", "sampler=sds,sdi,ddim")
 """The main job, as Python is told."""
 CALLS, AT_ONCE, ROUNDS = 80, 32, 3
 """Of the built-in prior by each of some processes, and the rows of each: some seconds; so often alone and together, in turn."""
-SOLID = ("sds", "10 steps, held 5", "10 steps, held 10", "sdi")
+SOLID = ("sds", "8 steps, held 5", "10 steps, held 5", "sdi")
 """Rows of experiment=cheap, tier=objects; each is held against the first."""
 
 
