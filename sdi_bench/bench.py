@@ -43,7 +43,7 @@ from .models import Network, builtin
 from .models.base import Denoiser
 from .models.trained import trained
 from .noise import Inversion
-from .predictor import Cost
+from .predictor import Cost, Use
 from .provenance import provenance
 from .samplers import Annealed, Ddim, Distillation, Sampler
 from .sampling import Job
@@ -57,7 +57,7 @@ TIMES = (0.02, 0.2, 0.5, 0.8, 1.0)
 LEVELS = 50
 SHAPE = (4, 16, 16)
 """Of what the loops' network is given: a small latent."""
-TURNS = 4
+TURNS, HAND = 4, "by hand"
 DEFAULTS = {
     "batches": "1,8,64",
     "size": "64",
@@ -136,8 +136,19 @@ def rows_a_second(models: Mapping[str, tuple[Denoiser, Sequence[str]]], batches:
     return found
 
 
+def by_hand(forward: Callable[[Tensor, Tensor, Sequence[str | None]], Tensor], n_levels: int, cost: Cost) -> None:
+    """DDIM with no library around it: five tensor operations and two casts between calls, the least that a loop can cost."""
+    levels = UniformT(n_levels).levels(scaled_linear())
+    factors, t = [(float(level.a), float(level.b)) for level in levels], torch.zeros(1)
+    x = torch.randn(1, *SHAPE, dtype=torch.float64)
+    for (a, b), (low_a, low_b) in zip(factors, [*factors[1:], factors[-1]], strict=True):
+        eps = forward(x.to(torch.float32), t, [None]).to(torch.float64)
+        x = low_a / a * x + (low_b - b * low_a / a) * eps
+    cost.add(Use.CONDITIONAL, n_levels)
+
+
 def overheads(samplers: Mapping[str, Sampler], milliseconds: float) -> dict[str, dict[str, float]]:
-    """By sampler: CPU time of a run over that of its network's calls (median of turns), and rows an item costs."""
+    """By sampler, and of `HAND`: CPU time of a run over that of its calls (median of turns), and rows an item costs."""
     x, t, depth, inside = torch.randn(1, *SHAPE), torch.zeros(1), 1, 0.0
     forward = stack(depth)
     while min(cpu(partial(forward, x, t, [None])) for _ in range(3)) < milliseconds / 1000:
@@ -151,15 +162,20 @@ def overheads(samplers: Mapping[str, Sampler], milliseconds: float) -> dict[str,
         inside += time.process_time() - began
         return out
 
+    def sampled(sampler: Sampler, cost: Cost) -> None:
+        for _ in Job(Network(timed, SHAPE), sampler, scaled_linear()).states(items_of([None], [0]), cost):
+            pass
+
+    runs: dict[str, Callable[[Cost], None]] = {name: partial(sampled, sampler) for name, sampler in samplers.items()}
+    runs[HAND] = partial(by_hand, timed, LEVELS)
     found: dict[str, dict[str, float]] = {}
-    ratios: dict[str, list[float]] = {name: [] for name in samplers}
+    ratios: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(TURNS):
-        for name, sampler in samplers.items():
+        for name, run in runs.items():
             cost, inside = Cost(), 0.0
-            job = Job(Network(timed, SHAPE), sampler, scaled_linear())
-            run = cpu(partial(list, job.states(items_of([None], [0]), cost)))
+            took = cpu(partial(run, cost))
             if turn:
-                ratios[name].append(run / inside)
+                ratios[name].append(took / inside)
             found[name] = {"rows": float(sum(cost.rows.values()))}
     for name, values in ratios.items():
         found[name]["overhead"] = float(np.median(values))
@@ -320,7 +336,8 @@ def drawn(found: Mapping[str, Any], path: Path) -> None:
 
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    models, samplers = look(list(found["rows a second"])), look(list(found["loops"]))
+    loops = {name: of for name, of in found["loops"].items() if name != HAND}
+    models, samplers = look(list(found["rows a second"])), look(list(loops))
     for name, by_batch in found["rows a second"].items():
         left.plot([int(b) for b in by_batch], [1000 / rate for rate in by_batch.values()], label=name, **models[name])
     left.set(xscale="log", yscale="log", xlabel="rows at once", ylabel="ms a row, one core")
@@ -328,7 +345,7 @@ def drawn(found: Mapping[str, Any], path: Path) -> None:
         plain(axis)
     left.legend(fontsize=7)
     rate, n = max(found["rows a second"]["builtin, prompt"].values()), np.array([1, 4096])
-    for name, of in found["loops"].items():
+    for name, of in loops.items():
         right.plot(n, n * of["rows"] / rate, label=name, **{**samplers[name], "linestyle": "--" if name == "sds" else "-"})
     right.set(xscale="log", yscale="log", xlabel="items, n", ylabel="seconds with the built-in prior, one core")
     right.legend(fontsize=7)

@@ -29,7 +29,8 @@ def test_a_row_is_a_picture_once_and_a_run_takes_longer_than_its_calls(monkeypat
     assert found == {"exact": {"1": 1.0, "6": 6.0}}  # a batch a second
     # a run that asks n times looks 2n times between its ends: 2n + 1 seconds, n of them within the calls
     loops = bench.overheads({"ddim": Ddim(UniformT(4)), "sds": Distillation(Annealed(UniformT(3)))}, 0.001)
-    assert [(of["rows"], of["overhead"]) for of in loops.values()] == [(4, 9 / 4), (3, 7 / 3)]
+    assert [(of["rows"], of["overhead"]) for of in loops.values()] == [(4, 9 / 4), (3, 7 / 3), (50, 101 / 50)]
+    assert list(loops) == ["ddim", "sds", bench.HAND]
 
 
 def test_of_objects_each_step_counts_and_sds_is_one(monkeypatch, tmp_path) -> None:
