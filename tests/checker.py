@@ -5,7 +5,7 @@ Checks take longer than what they check, so each test has them in its first call
 
 import warnings
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from itertools import count
 from typing import Any
 
@@ -17,6 +17,16 @@ warnings.filterwarnings("ignore", category=BeartypeDecorHintPep585DeprecationWar
 CHECKED = 1000
 """Calls of a test whose arguments, or what they return, are checked: what a loop does again has been seen by then."""
 calls = count()
+decorated = jaxtyping.jaxtyped
+
+
+def outermost(thing: Any = None, *, typechecker: Any = None) -> Any:
+    """jaxtyping.jaxtyped, with which its import hook decorates all functions, but for those made within others: these would
+    be given a checker of their own, a millisecond's work, whenever the other one runs.
+    """
+    if thing is None:
+        return partial(outermost, typechecker=typechecker)
+    return thing if "<locals>" in getattr(thing, "__qualname__", "") else decorated(thing, typechecker=typechecker)
 
 
 def check(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,3 +47,6 @@ def begin() -> None:
     global calls
     calls = count()
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+jaxtyping.jaxtyped = outermost

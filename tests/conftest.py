@@ -11,6 +11,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share the folder of the p
     FEATURES = tempfile.TemporaryDirectory(prefix="sdi_bench-")
     os.environ["SDI_BENCH_CACHE"] = FEATURES.name
 
+import checker
 from jaxtyping import install_import_hook
 
 install_import_hook("sdi_bench", "checker.check")
@@ -18,6 +19,4 @@ install_import_hook("sdi_bench", "checker.check")
 
 def pytest_runtest_setup() -> None:
     """Types are checked in the first calls of every test."""
-    import checker  # after what it names to the hook
-
     checker.begin()

@@ -109,7 +109,10 @@ def test_it_is_the_posterior_by_brute_force(size: int, level: tuple[float, float
         assert np.abs(found.eps[0, row].numpy() - (x[row].numpy() - a * want) / b).max() < 1e-9
 
 
-@pytest.mark.parametrize(("level", "n_detail", "size"), crossed(LEVELS, [1, 4, N], [8, 16, 32, 64]))
+@pytest.mark.parametrize(
+    ("level", "n_detail", "size"),
+    [*crossed(LEVELS, [1, 4, N], [8, 16, 32]), *(slow((level, n_detail, 64)) for level in LEVELS for n_detail in (1, 4, N))],
+)
 def test_more_pictures_than_are_kept_go_by_parts(monkeypatch, size: int, level: tuple[float, float], n_detail: int) -> None:
     """Coarse as by brute force; detail of the heaviest in each part. Of 64 pixels the images stay bytes."""
     monkeypatch.setattr(mosaic, "KEPT", 0)
@@ -119,7 +122,10 @@ def test_more_pictures_than_are_kept_go_by_parts(monkeypatch, size: int, level: 
         assert np.abs(found[row].numpy() - brute(model, x[row].numpy(), a, b, prompt, few=True)).max() < 1e-10
 
 
-@pytest.mark.parametrize(("level", "kept", "size"), crossed(LEVELS, [0, 64], [8, 16, 32, 64]))
+@pytest.mark.parametrize(
+    ("level", "kept", "size"),
+    [*crossed(LEVELS, [0, 64], [8, 16, 32]), *(slow((level, kept, 64)) for level in LEVELS for kept in (0, 64))],
+)
 def test_what_is_compiled_for_float32_is_the_posterior_by_brute_force(
     monkeypatch, size: int, level: tuple[float, float], kept: int
 ) -> None:
