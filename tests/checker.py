@@ -14,7 +14,7 @@ from beartype import BeartypeConf, beartype
 from beartype.roar import BeartypeDecorHintPep585DeprecationWarning
 
 warnings.filterwarnings("ignore", category=BeartypeDecorHintPep585DeprecationWarning)
-CHECKED = 1000
+CHECKED = 300
 """Calls of a test whose arguments, or what they return, are checked: what a loop does again has been seen by then."""
 calls = count()
 decorated = jaxtyping.jaxtyped
