@@ -55,13 +55,25 @@ def weigh(
     n_rows, windows, last = len(own), peaks.shape[1], own.shape[2] - 1
     lines, sums = np.empty((n_rows, BLOCKS, LANES), np.float32), np.empty((n_rows, BLOCKS * BLOCKS, LANES), np.float32)
     fit, bits = np.empty(LANES, np.float32), np.empty(LANES, np.int32)
-    scale = bits.view(np.float32)
+    scale, most = bits.view(np.float32), np.empty(LANES // 2, np.float32)
     for g in range(len(cells)):
         for i in range(BLOCKS):  # sums over each block and its neighbours in its line
             for j in range(BLOCKS):  # a block's cells stay in the nearest cache while the rows go by
                 q = BLOCKS * i + j
                 for r in range(n_rows):
                     o = own[r, q, last]
+                    if last == 12:  # of colours: as below, but each sum is written once
+                        o0, o1, o2, o3 = own[r, q, 0], own[r, q, 1], own[r, q, 2], own[r, q, 3]
+                        o4, o5, o6, o7 = own[r, q, 4], own[r, q, 5], own[r, q, 6], own[r, q, 7]
+                        o8, o9, o10, o11 = own[r, q, 8], own[r, q, 9], own[r, q, 10], own[r, q, 11]
+                        for w in range(LANES):
+                            c = cells[g, q, :, w]
+                            lines[r, j, w] = (
+                                (o * c[12] + (o0 * c[0] + o1 * c[1] + o2 * c[2] + o3 * c[3]))
+                                + (o4 * c[4] + o5 * c[5] + o6 * c[6] + o7 * c[7])
+                                + (o8 * c[8] + o9 * c[9] + o10 * c[10] + o11 * c[11])
+                            )
+                        continue
                     for w in range(LANES):
                         lines[r, j, w] = o * cells[g, q, last, w]
                     for e in range(0, last, 4):
@@ -110,16 +122,22 @@ def weigh(
                 for k in range(low, high + 1):
                     for w in range(LANES):
                         fit[w] += sums[r, BLOCKS * k + j, w]
-            top, peak = fit[0], peaks[r, window]
-            for w in range(1, LANES):
-                top = max(top, fit[w])
+            n = LANES // 2
+            for w in range(n):
+                most[w] = max(fit[w], fit[w + n])
+            while n > 1:  # halved time and again: a core compares many at once
+                n //= 2
+                for w in range(n):
+                    most[w] = max(most[w], most[w + n])
+            top, peak = most[0], peaks[r, window]
             if top < peak + FAINT:
                 continue
             first, end = (window, window + 1) if windows > 1 else (0, BLOCKS * BLOCKS)
             if top > peak:
-                for w in range(LANES - 1, -1, -1):
+                for w in range(LANES):
                     if fit[w] == top:
                         which[r, window] = g * LANES + w
+                        break
                 less = np.exp(peak - top)
                 totals[r, window] *= less
                 for q in range(first, end):

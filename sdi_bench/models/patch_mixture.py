@@ -16,6 +16,9 @@ from ..data.shipped import shipped
 COARSE = (0.05, 0.1)
 """A coarser scale has its say from the first of these noise levels, as that scale has it, and all of it from the second."""
 
+CHUNK = 1024
+"""Patches that are compared at once: what fits a core's cache."""
+
 
 def ramp(sigma: float, ends: tuple[float, float]) -> float:
     """0 below the first of the ends, 1 above the second, between them linear in log sigma."""
@@ -55,8 +58,8 @@ class PatchMixture:
             pull = np.einsum("kde,kce->kdc", whiten, whiten[:, middle])
             shift, offset = (a * np.einsum("kd,kde->ke", self.means, part) for part in (whiten, pull))
             log = np.log(self.weights) - np.log(v).sum(1) / 2
-            flat = [np.moveaxis(part, 0, 1).reshape(v.shape[1], -1) for part in (whiten, pull)]
-            parts = (*flat, shift.ravel(), offset.ravel(), log)
+            flat = [part.transpose(0, 2, 1).reshape(-1, v.shape[1]) for part in (whiten, pull)]
+            parts = (*flat, *(part.reshape(-1, 1) for part in (-shift, -offset, log)))
             return tuple(torch.from_numpy(np.ascontiguousarray(part)).to(device, dtype) for part in parts)
 
         return maps
@@ -66,11 +69,13 @@ class PatchMixture:
         whiten, pull, shift, offset, log = self._maps(a, b, x.device, x.dtype)
         half, k = self.side // 2, len(self.weights)
         padded = functional.pad(x[None], (half, half, half, half), mode="replicate")
-        patches = functional.unfold(padded, self.side)[0].T
-        distances = torch.addmm(-shift, patches, whiten).square().unflatten(1, (k, -1)).sum(2)
-        shares = (log - distances / 2).softmax(1)
-        pulls = torch.addmm(-offset, patches, pull).unflatten(1, (k, -1))
-        return b * (shares[:, None] @ pulls)[:, 0].T.reshape(x.shape)
+        found = []
+        for patches in functional.unfold(padded, self.side)[0].split(CHUNK, dim=1):  # [d, pixels], along which a core goes
+            distances = torch.addmm(shift, whiten, patches).square_().unflatten(0, (k, -1)).sum(1)
+            shares = torch.sub(log, distances, alpha=0.5).softmax(0)
+            pulls = torch.addmm(offset, pull, patches).unflatten(0, (k, -1))
+            found.append((shares[:, None] * pulls).sum(0))
+        return b * torch.cat(found, 1).reshape(x.shape)
 
 
 @dataclass(frozen=True)

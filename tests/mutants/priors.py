@@ -54,6 +54,8 @@ PLANTED = [
     ),
     Planted(BRUTE, COMPILED, "if share < SLIGHT", "if share < HALF", "details of the heaviest picture alone"),
     Planted(BRUTE, COMPILED, "k // 2 * 3, c * 4 + k % 2 * 2", "k // 2 * 3, c * 4", "each block's upper cells twice"),
+    Planted(BRUTE, COMPILED, "+ o11 * c[11]", "", "a block without one of its cells"),
+    Planted(AGREES, COMPILED, "most[w] = max(most[w], most[w + n])", "most[w] = most[w]", "not the heaviest picture for it"),
     Planted(
         AGREES, COMPILED, "totals[r, window] *= less", "totals[r, window] *= 1", "a heavier picture leaves the sum as it was"
     ),
@@ -88,6 +90,13 @@ PLANTED = [
         "- np.log(v).sum(1) / 2",
         "- np.log(spectra).sum(1) / 2",
         "components weighed as if there were no noise",
+    ),
+    Planted(
+        TESTS + "test_the_middle_of_a_patch_has_its_posterior_mean",
+        PATCHES,
+        "distances, alpha=0.5)",
+        "distances)",
+        "components weighed by the square of how well they fit",
     ),
     Planted(
         TESTS + "test_a_coarse_scale_sees_the_mean_with_half_the_noise",
