@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ from .scenes import Scene, Solid, Wording, surface
 from .sizes import Packed, Pictures, chained, whole
 from .store import TRACE, NotReadError, NotWrittenError, RunFolder, Shard, digest, sealed, sweep_up, write_whole
 from .texts import last_part, line
+from .together import together, waited
 from .trace import Trace
 from .update import Moments
 
@@ -140,6 +142,11 @@ def clock(device: str) -> float:
     return time.perf_counter()
 
 
+def busy(job: Job) -> float:
+    """Seconds by the same clock, less those that went on runs which asked the model together with this one."""
+    return clock(job.device) - waited(job.model)
+
+
 def peak_mb(device: str) -> float:
     """Peak memory of this process so far, on the device if it has a count of its own."""
     if device.startswith("cuda"):
@@ -217,7 +224,7 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
     for k, batch in enumerate(batches):
         since, cost, spent, kept, trace = load(plan, batch)
         shown = N_TRAJECTORY - k * plan.batch_size if keep_trajectory else 0
-        began = saved = clock(plan.job.device)
+        began, saved = busy(plan.job), time.perf_counter()
         watch.begin(len(batch))
         state = since
         if since is not None:
@@ -229,10 +236,10 @@ def make_shard(plan: Plan, items: Sequence[Item], bar: tqdm, keep_trajectory: bo
             trace.see(state)
             bar.update(len(batch))
             if state.params is not None and time.perf_counter() - saved > CHECKPOINT:
-                save(plan, batch, state, cost, spent + time.perf_counter() - began, kept, trace)
+                save(plan, batch, state, cost, spent + busy(plan.job) - began, kept, trace)
                 saved = time.perf_counter()
         assert state is not None
-        spent += clock(plan.job.device) - began
+        spent += busy(plan.job) - began
         watch.end()
         parts.append((cost, spent))
         if k < len(batches) - 1 and state.params is not None and state is not since:
@@ -336,13 +343,13 @@ def load(plan: Plan, batch: Sequence[Item]) -> tuple[State | None, Cost, float, 
 def make_probed(plan: Plan, items: Sequence[Item], bar: tqdm) -> None:
     """Measure one shard with the plan's probe, in batches, and keep it."""
     assert plan.probe is not None
-    cost, parts, began = Cost(), [], clock(plan.job.device)
+    cost, parts, began = Cost(), [], busy(plan.job)
     for k in range(0, len(items), plan.batch_size):
         batch = items[k : k + plan.batch_size]
         parts.append(plan.probe.measure(plan.job, batch, cost))
         bar.update(len(batch) * plan.job.sampler.n_states)
     rows = {str(use): count for use, count in cost.rows.items()}
-    spent = {"rows": rows, "seconds": clock(plan.job.device) - began, "peak_mb": peak_mb(plan.job.device)}
+    spent = {"rows": rows, "seconds": busy(plan.job) - began, "peak_mb": peak_mb(plan.job.device)}
     plan.folder.write_probed(items, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, spent)
 
 
@@ -382,6 +389,15 @@ def execute(plan: Plan, argv: Sequence[str] = ()) -> list[str]:
                 continue
             ledger.note("finished", *about, seconds=round(time.perf_counter() - began, 3))
     return failed
+
+
+def execute_all(plans: Sequence[Plan], argv: Sequence[str] = ()) -> list[list[str]]:
+    """As `execute`, each of these runs of one model: several at once, which ask it together. argv: their command line."""
+
+    def asking(model: Denoiser, plan: Plan) -> list[str]:
+        return execute(replace(plan, job=replace(plan.job, model=model)), argv)
+
+    return together(plans[0].job.model, [partial(asking, plan=plan) for plan in plans])
 
 
 def mend(plan: Plan) -> None:

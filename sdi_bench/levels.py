@@ -102,6 +102,21 @@ def placed(
     return [level if n == 1 else Level(*there, origin=level) for level, n, there in zip(here, sizes, moved, strict=True)]
 
 
+def abreast(levels: Sequence[Level], sizes: Sequence[int], device: torch.device | str = "cpu") -> Level:
+    """The levels of several batches, of so many rows each, as that of one batch on a device, row after row; with what a network
+    is told there, if that was worked out for all of them.
+    """
+
+    def rows(values: Sequence[Tensor]) -> Tensor:
+        return torch.cat([value.expand(n) for value, n in zip(values, sizes, strict=True)])
+
+    hosts = [level.host for level in levels]
+    told = [level.told for level in hosts if level.told is not None]
+    whole = Level(*(rows([getattr(level, name) for level in hosts]) for name in "abt"))
+    asked = rows(told) if len(told) == len(levels) else None
+    return placed(whole, [sum(sizes)], device, None if asked is None else lambda _: asked)[0]
+
+
 def clean(device: torch.device | str = "cpu") -> Level:
     """The end of every path: sigma = 0. No network is ever asked there."""
     one = torch.ones(1, dtype=torch.float64, device=device)

@@ -31,7 +31,7 @@ from .texts import meant, near_match
 SETTINGS = (
     *("model", "schedule", "grid", "guidance", "scene", "sampler", "metric", "reference", "probe"),
     *("name", "prompt", "prompt_file", "n_items", "part", "negative_prompt", "source", "source_prompt", "faults", "seeds"),
-    *("results", "overwrite", "retry", "batch_size", "device", "keep", "plots", "tier", "row", "objective"),
+    *("results", "overwrite", "retry", "batch_size", "device", "keep", "together", "plots", "tier", "row", "objective"),
     *("deviations", "taken_back"),
 )
 """What a configuration may hold at its top level."""
@@ -235,6 +235,7 @@ def plans_of(
         raise ValueError(f"results={plain['results']!r}: must name a folder")
     check_name(plain["name"])
     require.count("batch_size", plain["batch_size"])
+    require.count("together", plain["together"])
     if not isinstance(plain["overwrite"], bool):
         raise ValueError(f"overwrite={plain['overwrite']!r}: must be true or false")
     if not isinstance(plain["plots"], bool):

@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -23,7 +23,7 @@ from tqdm import tqdm
 from .command_line import OWN, Asked, conf_dir, jobs_of, labels, options, read_experiment, words_of
 from .draws import Item
 from .guidance import gamma_said
-from .jobs import Plan, Wanted, arranged, ask, execute, measured, mend, summarise
+from .jobs import Plan, Wanted, arranged, ask, execute_all, measured, mend, summarise
 from .plans import SETTINGS, Shared, closed, keep_only, model_key, plans_of, unread
 from .scenes.base import image_shape
 from .store import Listed, NotWrittenError, writable, write_index
@@ -264,8 +264,9 @@ Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
 """What makes jobs, each a list of overrides."""
 
 
-def sweep(asked: Sequence[Asked], composed: Compose, launch: Launch, shards: int | None) -> int:
-    """Check a whole sweep, have its jobs made, show the table. shards: of one job at most; None: all of a run.
+def sweep(asked: Sequence[Asked], composed: Compose, launch: Launch, shards: int | None, here: bool) -> int:
+    """Check a whole sweep, have its jobs made, show the table. here: by this process. shards: of one job at most; None: all
+    of a run, or one where jobs are made elsewhere.
 
     Returns the exit status. A launcher that breaks off, as when a worker is killed, is started again as long as that helps.
     """
@@ -275,17 +276,25 @@ def sweep(asked: Sequence[Asked], composed: Compose, launch: Launch, shards: int
         for k, plan in enumerate(pair):
             origin.setdefault((plan.folder.path, plan.items), (one, k > 0))
     runs = unique(plans)
+    if runs[0].config["together"] > 1 and not here:
+        raise ValueError(
+            f"together={runs[0].config['together']}: runs ask together that one process makes, and hydra/launcher has several; "
+            "leave one of them out"
+        )
     begin(plans, runs)
     failed: list[str] = []
     while True:
         jobs, left = [], 0
+        PENDING.clear()
         for plan in by_model(runs):
             todo, (one, reference) = plan.todo, origin[plan.folder.path, plan.items]
             left += len(todo)
-            size = shards or len(todo) or 1
+            size = shards or (here and len(todo)) or 1
             jobs += [told(one, plan, reference, todo[k : k + size]) for k in range(0, len(todo), size)]
         try:
-            failed += [text for made in (launch(jobs) if jobs else ()) for text in outcome(made)]
+            made = launch(jobs) if jobs else ()
+            make_pending()
+            failed += [text for each in made for text in outcome(each)]
             break
         except (KeyboardInterrupt, NotWrittenError):
             raise
@@ -311,6 +320,27 @@ OPEN: dict[str, Shared] = {}
 """The one model that this process has open."""
 
 
+class Pending(NamedTuple):
+    """A job that waits for others to ask their model with. failed: what is said of it once it is made."""
+
+    plan: Plan
+    argv: list[str]
+    failed: list[str]
+
+
+PENDING: list[Pending] = []
+"""All of one model."""
+
+
+def make_pending() -> None:
+    """Make the jobs that wait."""
+    jobs = PENDING.copy()
+    PENDING.clear()
+    if jobs:
+        for job, failed in zip(jobs, execute_all([job.plan for job in jobs], jobs[0].argv), strict=True):
+            job.failed.extend(failed)
+
+
 class HandedOnError(BaseException):
     """Carries an error past Hydra, which would print it in its own way."""
 
@@ -327,6 +357,8 @@ def job(cfg: DictConfig) -> Any:
     choices = dict(hydra.runtime.choices)
     try:
         settings: dict[str, Any] = dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+        if model_key(settings) not in OPEN:
+            make_pending()
         keep_only(model_key(settings), OPEN)
         if JOB not in settings:
             raw = dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
@@ -340,7 +372,12 @@ def job(cfg: DictConfig) -> Any:
         torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))  # workers share the cores
     place = said["place"] and tuple(said["place"])
     plan = plans_of(settings, choices, str(said["label"]), OPEN, place)[int(said["reference"])]
-    return execute(replace(plan, part=(0, 1), only=frozenset(map(str, said["shards"]))), list(map(str, said["argv"])))
+    plan = replace(plan, part=(0, 1), only=frozenset(map(str, said["shards"])))
+    failed: list[str] = []
+    PENDING.append(Pending(plan, list(map(str, said["argv"])), failed))
+    if len(PENDING) >= settings["together"]:
+        make_pending()
+    return failed
 
 
 def alone(
@@ -353,7 +390,8 @@ def alone(
     writable(plans[0][0].folder.path.parent, "results")
     runs = unique(plans)
     begin(plans, runs)
-    failed = [text for plan in runs for text in execute(plan, TYPED)]
+    n = settings["together"]
+    failed = [text for k in range(0, len(runs), n) for texts in execute_all(runs[k : k + n], TYPED) for text in texts]
     if tuned:
         return float("nan") if failed else measured(plans[0][0], settings["objective"])
     status = conclude(plans, runs, failed, any(word.startswith("metric") for word in overrides))

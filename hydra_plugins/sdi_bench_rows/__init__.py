@@ -39,7 +39,8 @@ class Rows(Sweeper):
             asked,
             lambda overrides: loader.load_sweep_config(self.config, list(overrides)),
             self.launch,
-            self.said["shards"] if in_turn else self.said["shards"] or 1,
+            self.said["shards"],
+            in_turn,
         )
         if status:
             sys.exit(status)

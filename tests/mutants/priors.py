@@ -127,6 +127,27 @@ PLANTED = [
         "rows that go together are not put back where they were",
     ),
     Planted(
+        "test_together.py::test_a_network_is_told_each_rows_own_level_and_prompt",
+        "levels.py",
+        "hosts = [level.host for level in levels]",
+        "hosts = [levels[0].host for level in levels]",
+        "runs that ask together are all told the level of the first",
+    ),
+    Planted(
+        "test_together.py::test_a_model_in_closed_form_answers_the_same_and_is_called_less_often",
+        "together.py",
+        "zip(*(each.conds for each in alike), strict=True)",
+        "zip(*(each.conds for each in reversed(alike)), strict=True)",
+        "runs that ask together are given prompts of others",
+    ),
+    Planted(
+        "test_together.py::test_seconds_of_a_call_are_shared_by_rows",
+        "together.py",
+        "took * size / sum(sizes)",
+        "took",
+        "each of the runs that ask together is charged for all",
+    ),
+    Planted(
         "test_models.py::test_outputs_of_all_conditions_are_read_row_by_row",
         "models/network.py",
         "torch.cat([told.to(x.device)] * n)",
