@@ -6,10 +6,14 @@ import sys
 
 from . import _threads as _threads
 from . import _torchvision as _torchvision
+from ._collector import still
 
 # What is missing stops everything but the doctor, who says what it is.
 ASKED = " ".join(sys.orig_argv)
-with contextlib.suppress(Exception) if re.search(r"\bsdi_bench(\.exe)?[. ]doctor\b", ASKED) else contextlib.nullcontext():
+with (
+    still(),
+    contextlib.suppress(Exception) if re.search(r"\bsdi_bench(\.exe)?[. ]doctor\b", ASKED) else contextlib.nullcontext(),
+):
     from .draws import Item
     from .grids import Leading, Linspace, Own, Trailing, UniformLogSigma, UniformSigma, UniformT
     from .guidance import Guidance

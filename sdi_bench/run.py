@@ -12,6 +12,7 @@ again goes on where it was stopped. Options of its own:
   --tensorboard   measures and pictures as events of TensorBoard, in results/main/tensorboard/ (extra `tensorboard`)
 """
 
+import gc
 import os
 import sys
 import warnings
@@ -36,6 +37,7 @@ def main() -> None:
     Exit status 2 for bad input; 1 if a shard failed, results cannot be kept, or metrics were asked for and nothing could be
     measured.
     """
+    gc.freeze()  # what is imported stays: the collector need not look through it time and again
     argv = sys.argv[1:]
     if helps.asks(argv):
         named = [word for word in argv if "=" not in word and not word.startswith("-")]
