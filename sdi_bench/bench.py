@@ -8,6 +8,7 @@ python -m sdi_bench.bench out=here against=before/bench.json
     size=64          pixels of the built-in priors: 64, 32, 16 or 8
     ms=5             milliseconds of a bare call under the samplers' loops
     processes=2      so many processes sample together, each on one thread, and once one alone (0: not measured)
+    compiled=false   true: also the trained prior's rows by torch.compile (a minute; needs a C++ compiler)
     main=false       true: also run the main job, in a folder that is deleted, and time it (minutes)
     objects=0        so many 3D objects at once by each of `SOLID`, as in experiment=cheap (16: half an hour; 0: not measured)
     out=FOLDER       bench.json, bench.png: what was found; cost over batch size, and over the items of a run (none)
@@ -63,6 +64,7 @@ DEFAULTS = {
     "size": "64",
     "ms": "5",
     "processes": "2",
+    "compiled": "false",
     "main": "false",
     "objects": "0",
     "out": "",
@@ -189,6 +191,28 @@ def rounding(model: Denoiser, exact: Denoiser) -> float:
     return max(float((low() - (right := high())).norm() / right.norm()) for low, high in pairs)
 
 
+def by_compiler(batches: Sequence[int]) -> dict[str, float]:
+    """By batch size: rows a second of the trained prior as torch.compile makes it, over those of it as it is; and `seconds` of
+    the first calls, in which it is compiled. Raises ValueError where that cannot be done.
+    """
+    network = trained()
+    calls = {str(batch): asked_at(network, batch, captions_of(network)) for batch in batches}
+
+    def best(some: Sequence[Callable[[], Tensor]]) -> float:
+        return min(sum(cpu(call) for call in some) for _ in range(TURNS))
+
+    plain = {batch: best(some) for batch, some in calls.items()}
+    network.module.compile(dynamic=False)
+    began = time.perf_counter()
+    try:
+        for some in calls.values():
+            some[0]()
+    except Exception as error:
+        raise ValueError(f"compiled=true: torch.compile fails here: {line(str(error))}") from error
+    took = time.perf_counter() - began
+    return {batch: plain[batch] / best(some) for batch, some in calls.items()} | {"seconds": took}
+
+
 def working(size: int, together: Any, told: Any) -> None:
     """One of several processes: tell how many seconds `CALLS` calls of the built-in prior took, all beginning together."""
     torch.set_num_threads(1)
@@ -246,7 +270,13 @@ def objects_of(plans: Sequence[Plan]) -> dict[str, dict[str, float]]:
 
 
 def measured(
-    batches: Sequence[int], size: int, milliseconds: float, processes: int = 0, main: bool = False, objects: int = 0
+    batches: Sequence[int],
+    size: int,
+    milliseconds: float,
+    processes: int = 0,
+    main: bool = False,
+    objects: int = 0,
+    compiled: bool = False,
 ) -> dict[str, Any]:
     """All figures, as bench.json has them."""
     mosaic, network, half = builtin.mosaic(size=size), trained(), trained(dtype="bfloat16")
@@ -283,6 +313,9 @@ def measured(
         found["main job, seconds"] = main_job()
     if objects:
         found["objects"] = {"number": objects, "by": objects_of(solid(objects))}
+    if compiled:  # last: the network stays so
+        with torch.no_grad():
+            found["torch.compile"] = by_compiler(batches)
     return found | {"where": where}
 
 
@@ -317,6 +350,10 @@ def shown(found: Mapping[str, Any], beside: Mapping[str, float]) -> str:
     if together := found.get("processes"):
         said = "{number} processes together sample at {times one:.2f} times the rate of one ({least:.2f} to {most:.2f})"
         text += ["", said.format_map(together)]
+    if compiled := found.get("torch.compile"):
+        times = ", ".join(f"{times:.2f} ({b})" for b, times in compiled.items() if b != "seconds")
+        after = f"after {compiled['seconds']:.0f} s of compiling"
+        text += ["", f"torch.compile makes {times} times the trained prior's rows a second (batch), {after}"]
     if seconds := found.get("main job, seconds"):
         text += ["", f"the main job takes {seconds:.0f} s of wall time"]
     if solids := found.get("objects"):
@@ -362,6 +399,7 @@ class Asked:
     processes: int
     main: bool
     objects: int
+    compiled: bool
     out: str
     before: Mapping[str, Any] | None
 
@@ -385,8 +423,9 @@ def settings(argv: Sequence[str]) -> Asked:
     require.number("ms", milliseconds, above=0)
     require.count("processes", processes, least=0)
     require.count("objects", objects, least=0)
-    if said["main"] not in ("true", "false"):
-        raise ValueError(f"main={said['main']!r}: must be true or false")
+    for name in ("main", "compiled"):
+        if said[name] not in ("true", "false"):
+            raise ValueError(f"{name}={said[name]!r}: must be true or false")
     before = None
     if said["against"]:
         try:
@@ -394,7 +433,8 @@ def settings(argv: Sequence[str]) -> Asked:
             ratios({"size": before["size"], "rows a second": before["rows a second"]}, before)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"against={said['against']!r}: must be a bench.json that out= wrote") from error
-    return Asked(batches, size, milliseconds, processes, said["main"] == "true", objects, said["out"], before)
+    main, compiled = said["main"] == "true", said["compiled"] == "true"
+    return Asked(batches, size, milliseconds, processes, main, objects, compiled, said["out"], before)
 
 
 def main() -> int:
@@ -405,7 +445,9 @@ def main() -> int:
     torch.set_num_threads(1)
     try:
         asked = settings(sys.argv[1:])
-        found = measured(asked.batches, asked.size, asked.milliseconds, asked.processes, asked.main, asked.objects)
+        found = measured(
+            asked.batches, asked.size, asked.milliseconds, asked.processes, asked.main, asked.objects, asked.compiled
+        )
         print(shown(found, ratios(found, asked.before) if asked.before else {}))
     except ValueError as error:
         print(f"sdi_bench.bench: {error}", file=sys.stderr)

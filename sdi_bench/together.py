@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .guidance import Prompt
 from .levels import Level, abreast
 from .models.base import Conds, Denoiser, Prediction, Reads, Remembers
 
@@ -48,7 +49,7 @@ class Meeting:
     def __init__(self, model: Denoiser, n: int) -> None:
         self.model, self.n, self.stopped = model, n, False
         self.asked: list[Question] = []
-        self.lock = Lock()
+        self.lock, self.reading = Lock(), Lock()
 
     def ask(self, question: Question) -> Prediction:
         """Wait for the others, and for the answer. Raises what the model raises, and KeyboardInterrupt once it is stopped."""
@@ -113,6 +114,12 @@ class Meeting:
             question.took = took * size / sum(sizes)
             question.answer.set_result(Prediction(partial(rows_of, found, sizes, k), eps[k]))
 
+    def read(self, prompts: Sequence[Prompt]) -> None:
+        """As `Reads.read`, one run at a time: encoders of text may have to come from elsewhere for it."""
+        assert isinstance(self.model, Reads)
+        with self.reading:
+            self.model.read(prompts)
+
     def seat(self) -> Denoiser:
         """The model as one of the runs has it: its `predict` asks here. `waited`: seconds spent on others so far."""
         seat = copy(self.model)
@@ -130,7 +137,7 @@ class Meeting:
         if isinstance(self.model, Remembers):
             own["forget"] = self.model.forget
         if isinstance(self.model, Reads):
-            own["read"] = self.model.read
+            own["read"] = self.read
         for name, value in own.items():
             object.__setattr__(seat, name, value)
         return seat

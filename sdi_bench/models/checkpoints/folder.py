@@ -163,7 +163,8 @@ class DiffusersFolder(ABC):
     @property
     def network(self) -> Any:
         """The UNet or the transformer."""
-        return getattr(self.pipe, "unet", None) or self.pipe.transformer
+        unet = getattr(self.pipe, "unet", None)
+        return self.pipe.transformer if unet is None else unet
 
     @property
     def module(self) -> torch.nn.Module:
