@@ -64,6 +64,36 @@ def test_objects_are_those_of_the_table() -> None:
     assert [plan.place for plan in plans] == [("objects", name) for name in bench.SOLID]
 
 
+def test_what_is_compiled_is_held_against_what_is_not(monkeypatch) -> None:
+    """By a clock that goes by the network's calls: two seconds, one once it is compiled."""
+    now, compiled = 0.0, []
+
+    class Slow(torch.nn.Module):
+        def forward(self, x: torch.Tensor, t: torch.Tensor, prompts: object) -> torch.Tensor:
+            nonlocal now
+            now += 1.0 if compiled else 2.0
+            return 0 * x
+
+    network = Network(Slow(), (1, 2, 2))
+    monkeypatch.setattr(bench, "trained", lambda: network)
+    monkeypatch.setattr(bench.time, "process_time", lambda: now)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: compiled.append(how))
+    found = bench.by_compiler([1, 3])
+    assert found.pop("seconds") >= 0 and found == {"1": 2.0, "3": 2.0} and compiled == [{"dynamic": False}]
+    rows = {"size": 8, "ms": 1, "rows a second": {"a": {"1": 1.0}}, "loops": {}}
+    text = bench.shown(rows | {"torch.compile": found | {"seconds": 7}}, {})
+    assert "torch.compile makes 2.00 (1), 2.00 (3) times the trained prior's rows a second (batch), after 7 s" in text
+
+    def fails_later() -> torch.Tensor:
+        if len(compiled) > 1:
+            raise RuntimeError("no compiler\nat all")
+        return torch.zeros(1)
+
+    monkeypatch.setattr(bench, "asked_at", lambda *_: [fails_later])
+    with pytest.raises(ValueError, match="compiled=true: torch.compile fails here: no compiler at all"):
+        bench.by_compiler([1])
+
+
 def test_another_day_is_held_against_where_both_have_a_figure() -> None:
     day = {"size": 32, "rows a second": {"a": {"1": 10.0, "8": 40.0}, "b": {"1": 5.0}}}
     today = {"size": 32, "rows a second": {"a": {"1": 30.0}, "c": {"1": 1.0}}, "loops": {}, "ms": 5.0}
@@ -97,6 +127,7 @@ def test_table_json_and_figure(monkeypatch, capsys, tmp_path) -> None:
         ("ms=x", "ms=x: must be numbers"),
         ("ms=-1", "ms=-1.0"),
         ("size=20", "model.size=20"),
+        ("compiled=yes", "compiled='yes': must be true or false"),
         ("against=nowhere.json", "must be a bench.json"),
     ],
 )

@@ -328,6 +328,14 @@ def test_a_prompt_is_encoded_once(folders, monkeypatch) -> None:
     assert sorted(calls) == ["a bird", "a cat", "two dogs"]
 
 
+@pytest.mark.parametrize("name", ["pixel", "sd3"])
+def test_a_compiled_network_stands_where_the_plain_one_does(folders, name: str) -> None:
+    """torch.compile's module has a length that it cannot tell: it is never asked whether it is there by its truth."""
+    model = DiffusersFolder.of(folders[name])
+    compiled = model.around(torch.compile(model.module))  # type: ignore[arg-type]
+    assert compiled.module is not model.module and compiled.shape == model.shape
+
+
 def test_what_a_network_may_be_asked_for(folders) -> None:
     for name in NAMES:
         model = DiffusersFolder.of(folders[name])
