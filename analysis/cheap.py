@@ -16,7 +16,7 @@ import pandas as pd
 
 from sdi_bench.compare import ROW_USES, value
 from sdi_bench.evaluate import TABLES, read_table
-from sdi_bench.plotting.style import FIXED, captioned, legend, look, panels, plain, save, whiskers
+from sdi_bench.plotting.style import FIXED, captioned, kind_of, legend, look, panels, plain, save, whiskers
 from sdi_bench.store import write_whole
 
 from .benchmark2d import block, pairs
@@ -172,7 +172,7 @@ def draw(measures: pd.DataFrame, differences: pd.DataFrame, margins: pd.Series, 
             axis.axvspan(-margins[measure], margins[measure], color="0.92", zorder=0)
             axis.axvline(0, color="0.5", linewidth=0.7)
             for place, run in enumerate(names):
-                kind = "sdi" if "step" in run else run.split(",")[0]
+                kind = kind_of(run) or "sdi"  # of so many steps
                 about: dict[str, Any] = {"color": FIXED[kind][0], "marker": FIXED[kind][1], "markersize": 4.5, "linewidth": 0.9}
                 some = here[(here["a"] == run) & (here["measure"] == measure)]
                 axis.errorbar(some["point"], [place] * len(some), xerr=whiskers(some), **about)

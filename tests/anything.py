@@ -31,7 +31,7 @@ from omegaconf import OmegaConf
 from sdi_bench import command_line, evaluate, run, status, sweeps
 from sdi_bench.draws import Item
 from sdi_bench.jobs import Plan
-from sdi_bench.jobs import execute as make
+from sdi_bench.jobs import execute_all as make
 from sdi_bench.report import __main__ as report
 from sdi_bench.store import RunFolder
 
@@ -249,10 +249,11 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in found if path.name not in GROWING}
 
 
-def cheap(plan: Plan, argv: Sequence[str] = ()) -> list[str]:
-    """Makes a run if that takes a moment."""
-    rows = len(plan.items) * plan.job.sampler.n_states
-    return make(plan, argv) if rows <= CHEAP and plan.config["model"]["_target_"].endswith("Digits") else []
+def cheap(plans: Sequence[Plan], argv: Sequence[str] = ()) -> list[list[str]]:
+    """Makes runs if that takes a moment."""
+    rows = sum(len(plan.items) * plan.job.sampler.n_states for plan in plans)
+    small = rows <= CHEAP and plans[0].about["model"] == "digits"
+    return make(plans, argv) if small else [[] for _ in plans]
 
 
 def trial(kind: str, examples: int, seed: int, told: bool = True) -> list[tuple[list[str], str]]:
@@ -265,7 +266,7 @@ def trial(kind: str, examples: int, seed: int, told: bool = True) -> list[tuple[
         home.mkdir(parents=True)
         back = os.getcwd()
         os.chdir(home)
-        sweeps.execute, real = cheap, sweeps.execute  # type: ignore[assignment]
+        sweeps.execute_all, real = cheap, sweeps.execute_all
         try:
             assert answer(run, DIGITS, 60).status == 0
             settings()
@@ -296,7 +297,7 @@ def trial(kind: str, examples: int, seed: int, told: bool = True) -> list[tuple[
 
             each()
         finally:
-            sweeps.execute = real
+            sweeps.execute_all = real
             os.chdir(back)
     if told:
         print(f"{kind}: {sum(counts.values())} command lines, seed {seed}: {counts} by exit status, {len(faults)} unanswered")

@@ -117,7 +117,7 @@ def test_other_settings_are_hydras_and_what_is_no_text_is_named() -> None:
     ],
 )
 def test_bad_input_is_one_line_before_anything_runs(monkeypatch, tmp_path, capsys, words, said) -> None:
-    monkeypatch.setattr(sweeps, "execute", lambda plan: pytest.fail("something ran"))
+    monkeypatch.setattr(sweeps, "execute_all", lambda *_: pytest.fail("something ran"))
     results = [] if words[0].startswith("results=") else [f"results={tmp_path}"]
     assert command(monkeypatch, "model=digits", *words, *results) == 2
     error = capsys.readouterr().err
