@@ -264,7 +264,7 @@ Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
 """What makes jobs, each a list of overrides."""
 
 
-def sweep(asked: Sequence[Asked], composed: Compose, launch: Launch, shards: int | None, here: bool) -> int:
+def sweep(asked: Sequence[Asked], composed: Compose, launch: Launch, shards: int | None, here: bool = True) -> int:
     """Check a whole sweep, have its jobs made, show the table. here: by this process. shards: of one job at most; None: all
     of a run, or one where jobs are made elsewhere.
 
