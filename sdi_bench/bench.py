@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -195,7 +196,8 @@ def by_compiler(batches: Sequence[int]) -> dict[str, float]:
     """By batch size: rows a second of the trained prior as torch.compile makes it, over those of it as it is; and `seconds` of
     the first calls, in which it is compiled. Raises ValueError where that cannot be done.
     """
-    network = trained()
+    usual = trained()
+    network = usual.around(deepcopy(usual.module))
     calls = {str(batch): asked_at(network, batch, captions_of(network)) for batch in batches}
 
     def best(some: Sequence[Callable[[], Tensor]]) -> float:
@@ -208,7 +210,9 @@ def by_compiler(batches: Sequence[int]) -> dict[str, float]:
         for some in calls.values():
             some[0]()
     except Exception as error:
-        raise ValueError(f"compiled=true: torch.compile fails here: {line(str(error))}") from error
+        raise ValueError(
+            f"compiled=true: torch.compile fails here: {line(str(error).strip().partition(chr(10))[0])}"
+        ) from error
     took = time.perf_counter() - began
     return {batch: plain[batch] / best(some) for batch, some in calls.items()} | {"seconds": took}
 
@@ -296,6 +300,7 @@ def measured(
         "sdi": Distillation(Annealed(grid), noise=Inversion()),
     }
     with torch.no_grad():
+        by_torch = by_compiler(batches) if compiled else None  # first: where it fails, no time is lost
         loops, rows, error = overheads(samplers, milliseconds), rows_a_second(models, batches), rounding(half, network)
     where = provenance("sdi_bench.bench", sys.argv[1:]) | {"clock": "seconds of CPU time of the process"}
     found: dict[str, Any] = {
@@ -305,6 +310,8 @@ def measured(
         "error of bfloat16": error,
         "loops": loops,
     }
+    if by_torch:
+        found["torch.compile"] = by_torch
     if processes:
         rates = [(rate_of(1, size), rate_of(processes, size)) for _ in range(ROUNDS)]
         times = sorted(all_of / one for one, all_of in rates)
@@ -313,9 +320,6 @@ def measured(
         found["main job, seconds"] = main_job()
     if objects:
         found["objects"] = {"number": objects, "by": objects_of(solid(objects))}
-    if compiled:  # last: the network stays so
-        with torch.no_grad():
-            found["torch.compile"] = by_compiler(batches)
     return found | {"where": where}
 
 

@@ -40,7 +40,7 @@ from .scenes import Scene, Solid, Wording, surface
 from .sizes import Packed, Pictures, chained, whole
 from .store import TRACE, NotReadError, NotWrittenError, RunFolder, Shard, digest, sealed, sweep_up, write_whole
 from .texts import last_part, line
-from .together import together, waited
+from .together import clock, together, waited
 from .trace import Trace
 from .update import Moments
 
@@ -134,16 +134,8 @@ class Plan:
         return self.only is None or self.folder.shard_path(chunk).stem in self.only
 
 
-def clock(device: str) -> float:
-    """Seconds, once an accelerator has done what it was asked for: it works on while the host goes on."""
-    kind = torch.device(device).type
-    if kind in ("cuda", "mps"):
-        getattr(torch, kind).synchronize()
-    return time.perf_counter()
-
-
 def busy(job: Job) -> float:
-    """Seconds by the same clock, less those that went on runs which asked the model together with this one."""
+    """Seconds by the clock, less those that went on runs which asked the model together with this one."""
     return clock(job.device) - waited(job.model)
 
 
@@ -372,7 +364,7 @@ def execute(plan: Plan, argv: Sequence[str] = ()) -> list[str]:
         for chunk in todo:
             about = plan.folder.path.name, plan.folder.shard_path(chunk).stem
             ledger.note("started", *about)
-            began = time.perf_counter()
+            began = busy(plan.job)
             try:
                 make(plan, chunk, bar)
             except NotWrittenError as error:
@@ -387,7 +379,7 @@ def execute(plan: Plan, argv: Sequence[str] = ()) -> list[str]:
                 ledger.note("failed", *about, reason=reason, trace=traceback.format_exc())
                 failed.append(f"{plan.label}, γ {plan.gamma:g}, shard {about[1]}: {reason}")
                 continue
-            ledger.note("finished", *about, seconds=round(time.perf_counter() - began, 3))
+            ledger.note("finished", *about, seconds=round(busy(plan.job) - began, 3))
     return failed
 
 

@@ -276,10 +276,10 @@ def sweep(asked: Sequence[Asked], composed: Compose, launch: Launch, shards: int
         for k, plan in enumerate(pair):
             origin.setdefault((plan.folder.path, plan.items), (one, k > 0))
     runs = unique(plans)
-    if runs[0].config["together"] > 1 and not here:
+    most = max(plan.config["together"] for plan in runs)
+    if most > 1 and not here:
         raise ValueError(
-            f"together={runs[0].config['together']}: runs ask together that one process makes, and hydra/launcher has several; "
-            "leave one of them out"
+            f"together={most}: runs ask together that one process makes, and hydra/launcher has several; leave one of them out"
         )
     begin(plans, runs)
     failed: list[str] = []
@@ -374,6 +374,8 @@ def job(cfg: DictConfig) -> Any:
     plan = plans_of(settings, choices, str(said["label"]), OPEN, place)[int(said["reference"])]
     plan = replace(plan, part=(0, 1), only=frozenset(map(str, said["shards"])))
     failed: list[str] = []
+    if any(job.plan.folder.path == plan.folder.path for job in PENDING):  # one writes there at a time
+        make_pending()
     PENDING.append(Pending(plan, list(map(str, said["argv"])), failed))
     if len(PENDING) >= settings["together"]:
         make_pending()

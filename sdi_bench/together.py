@@ -1,12 +1,15 @@
 """Runs of a sweep that sample at once and ask their model together: the rows of all go through the network in one call.
 
-Each run has a thread of its own and goes on as if it were alone. One that asks waits until all the others ask too, or are
-done; whoever comes last asks for all. So a few items of many samplers fill a batch as many items of one sampler would.
+Each run has a thread of its own and goes on as if it were alone; they take turns, so that none takes time that is charged to
+another. One that asks waits until all the others ask too, or are done; whoever comes last asks for all. So a few items of many
+samplers fill a batch as many items of one sampler would.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +20,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .guidance import Prompt
 from .levels import Level, abreast
 from .models.base import Conds, Denoiser, Prediction, Reads, Remembers
 
@@ -36,9 +38,22 @@ class Question:
     took: float = 0.0
 
     @property
+    def rows(self) -> int:
+        """That go through the model for it."""
+        return len(self.x) * len(self.conds)
+
+    @property
     def kind(self) -> tuple[object, ...]:
         """Questions of one kind can be asked at once."""
         return self.x.shape[1:], self.x.dtype, self.x.device, len(self.conds), self.grad, self.level.told is None
+
+
+def clock(device: torch.device | str) -> float:
+    """Seconds, once an accelerator has done what it was asked for: it works on while the host goes on."""
+    kind = torch.device(device).type
+    if kind in ("cuda", "mps"):
+        getattr(torch, kind).synchronize()
+    return time.perf_counter()
 
 
 class Meeting:
@@ -49,17 +64,24 @@ class Meeting:
     def __init__(self, model: Denoiser, n: int) -> None:
         self.model, self.n, self.stopped = model, n, False
         self.asked: list[Question] = []
-        self.lock, self.reading = Lock(), Lock()
+        self.lock, self.turn = Lock(), Lock()
+        self.most: float = math.inf
 
     def ask(self, question: Question) -> Prediction:
-        """Wait for the others, and for the answer. Raises what the model raises, and KeyboardInterrupt once it is stopped."""
-        with self.lock:
-            if self.stopped:
-                raise KeyboardInterrupt
-            self.asked.append(question)
-            everyone = self.everyone()
-        self.reply(everyone)
-        return question.answer.result()
+        """Wait for the others, who have their turns meanwhile, and for the answer. Raises what the model raises, and
+        KeyboardInterrupt once it is stopped.
+        """
+        self.turn.release()
+        try:
+            with self.lock:
+                if self.stopped:
+                    raise KeyboardInterrupt
+                self.asked.append(question)
+                everyone = self.everyone()
+            self.reply(everyone)
+            return question.answer.result()
+        finally:
+            self.turn.acquire()
 
     def leave(self) -> None:
         """A run is done; nobody waits for it any more."""
@@ -83,48 +105,57 @@ class Meeting:
         return everyone
 
     def reply(self, everyone: Sequence[Question]) -> None:
-        """Ask the model, once for each kind of question; where that fails, as for want of memory, once for each run."""
+        """Ask the model, once for each kind of question."""
         kinds: dict[tuple[object, ...], list[Question]] = {}
         for question in everyone:
             kinds.setdefault(question.kind, []).append(question)
-        for alike in kinds.values():
-            with torch.set_grad_enabled(alike[0].grad):
-                try:
-                    self.answer(alike)
-                except Exception as error:
-                    for question in alike:
-                        try:
-                            if len(alike) == 1:
-                                raise error
-                            self.answer([question])
-                        except Exception as own:
-                            question.answer.set_exception(own)
+        try:
+            for alike in kinds.values():
+                with torch.set_grad_enabled(alike[0].grad):
+                    self.reply_to(alike)
+        except BaseException as error:  # whatever it is, nobody waits for ever
+            for question in everyone:
+                if not question.answer.done():
+                    question.answer.set_exception(error)
+
+    def reply_to(self, alike: Sequence[Question]) -> None:
+        """One call for all of these; where that fails, as for want of memory, one for each, and as many never again at once."""
+        rows = sum(question.rows for question in alike)
+        if len(alike) > 1 and rows < self.most:
+            with suppress(Exception):
+                self.answer(alike)
+                return
+        failed = 0  # here nothing of the failed call is held any more
+        for question in alike:
+            try:
+                self.answer([question])
+            except Exception as own:
+                question.answer.set_exception(own)
+                failed += 1
+        if len(alike) > 1 and not failed:
+            self.most = min(self.most, rows)
 
     def answer(self, alike: Sequence[Question]) -> None:
         """One call for all of these."""
-        began, sizes = time.perf_counter(), [len(question.x) for question in alike]
+        began, sizes = clock(alike[0].x.device), [len(question.x) for question in alike]
         if len(alike) == 1:
             found = self.model.predict(alike[0].x, alike[0].level, alike[0].conds)
         else:
             level = abreast([question.level for question in alike], sizes, alike[0].x.device)
             conds = [[prompt for row in rows for prompt in row] for rows in zip(*(each.conds for each in alike), strict=True)]
             found = self.model.predict(torch.cat([question.x for question in alike]), level, conds)
-        eps, took = found.eps.split(sizes, dim=1), time.perf_counter() - began
+        eps, took = found.eps.split(sizes, dim=1), clock(alike[0].x.device) - began
         for k, (question, size) in enumerate(zip(alike, sizes, strict=True)):
             question.took = took * size / sum(sizes)
             question.answer.set_result(Prediction(partial(rows_of, found, sizes, k), eps[k]))
-
-    def read(self, prompts: Sequence[Prompt]) -> None:
-        """As `Reads.read`, one run at a time: encoders of text may have to come from elsewhere for it."""
-        assert isinstance(self.model, Reads)
-        with self.reading:
-            self.model.read(prompts)
 
     def seat(self) -> Denoiser:
         """The model as one of the runs has it: its `predict` asks here. `waited`: seconds spent on others so far."""
         seat = copy(self.model)
 
         def predict(x: Float[Tensor, "batch *shape"], level: Level, conds: Conds) -> Prediction:
+            if self.stopped:
+                raise KeyboardInterrupt
             question = Question(x, level, conds)
             if question.grad and x.requires_grad:  # a gradient's graph is of one thread
                 return self.model.predict(x, level, conds)
@@ -137,7 +168,7 @@ class Meeting:
         if isinstance(self.model, Remembers):
             own["forget"] = self.model.forget
         if isinstance(self.model, Reads):
-            own["read"] = self.read
+            own["read"] = self.model.read
         for name, value in own.items():
             object.__setattr__(seat, name, value)
         return seat
@@ -161,7 +192,8 @@ def together(model: Denoiser, runs: Sequence[Callable[[Denoiser], Result]]) -> l
 
     def one(run: Callable[[Denoiser], Result]) -> Result:
         try:
-            return run(meeting.seat())
+            with meeting.turn:
+                return run(meeting.seat())
         finally:
             meeting.leave()
 

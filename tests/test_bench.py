@@ -90,7 +90,7 @@ def test_what_is_compiled_is_held_against_what_is_not(monkeypatch) -> None:
         return torch.zeros(1)
 
     monkeypatch.setattr(bench, "asked_at", lambda *_: [fails_later])
-    with pytest.raises(ValueError, match=r"compiled=true: torch\.compile fails here: no compiler at all"):
+    with pytest.raises(ValueError, match=r"compiled=true: torch\.compile fails here: no compiler$"):
         bench.by_compiler([1])
 
 

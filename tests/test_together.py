@@ -1,8 +1,11 @@
 """Runs that ask their model together get what each would get alone, for fewer calls."""
 
+import time
+import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,7 +110,7 @@ def test_levels_lie_one_after_the_other() -> None:
 def test_seconds_of_a_call_are_shared_by_rows(monkeypatch) -> None:
     """A run is charged for its own rows; the rest of a call it has waited."""
     model, now = Empirical.of(width=0.2), 0.0
-    monkeypatch.setattr(together.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(together, "clock", lambda _: now)
     meeting = together.Meeting(model, 2)
     asked = [together.Question(torch.zeros(n, *model.shape), scaled_linear().level(0.5), [["3"] * n]) for n in (1, 3)]
     plain = type(model).predict
@@ -212,3 +215,75 @@ def test_what_cannot_be_is_refused(words, why, tmp_path, monkeypatch, capsys) ->
         pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     assert exit_status(monkeypatch, run.main, "-m", *SMALL, "sampler=sds,ddim", *words, f"results={tmp_path}") == 2
     assert why in capsys.readouterr().err
+
+
+def test_runs_take_turns() -> None:
+    """What one does between its calls takes no time from another, nor is it charged to it."""
+    now = [0, 0]
+
+    def one(model: Denoiser) -> None:
+        for _ in range(5):
+            model.predict(torch.zeros(1, *model.shape), scaled_linear().level(0.5), [["3"]])
+            now[0] += 1
+            now[1] = max(now)
+            time.sleep(0.002)
+            now[0] -= 1
+
+    together.together(Empirical.of(width=0.2), [one, one, one])
+    assert now == [0, 1]
+
+
+@dataclass
+class Small:
+    """A model that has room for four rows."""
+
+    shape: tuple[int, ...] = (1, 2, 2)
+    prompts: tuple[str, ...] = ()
+    fingerprint: str = ""
+    calls: list[int] = field(default_factory=list)
+    held: Any = None
+
+    def predict(self, x: Tensor, level: Level, conds: Conds) -> Prediction:
+        assert self.held is None or self.held() is None, "what the failed call had is still held"
+        self.calls.append(len(x) * len(conds))
+        layer = x.clone()
+        if len(x) > 4:
+            self.held = weakref.ref(layer)
+            raise torch.OutOfMemoryError
+        return Prediction(layer[None], layer[None])
+
+    def check_prompt(self, prompt: str | None) -> None:
+        """Anything goes."""
+
+
+def test_what_does_not_fit_at_once_is_not_tried_again() -> None:
+    def three_times(model: Denoiser, n: int) -> None:
+        for _ in range(3):
+            found = model.predict(torch.full((n, 1, 2, 2), float(n)), scaled_linear().level(0.5), [["3"] * n])
+            assert found.eps.shape == (1, n, 1, 2, 2) and bool((found.eps == n).all())
+
+    small = Small()
+    together.together(small, [partial(three_times, n=n) for n in (2, 3)])
+    assert small.calls[0] == 5 and sorted(small.calls[1:]) == [2, 2, 2, 3, 3, 3]
+
+
+def test_whatever_a_call_raises_nobody_waits_for_ever() -> None:
+    class Ends(Small):
+        def predict(self, *_: object) -> Prediction:
+            raise SystemExit(5)
+
+    with pytest.raises(SystemExit):
+        together.together(Ends(), runs()[:2])
+
+
+@pytest.mark.parametrize(
+    "more", [["seeds=[0,1,2],[5,6,7]"], ["seeds=0..129", "hydra.sweeper.shards=1"], ["seeds=0..99", "n_items=64,80"]]
+)
+def test_jobs_of_one_run_do_not_meet(more, tmp_path, monkeypatch) -> None:
+    """They write into one folder."""
+    for n in (1, 3):
+        words = ["-m", *SMALL, "sampler=ddim,sds", *more, f"together={n}", f"results={tmp_path / str(n)}"]
+        assert exit_status(monkeypatch, run.main, *words) == 0
+    ours, theirs = images(tmp_path / "1"), images(tmp_path / "3")
+    assert len(ours) >= 4 and ours.keys() == theirs.keys()
+    assert all(np.allclose(ours[shard], theirs[shard], 0, 1e-12) for shard in ours)
