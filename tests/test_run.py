@@ -226,7 +226,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped_and_nothing_half_written_is_see
     ],
 )
 def test_bad_input_is_one_line_and_nothing_runs(monkeypatch, tmp_path, capsys, words, said) -> None:
-    monkeypatch.setattr(sweeps, "execute", lambda plan: pytest.fail("something ran"))
+    monkeypatch.setattr(sweeps, "execute_all", lambda *_: pytest.fail("something ran"))
     results = [] if any(word.startswith("results=") for word in words) else [f"results={tmp_path}"]
     assert command(monkeypatch, *words, *results) == 2
     error = capsys.readouterr().err
