@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def still() -> Iterator[None]:
-    """It does not look meanwhile: what is imported stays, and looking through it is a tenth of the time that takes."""
+    """It does not look meanwhile, nor later at what is there by then (gc.freeze): what is imported stays, and to look through
+    it again and again is a tenth of a start.
+    """
     was = gc.isenabled()
     gc.disable()
     try:

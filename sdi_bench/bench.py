@@ -210,9 +210,8 @@ def by_compiler(batches: Sequence[int]) -> dict[str, float]:
         for some in calls.values():
             some[0]()
     except Exception as error:
-        raise ValueError(
-            f"compiled=true: torch.compile fails here: {line(str(error).strip().partition(chr(10))[0])}"
-        ) from error
+        said = str(error).strip().split("\n")[0]  # what follows is PyTorch's own advice
+        raise ValueError(f"compiled=true: torch.compile fails here: {line(said)}") from error
     took = time.perf_counter() - began
     return {batch: plain[batch] / best(some) for batch, some in calls.items()} | {"seconds": took}
 

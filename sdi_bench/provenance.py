@@ -52,11 +52,11 @@ def provenance(module: str, words: Sequence[str]) -> dict[str, Any]:
     """One record, of plain data. The command is a line for a shell, and gives the same again.
 
     module: as in `python -m module`. words: what followed it. process: what this process was started with, which is another
-    line where the module was called from Python, a notebook or a test.
+    line where the module was called from Python, a notebook or a test; the interpreter by its name, wherever it lies.
     """
     return {
         "command": shlex.join(["python", "-m", module, *words]),
-        "process": shlex.join(sys.orig_argv),
+        "process": shlex.join([os.path.basename(sys.orig_argv[0]), *sys.orig_argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "source": {"version": __version__, "sha256": source(), **commit(PACKAGE)},
         "versions": {"sdi-bench": __version__} | {name: found for name in COMPUTE if (found := installed(name))},

@@ -37,7 +37,7 @@ def main() -> None:
     Exit status 2 for bad input; 1 if a shard failed, results cannot be kept, or metrics were asked for and nothing could be
     measured.
     """
-    gc.freeze()  # what is imported stays: the collector need not look through it time and again
+    gc.freeze()  # what a command imports besides, as sdi_bench/_collector.py
     argv = sys.argv[1:]
     if helps.asks(argv):
         named = [word for word in argv if "=" not in word and not word.startswith("-")]
